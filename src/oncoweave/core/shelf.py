@@ -1,0 +1,67 @@
+"""Shelves: folders where one file is one thing and the file name is its name."""
+
+import ast
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from oncoweave.core.errors import unknown_name
+
+SHELVES = ("modalities", "encoders", "fusion", "objectives", "tasks")
+
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One line of a shelf's catalogue."""
+
+    name: str
+    summary: str
+    constants: dict[str, object]
+    """Upper-case module constants whose values are literals, such as ``STAGE``."""
+
+
+def names(shelf: str) -> list[str]:
+    """List the names on a shelf, read from disk without importing anything."""
+    if shelf not in SHELVES:
+        raise unknown_name("shelf", shelf, SHELVES)
+    return sorted(p.stem for p in (_ROOT / shelf).glob("*.py") if not p.stem.startswith("_"))
+
+
+def catalogue(shelf: str) -> list[Entry]:
+    """List a shelf with the first docstring line and the literal constants of each file, without importing it."""
+    return [_entry(shelf, name) for name in names(shelf)]
+
+
+def load(shelf: str, name: str) -> ModuleType:
+    """Import one file of a shelf by name; ``vit/tiny`` imports ``vit``."""
+    stem = name.partition("/")[0]
+    known = names(shelf)
+    if stem not in known:
+        raise unknown_name(f"entry on shelf {shelf!r}", stem, known)
+    return import_module(f"oncoweave.{shelf}.{stem}")
+
+
+def variant(shelf: str, name: str) -> object:
+    """Look up ``file/key`` in the file's ``VARIANTS``; a bare ``file`` means its first variant."""
+    module = load(shelf, name)
+    variants: dict[str, object] = module.VARIANTS
+    key = name.partition("/")[2] or next(iter(variants))
+    if key not in variants:
+        raise unknown_name(f"variant of {name.partition('/')[0]!r}", key, variants)
+    return variants[key]
+
+
+def _entry(shelf: str, name: str) -> Entry:
+    tree = ast.parse((_ROOT / shelf / f"{name}.py").read_text(encoding="utf-8"))
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    constants: dict[str, object] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+            try:
+                constants[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue  # not a literal: it is not part of the catalogue
+    return Entry(name=name, summary=summary, constants=constants)

@@ -1,0 +1,100 @@
+"""Fitted objects to safetensors and back: frozen dataclasses of arrays, numbers, text and other such dataclasses.
+
+Nothing is unpickled. A file holds arrays as tensors and the rest as JSON in its header; reading one creates only dataclasses that
+are defined inside oncoweave.
+"""
+
+import dataclasses
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from oncoweave.core.errors import DataError
+from oncoweave.core.files import publish
+
+_VERSION = "1"
+
+
+def save_state(path: Path, fitted: object) -> None:
+    """Write a fitted dataclass to one safetensors file, atomically."""
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, np.ndarray] = {}
+    structure = _pack(fitted, arrays, "fitted")
+    with publish(path) as partial:
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in arrays.items()},
+            partial,
+            metadata={"oncoweave_state": _VERSION, "structure": json.dumps(structure)},
+        )
+
+
+def load_state(path: Path) -> object:
+    """Read what :func:`save_state` wrote.
+
+    Raises:
+        DataError: the file is not one of ours, or names a class outside oncoweave.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("oncoweave_state") != _VERSION:
+                msg = f"{path}: not a fitted model of oncoweave (state version {metadata.get('oncoweave_state')!r}, wanted {_VERSION!r})"
+                raise DataError(msg)
+            return _unpack(json.loads(metadata["structure"]), {k: stream.get_tensor(k) for k in stream.keys()})  # noqa: SIM118
+    except SafetensorError as error:
+        msg = f"{path}: not a readable safetensors file ({error})"
+        raise DataError(msg) from error
+
+
+def _pack(value: object, arrays: dict[str, np.ndarray], key: str) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _pack(getattr(value, f.name), arrays, f"{key}.{f.name}") for f in dataclasses.fields(value) if f.init}
+        return {"class": f"{type(value).__module__}:{type(value).__qualname__}", "fields": fields}
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "OUS":
+            return {"list": [_pack(v, arrays, key) for v in value.tolist()], "as": "text array"}
+        arrays[key] = value
+        return {"array": key}
+    if isinstance(value, dict):
+        items = [[_pack(k, arrays, f"{key}.key{i}"), _pack(v, arrays, f"{key}.{i}")] for i, (k, v) in enumerate(value.items())]
+        return {"dict": items}
+    if isinstance(value, list | tuple):
+        return {"list": [_pack(v, arrays, f"{key}.{i}") for i, v in enumerate(value)], "as": type(value).__name__}
+    if isinstance(value, np.generic):
+        return _pack(value.item(), arrays, key)
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"float": repr(value)}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    msg = f"cannot store a {type(value).__name__} at {key}; fitted objects hold arrays, numbers, text and dataclasses of them"
+    raise TypeError(msg)
+
+
+def _unpack(node: object, arrays: dict[str, np.ndarray]) -> object:
+    if not isinstance(node, dict):
+        return node
+    if "array" in node:
+        return arrays[node["array"]]
+    if "float" in node:
+        return float(node["float"])
+    if "dict" in node:
+        return {_unpack(k, arrays): _unpack(v, arrays) for k, v in node["dict"]}
+    if "list" in node:
+        items = [_unpack(v, arrays) for v in node["list"]]
+        if node["as"] == "text array":
+            return np.array(items)
+        return tuple(items) if node["as"] == "tuple" else items
+    module_name, _, class_name = node["class"].partition(":")
+    if not module_name.startswith("oncoweave.") or "." in class_name:
+        msg = f"a stored model names the class {node['class']!r}, which is not one of oncoweave's"
+        raise DataError(msg)
+    cls = getattr(import_module(module_name), class_name)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        msg = f"a stored model names {node['class']!r}, which is not a dataclass"
+        raise DataError(msg)
+    return cls(**{k: _unpack(v, arrays) for k, v in node["fields"].items()})

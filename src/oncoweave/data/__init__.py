@@ -1,0 +1,1 @@
+"""The cohort on disk: store, importers, checks and splits."""

@@ -1,0 +1,1 @@
+"""Shelf: one file, one encoder; tokens of one modality to a representation."""

@@ -1,0 +1,1 @@
+"""Pure functions on prediction tables: discrimination, survival, calibration, intervals, comparisons. No torch."""

@@ -1,0 +1,1 @@
+"""Tensor blocks: tokens, attention, pooling. No input or output, no configuration."""

@@ -1,0 +1,73 @@
+"""Tokens: what every modality becomes, and the one convention for what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """A batch of token sequences, padded to the longest.
+
+    ``keep`` is True where a token is real. A patient without the modality has an all-False row. Values under ``keep`` False are
+    arbitrary and must never influence a result. ``positions`` are optional coordinates, in the modality's own unit.
+    """
+
+    values: Float[Tensor, "batch token dim"]
+    keep: Bool[Tensor, "batch token"]
+    positions: Float[Tensor, "batch token axis"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse tensors whose batch and token sizes differ."""
+        if self.values.shape[:2] != self.keep.shape:
+            msg = f"values {tuple(self.values.shape)} and keep {tuple(self.keep.shape)} must agree in batch and token"
+            raise ValueError(msg)
+
+    @property
+    def present(self) -> Bool[Tensor, " batch"]:
+        """Patients who have the modality at all."""
+        return self.keep.any(dim=1)
+
+    @property
+    def clean(self) -> Float[Tensor, "batch token dim"]:
+        """Values with zeros where nothing is real; safe against NaN under the mask."""
+        return torch.where(self.keep.unsqueeze(-1), self.values, torch.zeros((), dtype=self.values.dtype, device=self.values.device))
+
+    def to(self, device: torch.device | str) -> "Tokens":
+        """Move to a device."""
+        return Tokens(
+            values=self.values.to(device),
+            keep=self.keep.to(device),
+            positions=None if self.positions is None else self.positions.to(device),
+        )
+
+    def take(self, index: Tensor) -> "Tokens":
+        """Keep some rows of the batch."""
+        return Tokens(
+            values=self.values[index],
+            keep=self.keep[index],
+            positions=None if self.positions is None else self.positions[index],
+        )
+
+
+def pad(rows: Sequence[Float[Tensor, "_ dim"] | None], dim: int) -> Tokens:
+    """Pad ragged rows to a batch; ``None`` is an absent patient. At least one token column is kept, so that shapes stay legal.
+
+    Raises:
+        ValueError: a row's width differs from ``dim``.
+    """
+    for row_index, row in enumerate(rows):
+        if row is not None and row.shape[-1] != dim:
+            msg = f"row {row_index} has tokens of width {row.shape[-1]}, wanted {dim}"
+            raise ValueError(msg)
+    longest = max([1, *(len(r) for r in rows if r is not None)])
+    values = torch.zeros(len(rows), longest, dim)
+    keep = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for row_index, row in enumerate(rows):
+        if row is not None:
+            values[row_index, : len(row)] = row
+            keep[row_index, : len(row)] = True
+    return Tokens(values=values, keep=keep)

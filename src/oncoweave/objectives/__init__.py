@@ -1,0 +1,1 @@
+"""Shelf: how a batch becomes a loss."""

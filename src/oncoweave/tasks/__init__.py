@@ -1,0 +1,1 @@
+"""Shelf: one file, one benchmark task."""

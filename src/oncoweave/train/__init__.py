@@ -1,0 +1,1 @@
+"""Learners, the one training loop, the evaluation protocol and the study."""

@@ -1,0 +1,1 @@
+"""Slides to tiles: readers, geometry, tissue, quality, tiling, stain."""
