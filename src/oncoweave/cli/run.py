@@ -1,0 +1,22 @@
+"""Run a study: cohort folder in, run folder with a report out."""
+
+from pathlib import Path
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("run")(run)
+
+
+def run(
+    study: Path = typer.Argument(help="A study file (YAML)."),
+    out: Path = typer.Option(Path("run"), "--out", help="The run folder; an interrupted run there is resumed."),
+) -> None:
+    """Fit and evaluate every model of a study, and write the run folder with its report."""
+    from oncoweave.serve.report import write_report
+    from oncoweave.train.study import run_study
+
+    folder = run_study(study, out)
+    typer.echo(f"report: {write_report(folder)}")

@@ -1,0 +1,78 @@
+"""Strict configuration: an unknown key fails and names the nearest valid one."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from oncoweave.core.errors import ConfigError
+
+
+class Strict(BaseModel):
+    """Base of everything that is read from YAML: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Config = TypeVar("Config", bound=Strict)
+
+
+def read_config(schema: type[Config], path: Path) -> Config:
+    """Read a YAML file into its schema.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or does not fit; every misfit is listed with its place.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"no file {path}"
+        raise ConfigError(msg) from error
+    except yaml.YAMLError as error:
+        msg = f"{path} is not valid YAML: {error}"
+        raise ConfigError(msg) from error
+    return parse_config(schema, content, where=str(path))
+
+
+def parse_config(schema: type[Config], content: object, *, where: str) -> Config:
+    """Check a nested mapping against its schema; see :func:`read_config`."""
+    if not isinstance(content, Mapping):
+        msg = f"{where}: wanted keys and values, got {type(content).__name__}"
+        raise ConfigError(msg)
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(schema, e) for e in error.errors()]  # type: ignore[arg-type]
+        msg = f"{where}: " + "; ".join(lines)
+        raise ConfigError(msg) from error
+
+
+def _explain(schema: type[BaseModel], error: Mapping[str, object]) -> str:
+    place = [str(p) for p in error["loc"]]  # type: ignore[attr-defined]
+    if error["type"] != "extra_forbidden":
+        shown = f" (got {error['input']!r})" if error["type"] != "missing" else ""
+        return f"{'.'.join(place)}: {str(error['msg'])[:1].lower()}{str(error['msg'])[1:]}{shown}"
+    valid = _keys_at(schema, place[:-1])
+    near = get_close_matches(place[-1], valid, n=1, cutoff=0.0)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown key {'.'.join(place)!r}{hint} (valid: {', '.join(valid)})"
+
+
+def _keys_at(schema: type[BaseModel], place: list[str]) -> list[str]:
+    """List the keys of the model that a path leads to, looking through containers and unions."""
+    current: type[BaseModel] = schema
+    for step in place:
+        if step in current.model_fields:
+            models = _models_in(current.model_fields[step].annotation)
+            current = models[0] if models else current
+    return list(current.model_fields)
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

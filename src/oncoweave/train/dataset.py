@@ -1,0 +1,103 @@
+"""What a learner sees: patients with their samples read, their outcome and their hospital."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from oncoweave.core import shelf
+from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import DataError
+from oncoweave.data.cohort import Cohort
+
+UNKNOWN_SITE = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Dataset:
+    """n patients; ``samples[modality][i]`` is None where patient i lacks the modality."""
+
+    patient_ids: np.ndarray
+    site: np.ndarray
+    """``Text[n]``; ``unknown`` where the cohort does not say."""
+    target: Target | None
+    """None for new patients, whose outcome is not known."""
+    samples: dict[str, tuple[object | None, ...]]
+    kinds: dict[str, str]
+    """Modality name -> kind on the modalities shelf."""
+
+    def __len__(self) -> int:
+        """Count the patients."""
+        return len(self.patient_ids)
+
+    @property
+    def outcome(self) -> Target:
+        """The target, where there has to be one."""
+        if self.target is None:
+            msg = "these patients have no known outcome; fitting and evaluation need one"
+            raise DataError(msg)
+        return self.target
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in order."""
+        return tuple(self.samples)
+
+    @property
+    def availability(self) -> np.ndarray:
+        """``Bool[n, modality]``: who has what."""
+        return np.array([[s is not None for s in self.samples[m]] for m in self.samples], dtype=bool).T.reshape(len(self), -1)
+
+    @property
+    def patterns(self) -> list[str]:
+        """The modalities each patient has, joined by ``+``."""
+        return ["+".join(m for m, has in zip(self.samples, row, strict=True) if has) for row in self.availability]
+
+    def take(self, index: np.ndarray) -> "Dataset":
+        """Keep some rows, by integer index or Boolean mask."""
+        rows = np.flatnonzero(index) if index.dtype == bool else index
+        return Dataset(
+            patient_ids=self.patient_ids[rows],
+            site=self.site[rows],
+            target=None if self.target is None else self.target.take(rows),
+            samples={m: tuple(s[i] for i in rows) for m, s in self.samples.items()},
+            kinds=self.kinds,
+        )
+
+    def only(self, modalities: Sequence[str]) -> "Dataset":
+        """Keep some modalities; patients who have none of them stay, with nothing."""
+        return Dataset(
+            patient_ids=self.patient_ids,
+            site=self.site,
+            target=self.target,
+            samples={m: self.samples[m] for m in modalities},
+            kinds={m: self.kinds[m] for m in modalities},
+        )
+
+    def with_target(self, target: Target) -> "Dataset":
+        """Replace the outcome, for a permuted null."""
+        return Dataset(
+            patient_ids=self.patient_ids, site=self.site, target=target, samples=self.samples, kinds=self.kinds
+        )
+
+
+def load_dataset(cohort: Cohort, endpoint: str | None, modalities: Sequence[str]) -> Dataset:
+    """Read and check every sample of the named modalities, in the order of the cohort's patients."""
+    samples: dict[str, tuple[object | None, ...]] = {}
+    for name in modalities:
+        records = cohort.records(name)
+        module = shelf.load("modalities", cohort.modalities[name].kind)
+        read: list[object | None] = []
+        for record in records:
+            sample = None if record is None else module.read(record)
+            if sample is not None:
+                module.check(sample)
+            read.append(sample)
+        samples[name] = tuple(read)
+    return Dataset(
+        patient_ids=cohort.patient_ids,
+        site=cohort.site.fillna(UNKNOWN_SITE).to_numpy(dtype=object),
+        target=None if endpoint is None else cohort.target(endpoint),
+        samples=samples,
+        kinds={name: cohort.modalities[name].kind for name in modalities},
+    )

@@ -1,0 +1,71 @@
+"""Late fusion: one model a modality, combined by a rule or a meta-model fitted on out-of-fold scores only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from oncoweave.core import shelf
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.fold import Fitted, Fold
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Base:
+    """One modality's model, and its scores for the training rows, each made by a model that had not seen the row."""
+
+    fitted: Fitted
+    out_of_fold: np.ndarray
+    """``[n, c]``; NaN for training rows without the modality."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class FittedLate:
+    """One model a modality and the combination of their scores."""
+
+    modalities: tuple[str, ...]
+    bases: tuple[Fitted, ...]
+    fusion: object
+
+    def predict(self, data: Dataset) -> np.ndarray:
+        """Return ``[n, c]``; NaN for patients who have none of the modalities."""
+        scores = np.stack([base.predict(data) for base in self.bases], axis=1)
+        return combine_present(self.fusion, scores)
+
+
+def combine_present(fusion: object, scores: np.ndarray) -> np.ndarray:
+    """Combine scores ``[n, modality, c]`` of the patients who have any; NaN rows for the others."""
+    present = ~np.isnan(scores).all(axis=(1, 2))
+    output = np.full((len(scores), scores.shape[2]), np.nan)
+    if present.any():
+        output[present] = fusion.combine(scores[present])  # type: ignore[attr-defined]
+    return output
+
+
+def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], Fitted]) -> Base:
+    """Fit one modality's model on the training rows, and on each inner fold for the out-of-fold scores; once a fold.
+
+    ``learner`` names the model in the fold's memory, so that several late fusions share it.
+    """
+    key = ("base", modality, learner)
+    if key not in fold.memo:
+        fitted = fit(fold)
+        scores = None
+        for part_index, part in enumerate(fold.parts):
+            left_out = np.flatnonzero(fold.inner == np.unique(fold.inner)[part_index])
+            predicted = fit(part).predict(fold.train.take(left_out))
+            scores = np.full((len(fold.train), predicted.shape[1]), np.nan) if scores is None else scores
+            scores[left_out] = predicted
+        fold.memo[key] = Base(fitted=fitted, out_of_fold=scores if scores is not None else np.empty((0, 1)))
+    base = fold.memo[key]
+    assert isinstance(base, Base), f"the fold's memory holds a {type(base).__name__} under {key}"
+    return base
+
+
+def fit_late(fold: Fold, modalities: Sequence[str], bases: Sequence[Base], *, fusion: str) -> FittedLate:
+    """Fit a late fusion on the out-of-fold scores of its bases."""
+    scores = np.stack([base.out_of_fold for base in bases], axis=1)
+    rows = ~np.isnan(scores).all(axis=(1, 2)) & fold.train.outcome.known
+    module = shelf.load("fusion", fusion)
+    fused = module.fit(scores[rows], fold.train.outcome.take(rows), module.Config())
+    return FittedLate(modalities=tuple(modalities), bases=tuple(b.fitted for b in bases), fusion=fused)

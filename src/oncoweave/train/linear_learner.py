@@ -1,0 +1,75 @@
+"""Linear models on fused feature blocks: ridge Cox, logistic and ridge regression, for one modality or several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from oncoweave.core import shelf
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.fold import Fold, Preparation
+from oncoweave.train.heads import Head, fit_head
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class FittedLinear:
+    """Preparations, an early fusion and a linear head, all fitted on the same training rows."""
+
+    modalities: tuple[str, ...]
+    preparations: dict[str, Preparation]
+    fusion: object
+    head: Head
+
+    def predict(self, data: Dataset) -> np.ndarray:
+        """Return ``[n, c]``; NaN for patients who have none of the modalities."""
+        blocks = {m: self.preparations[m].block(data.samples[m]) for m in self.modalities}
+        present = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0)
+        output = np.full((len(data), self.head.num_outputs), np.nan)
+        if present.any():
+            fused = self.fusion.transform({m: b[present] for m, b in blocks.items()})  # type: ignore[attr-defined]
+            output[present] = self.head.predict(fused)
+        return output
+
+
+def fit_linear(fold: Fold, modalities: Sequence[str], *, fusion: str, blockwise: bool = False) -> FittedLinear:
+    """Fit an early fusion and a penalised linear head on a fold's training rows.
+
+    ``blockwise`` gives each modality its own penalty, chosen on inner folds, so that a block that does not help is shrunk away.
+    Training rows without any of the modalities are left out.
+    """
+    preparations = {m: fold.preparation(m) for m in modalities}
+    blocks = {m: preparations[m].block(fold.train.samples[m]) for m in modalities}
+    rows = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0) & fold.train.outcome.known
+    blocks = {m: b[rows] for m, b in blocks.items()}
+    module = shelf.load("fusion", fusion)
+    fused = module.fit(blocks, module.Config())
+    groups = np.asarray(fused.groups) if blockwise else None
+    head = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=groups)
+    return FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class FittedSite:
+    """The outcome predicted from the hospital alone: what any model that can tell hospitals apart gets for nothing."""
+
+    modalities: tuple[str, ...]
+    sites: tuple[str, ...]
+    head: Head
+
+    def predict(self, data: Dataset) -> np.ndarray:
+        """Return ``[n, c]``; a hospital that was not in training gets the average."""
+        return self.head.predict(_one_hot(data.site, self.sites))
+
+
+def fit_site(fold: Fold) -> FittedSite:
+    """Fit the site-only baseline."""
+    rows = fold.train.outcome.known
+    sites = tuple(sorted(set(fold.train.site[rows])))
+    head = fit_head(
+        _one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=None
+    )
+    return FittedSite(modalities=(), sites=sites, head=head)
+
+
+def _one_hot(site: np.ndarray, sites: tuple[str, ...]) -> np.ndarray:
+    return (site[:, None] == np.array(sites, dtype=object)[None, :]).astype(float)

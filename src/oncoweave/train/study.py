@@ -1,0 +1,179 @@
+"""A study: what is asked of a cohort, by which models, under which protocol."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.core.schema import Strict, read_config
+from oncoweave.data.cohort import Cohort
+
+if TYPE_CHECKING:
+    from oncoweave.train.loop import LoopConfig
+
+
+class ModelSpec(Strict):
+    """One model of a study."""
+
+    name: str
+    fusion: str
+    """A file on the fusion shelf; its stage decides whether a linear model, a network or one model a modality is fitted."""
+    modalities: tuple[str, ...] | None = None
+    """All of the study's when not given."""
+    encoders: dict[str, str] = Field(default_factory=dict)
+    """Encoder by modality or by kind. In a late fusion, the modalities named here get a network and the others a linear model."""
+    penalty: Literal["shared", "per_modality"] = "shared"
+    """Early fusion: one ridge penalty for all columns, or one for each modality's block."""
+
+    @property
+    def stage(self) -> str:
+        """Early, intermediate or late: what the fusion sees."""
+        entries = {e.name: e for e in shelf.catalogue("fusion")}
+        if self.fusion not in entries:
+            raise unknown_name("fusion", self.fusion, entries)
+        return str(entries[self.fusion].constants["STAGE"])
+
+
+class NetworkConfig(Strict):
+    """How networks are trained; see ``train.loop.LoopConfig``."""
+
+    epochs: int = Field(default=60, ge=1)
+    patience: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+
+    def loop(self) -> "LoopConfig":
+        """Give the loop its settings."""
+        from oncoweave.train.loop import LoopConfig
+
+        return LoopConfig(**self.model_dump())
+
+
+class Protocol(Strict):
+    """How patients are split, and how sure the figures are."""
+
+    folds: int = Field(default=5, ge=2)
+    repeats: int = Field(default=3, ge=1)
+    inner_folds: int = Field(default=5, ge=2)
+    group_by_site: bool | Literal["auto"] = "auto"
+    """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are at least as many as folds."""
+    splits: str | None = None
+    """A table with patient_id, repeat and fold, to use published splits; folds and repeats are then read from it."""
+    seed: int = 0
+    horizons: tuple[float, ...] | None = None
+    """Survival: times, in the endpoint's unit, at which probabilities are predicted; one, three and five years when not given."""
+    bootstrap: int = Field(default=1000, ge=100)
+    permutations: int = Field(default=1, ge=0)
+    """How many times, a fold, the main model is fitted to permuted outcomes."""
+
+
+class Study(Strict):
+    """Everything ``oncoweave run`` is told; the resolved form is stored in the run folder."""
+
+    name: str
+    cohort: str
+    """Path of a cohort folder, from the place of the study file."""
+    endpoint: str
+    modalities: tuple[str, ...] | None = None
+    models: tuple[ModelSpec, ...] | None = None
+    """The standard panel of early, intermediate and late fusions when not given."""
+    main: str = "stacking"
+    """The model the study is about. It is named before anything is fitted, so that nothing is selected on the rows reported."""
+    reference: str | None = None
+    """The modality whose model is the clinical baseline; the first of kind ``record`` when not given."""
+    protocol: Protocol = Protocol()
+    network: NetworkConfig = NetworkConfig()
+
+
+def standard_panel(*, networks: bool = True) -> tuple[ModelSpec, ...]:
+    """List the fusions that are compared when a study names none."""
+    linear = (
+        ModelSpec(name="early_concat", fusion="concat"),
+        ModelSpec(name="early_pca", fusion="pca"),
+        ModelSpec(name="early_blocks", fusion="pca", penalty="per_modality"),
+    )
+    late = tuple(
+        ModelSpec(name=name, fusion=fusion)
+        for name, fusion in (
+            ("late_mean", "average"),
+            ("late_weighted", "weighted"),
+            ("late_rank", "rank"),
+            ("late_product", "product"),
+            ("stacking", "stacking"),
+        )
+    )
+    trained = (ModelSpec(name="joint_network", fusion="joint"), ModelSpec(name="gated_network", fusion="gated"))
+    return (*linear, *(trained if networks else ()), *late)
+
+
+def read_study(path: Path) -> Study:
+    """Read a study file; the cohort's path is taken from the file's folder."""
+    study = read_config(Study, path)
+    return study.model_copy(update={"cohort": str((Path(path).parent / study.cohort).resolve())})
+
+
+def resolve(study: Study, cohort: Cohort) -> Study:
+    """Fill in what was left open, and refuse what the cohort cannot answer."""
+    cohort.endpoint(study.endpoint)
+    modalities = study.modalities or tuple(cohort.modalities)
+    for name in modalities:
+        if name not in cohort.modalities:
+            raise unknown_name("modality", name, cohort.modalities)
+    models = study.models or standard_panel()
+    names = [m.name for m in models]
+    if len(set(names)) < len(names):
+        msg = f"study {study.name!r}: model names must differ, got {names}"
+        raise ConfigError(msg)
+    if study.main not in names:
+        raise unknown_name("model (main)", study.main, names)
+    reference = study.reference or next((m for m in modalities if cohort.modalities[m].kind == "record"), modalities[0])
+    if reference not in modalities:
+        raise unknown_name("modality (reference)", reference, modalities)
+    resolved = tuple(_resolve_model(m, modalities) for m in models)
+    return study.model_copy(
+        update={
+            "modalities": modalities,
+            "models": resolved,
+            "reference": reference,
+            "protocol": _resolve_protocol(study, cohort),
+        }
+    )
+
+
+def _resolve_model(model: ModelSpec, modalities: tuple[str, ...]) -> ModelSpec:
+    chosen = model.modalities or modalities
+    for name in chosen:
+        if name not in modalities:
+            raise unknown_name(f"modality of model {model.name!r}", name, modalities)
+    if model.penalty == "per_modality" and model.stage != "early":
+        msg = f"model {model.name!r}: penalty per_modality belongs to an early fusion, {model.fusion!r} is {model.stage}"
+        raise ConfigError(msg)
+    for encoder in model.encoders.values():
+        shelf.load("encoders", encoder)
+    return model.model_copy(update={"modalities": chosen})
+
+
+def _resolve_protocol(study: Study, cohort: Cohort) -> Protocol:
+    protocol, endpoint = study.protocol, cohort.endpoint(study.endpoint)
+    grouped = protocol.group_by_site
+    if grouped == "auto":
+        grouped = bool(cohort.site.notna().all()) and cohort.site.nunique() >= protocol.folds
+    horizons = protocol.horizons
+    if endpoint.kind == "survival" and horizons is None:
+        from oncoweave.core.units import convert_time
+
+        years = [convert_time(y, source="years", target=endpoint.time_unit or "years") for y in (1, 3, 5)]
+        horizons = tuple(round(h) if endpoint.time_unit != "years" else h for h in years)
+    if endpoint.kind != "survival":
+        horizons = ()
+    return protocol.model_copy(update={"group_by_site": grouped, "horizons": horizons})
+
+
+def run_study(study: Study | Path | str, out: Path | str) -> Path:
+    """Run a study into a folder and return the folder; see ``train.protocol.run``."""
+    from oncoweave.train.protocol import run
+
+    return run(study if isinstance(study, Study) else read_study(Path(study)), Path(out))
