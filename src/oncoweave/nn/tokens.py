@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -34,7 +35,9 @@ class Tokens:
     @property
     def clean(self) -> Float[Tensor, "batch token dim"]:
         """Values with zeros where nothing is real; safe against NaN under the mask."""
-        return torch.where(self.keep.unsqueeze(-1), self.values, torch.zeros((), dtype=self.values.dtype, device=self.values.device))
+        return torch.where(
+            self.keep.unsqueeze(-1), self.values, torch.zeros((), dtype=self.values.dtype, device=self.values.device)
+        )
 
     def to(self, device: torch.device | str) -> "Tokens":
         """Move to a device."""
@@ -71,3 +74,22 @@ def pad(rows: Sequence[Float[Tensor, "_ dim"] | None], dim: int) -> Tokens:
             values[row_index, : len(row)] = row
             keep[row_index, : len(row)] = True
     return Tokens(values=values, keep=keep)
+
+
+def from_table(values: Float[np.ndarray, "batch token"]) -> Tokens:
+    """Make one token of width 1 from each value of a table; NaN is a value that was not measured, and is not kept."""
+    keep = ~np.isnan(values)
+    filled = np.where(keep, values, 0.0).astype(np.float32)
+    return Tokens(values=torch.from_numpy(filled).unsqueeze(-1), keep=torch.from_numpy(keep))
+
+
+def require_shape(tokens: Tokens, *, dim: int, num_tokens: int | None = None) -> None:
+    """Refuse tokens of another width or count than a network was built for; a mismatch must never broadcast.
+
+    Raises:
+        ValueError: the width differs from ``dim``, or the number of tokens from ``num_tokens`` (None = any number).
+    """
+    came = tuple(tokens.values.shape[1:])
+    if came[1] != dim or num_tokens not in (None, came[0]):
+        msg = f"wanted {num_tokens or 'any number of'} tokens of width {dim} a patient, got {came[0]} of width {came[1]}"
+        raise ValueError(msg)
