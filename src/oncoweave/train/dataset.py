@@ -74,6 +74,17 @@ class Dataset:
             kinds={m: self.kinds[m] for m in modalities},
         )
 
+    def completed(self, kinds: dict[str, str]) -> "Dataset":
+        """Give the patients exactly these modalities, in this order; those nobody has are absent for everyone."""
+        nobody: tuple[object | None, ...] = (None,) * len(self)
+        return Dataset(
+            patient_ids=self.patient_ids,
+            site=self.site,
+            target=self.target,
+            samples={m: self.samples.get(m, nobody) for m in kinds},
+            kinds=dict(kinds),
+        )
+
     def with_target(self, target: Target) -> "Dataset":
         """Replace the outcome, for a permuted null."""
         return Dataset(

@@ -1,0 +1,94 @@
+"""A model with everything that was fixed on its training rows: cut-off, baseline hazard, horizons."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.evaluate.survival import BaselineHazard, breslow_baseline, survival_at
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.fold import Fitted, Fold
+from oncoweave.train.panel import Planned
+from oncoweave.train.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class LockedModel:
+    """A fitted model that can be applied to patients it has not seen; stored by ``core.state``."""
+
+    name: str
+    endpoint: Endpoint
+    modalities: tuple[str, ...]
+    kinds: dict[str, str]
+    fitted: Fitted
+    horizons: tuple[float, ...]
+    """Survival: times, in the endpoint's unit, at which probabilities are given."""
+    baseline: BaselineHazard | None
+    """Survival: Breslow's cumulative baseline hazard of the training rows, at their scores."""
+    cutoff: float | None
+    """Survival: the median score of the training rows; above it is high risk."""
+
+    def frame(self, data: Dataset) -> pd.DataFrame:
+        """Predict, one row a patient who has at least one of the modalities; the outcome beside it where it is known."""
+        output = self.fitted.predict(data)
+        rows = np.flatnonzero(~np.isnan(output).any(axis=1))
+        kept, output = data.take(rows), output[rows]
+        frame = pd.DataFrame(
+            {"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns}
+        )
+        truth = {} if kept.target is None else self._truth(kept.target.values)
+        return frame.assign(**truth, **self._columns(output))
+
+    def _truth(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        kind, classes = self.endpoint.kind, self.endpoint.classes
+        if kind == "survival":
+            return {"time": values[:, 0], "event": values[:, 1] > 0.5}
+        if kind == "multilabel":
+            return {f"y@{label}": values[:, i] for i, label in enumerate(self.labels)}
+        if kind in ("multiclass", "ordinal"):
+            return {"y": np.array(classes, dtype=object)[values.astype(int)]}
+        return {"y": values}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Multilabel: the names of the labels."""
+        return self.endpoint.classes or self.endpoint.columns
+
+    def _columns(self, output: np.ndarray) -> dict[str, np.ndarray]:
+        kind = self.endpoint.kind
+        if kind == "survival":
+            risk = output[:, 0]
+            assert self.baseline is not None, "a survival model is locked with its baseline hazard"
+            curves = survival_at(self.baseline, risk, np.array(self.horizons))
+            at = {f"survival@{h:g}": curves[:, i] for i, h in enumerate(self.horizons)}
+            return {"risk": risk, "high_risk": risk > self.cutoff, **at}
+        if kind == "binary":
+            return {"p": output[:, 0]}
+        if kind == "multilabel":
+            return {f"p@{label}": output[:, i] for i, label in enumerate(self.labels)}
+        if kind in ("multiclass", "ordinal"):
+            return {f"p@{name}": output[:, i] for i, name in enumerate(self.endpoint.classes)}
+        return {"yhat": output[:, 0]}
+
+
+def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
+    """Fit a planned model on a fold's training rows and fix what is derived from their scores."""
+    trained = model.fit(fold)
+    target = fold.train.outcome
+    baseline, cutoff = None, None
+    if target.endpoint.kind == "survival":
+        scores = trained.train_scores[:, 0]
+        rows = ~np.isnan(scores) & target.known
+        baseline = breslow_baseline(target.time[rows], target.event[rows], scores[rows])
+        cutoff = float(np.median(scores[rows]))
+    return LockedModel(
+        name=model.name,
+        endpoint=target.endpoint,
+        modalities=model.modalities,
+        kinds={m: fold.train.kinds[m] for m in model.modalities},
+        fitted=trained.fitted,
+        horizons=study.protocol.horizons or (),
+        baseline=baseline,
+        cutoff=cutoff,
+    )

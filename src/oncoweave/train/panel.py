@@ -1,0 +1,135 @@
+"""The models of a study on one set of training rows: baselines, each modality alone, every fusion, and the permuted null."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from oncoweave.train.fold import Fitted, Fold
+from oncoweave.train.late_learner import Base, FittedLate, fit_base, fit_late
+from oncoweave.train.linear_learner import fit_linear, fit_site
+from oncoweave.train.network_learner import fit_network
+from oncoweave.train.study import ModelSpec, Study
+
+SITE_ONLY = "site_only"
+ALONE = "only_"
+PERMUTED = "permuted_"
+SHAPLEY_LIMIT = 4
+"""With at most this many modalities, the main model is fitted on every subset of them; with more, on all but each one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Trained:
+    """A fitted model, and the scores ``[n, c]`` of its training rows from which cut-offs and baseline hazards are derived."""
+
+    fitted: Fitted
+    train_scores: np.ndarray
+    """Out of fold where the model has such scores (one modality alone, late fusion); else the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """One model to fit on every fold, and how to fit it."""
+
+    name: str
+    role: str
+    """baseline, single, fusion, null or ablation."""
+    modalities: tuple[str, ...]
+    fit: Callable[[Fold], Trained]
+
+
+def plan(study: Study, *, has_sites: bool) -> list[Planned]:
+    """List everything a resolved study fits on each fold, cheapest first."""
+    modalities, models = study.modalities or (), study.models or ()
+    main = next(m for m in models if m.name == study.main)
+    planned = [Planned(name=SITE_ONLY, role="baseline", modalities=(), fit=_itself(fit_site))] if has_sites else []
+    for name in modalities:
+        role = "baseline" if name == study.reference else "single"
+        planned.append(Planned(name=ALONE + name, role=role, modalities=(name,), fit=_alone(name)))
+    for model in models:
+        planned.append(Planned(name=model.name, role="fusion", modalities=_of(model), fit=_fitter(model, study)))
+    for subset in ablations(_of(main)):
+        smaller = main.model_copy(update={"modalities": subset})
+        planned.append(Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=_fitter(smaller, study)))
+    for k in range(study.protocol.permutations):
+        suffix = "" if k == 0 else f"_{k + 1}"
+        planned.append(
+            Planned(name=PERMUTED + main.name + suffix, role="null", modalities=_of(main), fit=_permuted(_fitter(main, study), k))
+        )
+    return planned
+
+
+def ablations(modalities: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the subsets on which the main model is fitted again, to say what each modality adds."""
+    if len(modalities) < 2:
+        return
+    sizes = range(1, len(modalities)) if len(modalities) <= SHAPLEY_LIMIT else (len(modalities) - 1,)
+    for size in sizes:
+        yield from combinations(modalities, size)
+
+
+def subset_name(main: str, subset: tuple[str, ...]) -> str:
+    """Name the main model fitted on some modalities only."""
+    return f"{main}[{'+'.join(subset)}]"
+
+
+def _of(model: ModelSpec) -> tuple[str, ...]:
+    return model.modalities or ()
+
+
+def _alone(modality: str) -> Callable[[Fold], Trained]:
+    def fit(fold: Fold) -> Trained:
+        # the same model that late fusions are made of, so that it is fitted once a fold
+        base = _linear_base(fold, modality)
+        return Trained(fitted=base.fitted, train_scores=base.out_of_fold)
+
+    return fit
+
+
+def _linear_base(fold: Fold, modality: str) -> Base:
+    return fit_base(fold, modality, learner="linear", fit=lambda part: fit_linear(part, [modality], fusion="concat"))
+
+
+def _itself(fit: Callable[[Fold], Fitted]) -> Callable[[Fold], Trained]:
+    def fit_and_score(fold: Fold) -> Trained:
+        fitted = fit(fold)
+        return Trained(fitted=fitted, train_scores=fitted.predict(fold.train))
+
+    return fit_and_score
+
+
+def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
+    modalities, stage, blockwise = _of(model), model.stage, model.penalty == "per_modality"
+    if stage == "early":
+        return _itself(lambda fold: fit_linear(fold, modalities, fusion=model.fusion, blockwise=blockwise))
+    if stage == "intermediate":
+        loop = study.network.loop()
+        return _itself(lambda fold: fit_network(fold, modalities, fusion=model.fusion, encoders=model.encoders, loop=loop))
+    return lambda fold: _late(fold, model, study)
+
+
+def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
+    bases = []
+    for name in _of(model):
+        encoder = model.encoders.get(name) or model.encoders.get(fold.train.kinds[name])
+        bases.append(_linear_base(fold, name) if encoder is None else _network_base(fold, name, encoder, study))
+    fitted, scores = fit_late(fold, _of(model), bases, fusion=model.fusion)
+    return Trained(fitted=fitted, train_scores=scores)
+
+
+def _network_base(fold: Fold, modality: str, encoder: str, study: Study) -> Base:
+    def fit(part: Fold) -> Fitted:
+        return fit_network(part, [modality], fusion="mean", encoders={modality: encoder}, loop=study.network.loop())
+
+    return fit_base(fold, modality, learner=encoder, fit=fit)
+
+
+def _permuted(fit: Callable[[Fold], Trained], k: int) -> Callable[[Fold], Trained]:
+    def fit_null(fold: Fold) -> Trained:
+        order = fold.rng("permutation", k).permutation(len(fold.train))
+        shuffled = fold.train.with_target(fold.train.outcome.take(order))
+        null = Fold(train=shuffled, seed=fold.seed, inner_folds=fold.inner_folds, group_by_site=fold.group_by_site)
+        return fit(null)
+
+    return fit_null

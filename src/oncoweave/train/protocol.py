@@ -1,0 +1,180 @@
+"""The evaluation protocol: repeated, nested, site-grouped cross-validation of a whole panel, written to a run folder."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import ConfigError
+from oncoweave.core.files import publish, read_json, sha256, sweep_partials, write_json
+from oncoweave.core.state import save_state
+from oncoweave.data.cohort import Cohort
+from oncoweave.train.dataset import Dataset, load_dataset
+from oncoweave.train.environment import commit, versions
+from oncoweave.train.fold import Fold
+from oncoweave.train.locked import LockedModel, lock
+from oncoweave.train.panel import Planned, plan
+from oncoweave.train.results import write_results
+from oncoweave.train.splitting import study_splits
+from oncoweave.train.study import Study, resolve
+
+
+def run(study: Study, out: Path) -> Path:
+    """Run a study into a folder: splits, predictions of every model on every fold, locked models, result tables.
+
+    An interrupted run is resumed fold by fold. A folder that holds another study, or the same study of a cohort that has changed
+    since, is refused.
+    """
+    started = time.time()
+    cohort = Cohort.open(study.cohort)
+    resolved = resolve(study, cohort)
+    _claim(out, resolved, cohort)
+    data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, resolved.modalities or ()))
+    write_json(out / "flow.json", flow)
+    splits, warnings = study_splits(resolved, data)
+    _write_table(out / "splits.parquet", splits)
+    planned = plan(resolved, has_sites=len(np.unique(data.site)) > 1)
+    if len(np.unique(data.site)) < 2:
+        warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
+    predictions = _cross_validate(out, resolved, data, splits, planned)
+    _lock_final(out, resolved, data, planned)
+    write_results(out, resolved, data, predictions, planned, warnings)
+    _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
+    return out
+
+
+def _claim(out: Path, study: Study, cohort: Cohort) -> None:
+    text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
+    claim = {"study": text, "cohort_sha256": sha256(Path(study.cohort) / "manifest.json")}
+    path = out / "claim.json"
+    if path.exists():
+        held = read_json(path)
+        different = [key for key in claim if held.get(key) != claim[key]]
+        if different:
+            msg = f"{out} holds a run of another {' and '.join(different)}; choose another --out, or delete that folder"
+            raise ConfigError(msg)
+    elif out.exists() and any(out.iterdir()):
+        msg = f"{out} is not empty and holds no run; choose another --out"
+        raise ConfigError(msg)
+    out.mkdir(parents=True, exist_ok=True)
+    sweep_partials(out)
+    write_json(path, claim)
+    with publish(out / "study.yaml") as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]]]:
+    """Leave out patients who cannot take part, each group counted with its reason."""
+    steps: list[dict[str, object]] = []
+
+    def note(step: str, rows: np.ndarray, reason: str) -> None:
+        steps.append({"step": step, "patients": int(rows.sum()), "events": _events(data.outcome, rows), "reason": reason})
+
+    everyone = np.ones(len(data), dtype=bool)
+    note("in the cohort", everyone, "")
+    known = data.outcome.known
+    if data.outcome.endpoint.kind == "survival":
+        late = known & ~(np.nan_to_num(data.outcome.time) > 0)
+        known = known & ~late
+        if late.any():
+            note("excluded", late, "follow-up time of zero")
+    unknown = ~data.outcome.known
+    if unknown.any():
+        note("excluded", unknown, f"{study.endpoint} not known")
+    nothing = known & ~data.availability.any(axis=1)
+    if nothing.any():
+        note("excluded", nothing, "none of the study's modalities")
+    admitted = known & ~nothing
+    note("analysed", admitted, "")
+    if admitted.sum() < 2 * study.protocol.folds:
+        msg = f"study {study.name!r}: {int(admitted.sum())} patients remain, too few for {study.protocol.folds} folds"
+        raise ConfigError(msg)
+    return data.take(admitted), steps
+
+
+def _events(target: Target, rows: np.ndarray) -> int | None:
+    if target.endpoint.kind == "survival":
+        return int(np.nansum(target.values[rows, 1]))
+    return int(np.nansum(target.values[rows])) if target.endpoint.kind == "binary" else None
+
+
+def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame, planned: list[Planned]) -> pd.DataFrame:
+    from rich.progress import Progress
+
+    row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
+    folds = splits.groupby(["repeat", "fold"], sort=True)
+    frames = []
+    with Progress(transient=True) as progress:
+        task = progress.add_task(f"{study.name}: {len(planned)} models", total=len(folds) * len(planned))
+        for (repeat, fold), held_out in folds:
+            path = out / "parts" / f"repeat{repeat}_fold{fold}.parquet"
+            if path.exists():
+                frames.append(pd.read_parquet(path))
+                progress.advance(task, len(planned))
+                continue
+            test = np.array([row_of[p] for p in held_out["patient_id"]])
+            train = _fold_of(study, data.take(np.setdiff1d(_rows_of(splits, repeat, row_of), test)), repeat=repeat, fold=fold)
+            parts = []
+            for model in planned:
+                locked = lock(model, train, study)
+                parts.append(locked.frame(data.take(test)).assign(repeat=repeat, fold=fold))
+                progress.advance(task)
+            frames.append(pd.concat(parts, ignore_index=True))
+            _write_table(path, frames[-1])
+    return pd.concat(frames, ignore_index=True)
+
+
+def _rows_of(splits: pd.DataFrame, repeat: int, row_of: dict[str, int]) -> np.ndarray:
+    return np.array([row_of[p] for p in splits.loc[splits["repeat"] == repeat, "patient_id"]])
+
+
+def _fold_of(study: Study, train: Dataset, *, repeat: int, fold: int) -> Fold:
+    return Fold(
+        train=train,
+        seed=study.protocol.seed * 1_000_003 + repeat * 1_009 + fold,
+        inner_folds=study.protocol.inner_folds,
+        group_by_site=bool(study.protocol.group_by_site),
+    )
+
+
+def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) -> None:
+    """Fit every model a user may apply on all patients, and store it."""
+    fold = _fold_of(study, data, repeat=study.protocol.repeats, fold=0)
+    for model in planned:
+        path = out / "models" / f"{model.name}.safetensors"
+        if model.role in ("null", "ablation") or path.exists():
+            continue
+        locked: LockedModel = lock(model, fold, study)
+        save_state(path, locked)
+
+
+def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str], *, seconds: float) -> None:
+    endpoint = cohort.endpoint(study.endpoint)
+    manifest = {
+        "name": study.name,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "endpoint": asdict(endpoint),
+        "cohort": {"name": cohort.name, "n": len(cohort), "modalities": {m: s.kind for m, s in cohort.modalities.items()}},
+        "main_model": study.main,
+        "reference_model": f"only_{study.reference}",
+        "seed": study.protocol.seed,
+        "commit": commit(),
+        "versions": versions(),
+        "hashes": {
+            "cohort manifest": sha256(Path(study.cohort) / "manifest.json"),
+            **{name: sha256(out / name) for name in ("splits.parquet", "predictions.parquet")},
+        },
+        "warnings": warnings,
+        "study": study.model_dump(mode="json"),
+        "seconds": round(seconds, 1),
+    }
+    write_json(out / "manifest.json", manifest)
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with publish(path) as partial:
+        table.to_parquet(partial, index=False)
