@@ -120,8 +120,9 @@ def _numbers(endpoint: Endpoint, column: pd.Series) -> np.ndarray:
 def _refuse(endpoint: Endpoint, index: pd.Index, bad: np.ndarray, values: np.ndarray, wanted: str) -> None:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
+        came = np.asarray(values, dtype=object)[first]
         msg = (
-            f"endpoint {endpoint.name!r}: wanted {wanted}, got {values[first]!r} for patient {index[first]!r}"
+            f"endpoint {endpoint.name!r}: wanted {wanted}, got {came!r} for patient {index[first]!r}"
             f" ({int(bad.sum())} such row(s)); correct the table or its declaration"
         )
         raise DataError(msg)

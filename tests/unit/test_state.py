@@ -1,0 +1,66 @@
+"""Fitted objects survive the disk exactly, and nothing else is ever created from a file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from oncoweave.core.endpoint import Endpoint, Target
+from oncoweave.core.errors import DataError
+from oncoweave.core.shelf import Entry
+from oncoweave.core.state import load_state, save_state
+
+
+def test_round_trip_keeps_arrays_text_tuples_numbers_and_nested_objects(tmp_path, rng):
+    endpoint = Endpoint(name="os", kind="survival", columns=("t", "e"), time_unit="days")
+    values = rng.normal(size=(5, 2))
+    values[0, 0] = np.nan
+    save_state(tmp_path / "t.safetensors", Target(endpoint=endpoint, values=values))
+    loaded = load_state(tmp_path / "t.safetensors")
+    assert loaded.endpoint == endpoint
+    assert loaded.values.dtype == values.dtype
+    np.testing.assert_array_equal(loaded.values, values)
+
+
+def test_infinity_dictionaries_and_text_arrays_survive(tmp_path):
+    held = Entry(name="n", summary="s", constants={"a": (1, float("inf")), 2: None, "b": np.array(["x", "y"])})
+    save_state(tmp_path / "t.safetensors", held)
+    loaded = load_state(tmp_path / "t.safetensors").constants
+    assert loaded["a"] == (1, float("inf"))
+    assert loaded[2] is None
+    assert loaded["b"].tolist() == ["x", "y"]
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A class outside the package."""
+
+    x: int = 1
+
+
+def test_a_class_from_elsewhere_is_never_created(tmp_path):
+    save_state(tmp_path / "s.safetensors", Stranger())
+    with pytest.raises(DataError, match="not one of oncoweave's"):
+        load_state(tmp_path / "s.safetensors")
+
+
+def test_a_function_of_the_package_is_never_called(tmp_path):
+    structure = '{"class": "oncoweave.core.files:sha256", "fields": {"path": "/etc/hostname"}}'
+    save_file({}, tmp_path / "s.safetensors", metadata={"oncoweave_state": "1", "structure": structure})
+    with pytest.raises(DataError, match="not a dataclass"):
+        load_state(tmp_path / "s.safetensors")
+
+
+def test_foreign_files_are_refused(tmp_path):
+    save_file({"w": np.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="not a fitted model of oncoweave"):
+        load_state(tmp_path / "w.safetensors")
+    (tmp_path / "junk").write_bytes(b"junk")
+    with pytest.raises(DataError, match="not a readable safetensors file"):
+        load_state(tmp_path / "junk")
+
+
+def test_what_cannot_be_stored_is_named_with_its_place(tmp_path):
+    with pytest.raises(TypeError, match=r"cannot store a set at fitted\.constants\.0"):
+        save_state(tmp_path / "x", Entry(name="n", summary="s", constants={"a": {1}}))
