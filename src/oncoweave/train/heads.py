@@ -1,0 +1,121 @@
+"""Linear heads: the penalised linear model that fits each kind of endpoint."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import DataError
+from oncoweave.train.linear import (
+    fit_block_ridge,
+    fit_block_ridge_cox,
+    fit_block_ridge_logistic,
+    fit_ridge,
+    fit_ridge_cox,
+    fit_ridge_logistic,
+)
+
+
+class Head(Protocol):
+    """A fitted linear model on fused columns; ``predict`` follows the convention of late fusion, ``[n, c]``."""
+
+    num_outputs: int
+
+    def predict(self, x: np.ndarray) -> np.ndarray: ...
+
+
+class Linear(Protocol):
+    """What ``train.linear`` fits."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class SingleHead:
+    """One linear model: log-risk, the positive class's probability, class probabilities, or a value."""
+
+    model: Linear
+    num_outputs: int
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return ``[n, c]``."""
+        return self.model.predict(x)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class LabelHeads:
+    """One logistic model a label; a label with one known class in training is predicted at its training rate."""
+
+    models: tuple[Linear | None, ...]
+    rates: tuple[float, ...]
+    num_outputs: int
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Probability of each label, ``[n, label]``."""
+        columns = [
+            np.full(len(x), rate) if model is None else model.predict(x)[:, 0]
+            for model, rate in zip(self.models, self.rates, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+
+def fit_head(x: np.ndarray, target: Target, *, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+    """Fit the linear model of the target's kind on ``x`` ``[n, p]``; its penalty is chosen on the inner folds ``[n]``.
+
+    Ordinal endpoints are fitted as classes. ``groups`` ``[p]`` names the block of each column, for one penalty a block.
+    """
+    fit = _FIT[target.endpoint.kind]
+    return fit(x, target, inner, groups)
+
+
+def _cox(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+    if groups is None:
+        model = fit_ridge_cox(x, target.time, target.event, inner=inner)
+    else:
+        model = fit_block_ridge_cox(x, groups, target.time, target.event, inner=inner)
+    return SingleHead(model=model, num_outputs=1)
+
+
+def _logistic(
+    x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, groups: np.ndarray | None
+) -> Linear:
+    if groups is None:
+        return fit_ridge_logistic(x, y, num_classes=num_classes, inner=inner)
+    return fit_block_ridge_logistic(x, groups, y, num_classes=num_classes, inner=inner)
+
+
+def _classes(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+    num_classes = len(target.endpoint.classes) if target.endpoint.kind != "binary" else 2
+    model = _logistic(x, target.values, num_classes, inner, groups)
+    return SingleHead(model=model, num_outputs=1 if num_classes == 2 else num_classes)
+
+
+def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+    models: list[Linear | None] = []
+    rates = []
+    for values in target.values.T:
+        known = ~np.isnan(values)
+        if not known.any():
+            msg = f"endpoint {target.endpoint.name!r}: a label is unknown for every training patient; leave it out of the endpoint"
+            raise DataError(msg)
+        rates.append(float(values[known].mean()))
+        varied = 0 < rates[-1] < 1
+        models.append(_logistic(x[known], values[known], 2, inner[known], groups) if varied else None)
+    return LabelHeads(models=tuple(models), rates=tuple(rates), num_outputs=len(rates))
+
+
+def _value(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+    model = fit_ridge(x, target.values, inner=inner) if groups is None else fit_block_ridge(x, groups, target.values, inner=inner)
+    return SingleHead(model=model, num_outputs=1)
+
+
+_FIT: dict[str, Callable[[np.ndarray, Target, np.ndarray, np.ndarray | None], Head]] = {
+    "binary": _classes,
+    "multiclass": _classes,
+    "multilabel": _labels,
+    "ordinal": _classes,
+    "regression": _value,
+    "survival": _cox,
+}
