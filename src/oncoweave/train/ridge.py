@@ -11,7 +11,7 @@ patients; see van de Wiel et al., J Comput Graph Stat 30:835, 2021.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -23,16 +23,29 @@ _JITTER = 1e-10
 """Relative weight of the identity added to a Gram matrix before its Cholesky factor; centred columns make it singular."""
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """Log-likelihood of n outcomes given linear predictors ``[n, c]``."""
 
-    num_columns: int
-    has_intercept: bool
+    @property
+    def num_columns(self) -> int:
+        """Predictor columns c."""
 
-    def value(self, eta: np.ndarray) -> float: ...
-    def gradient(self, eta: np.ndarray) -> np.ndarray: ...
-    def curvature(self, eta: np.ndarray, direction: np.ndarray) -> np.ndarray: ...
-    def take(self, rows: np.ndarray) -> "Likelihood": ...
+    @property
+    def has_intercept(self) -> bool:
+        """Whether an unpenalised intercept belongs to the model."""
+
+    def value(self, eta: np.ndarray) -> float:
+        """Total log-likelihood."""
+
+    def gradient(self, eta: np.ndarray) -> np.ndarray:
+        """Derivative by the predictors, ``[n, c]``."""
+
+    def curvature(self, eta: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """Negative Hessian times a direction ``[n, c]``."""
+
+    def take(self, rows: np.ndarray) -> "Likelihood":
+        """Keep some patients."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -118,7 +131,7 @@ class GaussianLikelihood:
         """Residuals."""
         return (self.values - eta[:, 0])[:, None]
 
-    def curvature(self, eta: np.ndarray, direction: np.ndarray) -> np.ndarray:  # noqa: ARG002
+    def curvature(self, eta: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """The Hessian is minus the identity."""
         return direction
 
