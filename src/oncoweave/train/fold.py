@@ -1,7 +1,7 @@
 """One set of training rows, and what is fitted on them once and used by several models."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from oncoweave.data.splits import inner_splits
 from oncoweave.train.dataset import Dataset
 
 
+@runtime_checkable
 class Preparation(Protocol):
     """What a modality's ``fit`` returns; see the modalities shelf."""
 
@@ -21,6 +22,7 @@ class Preparation(Protocol):
     def block(self, samples: object) -> np.ndarray: ...
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """What a learner leaves behind: a frozen dataclass that ``core.state`` can store."""
 

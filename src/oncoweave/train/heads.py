@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from oncoweave.train.linear import (
 )
 
 
+@runtime_checkable
 class Head(Protocol):
     """A fitted linear model on fused columns; ``predict`` follows the convention of late fusion, ``[n, c]``."""
 
@@ -26,6 +27,7 @@ class Head(Protocol):
     def predict(self, x: np.ndarray) -> np.ndarray: ...
 
 
+@runtime_checkable
 class Linear(Protocol):
     """What ``train.linear`` fits."""
 
@@ -40,8 +42,9 @@ class SingleHead:
     num_outputs: int
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return ``[n, c]``."""
-        return self.model.predict(x)
+        """Return ``[n, c]``; a model of two named classes gives both."""
+        predicted = self.model.predict(x)
+        return np.hstack([1 - predicted, predicted]) if self.num_outputs == 2 else predicted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -87,9 +90,10 @@ def _logistic(
 
 
 def _classes(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
-    num_classes = len(target.endpoint.classes) if target.endpoint.kind != "binary" else 2
+    is_binary = target.endpoint.kind == "binary"
+    num_classes = 2 if is_binary else len(target.endpoint.classes)
     model = _logistic(x, target.values, num_classes, inner, groups)
-    return SingleHead(model=model, num_outputs=1 if num_classes == 2 else num_classes)
+    return SingleHead(model=model, num_outputs=1 if is_binary else num_classes)
 
 
 def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ Batch = tuple[Mapping[str, Tokens], Tensor]
 """Tokens of each modality, and the values of the target."""
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What the loop needs of an objective; see the objectives shelf."""
 
@@ -133,7 +134,7 @@ def _snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 def _finite(loss: Tensor, where: str, epoch: int) -> None:
     if not torch.isfinite(loss):
-        msg = f"the {where} loss is {float(loss)} in epoch {epoch}; lower the learning rate or look for extreme inputs"
+        msg = f"the {where} loss is {loss.item()} in epoch {epoch}; lower the learning rate or look for extreme inputs"
         raise FloatingPointError(msg)
 
 
