@@ -1,0 +1,137 @@
+"""Columns of a modality table as numbers: reading a patient's rows, lining patients up, scaling with training statistics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from oncoweave.core.errors import DataError
+from oncoweave.data.cohort import ModalitySpec, Record
+
+ID_COLUMNS = ("patient_id", "sample_id")
+"""Columns of a modality table that say whose row it is; the others hold what was measured."""
+
+
+def place(record: Record) -> str:
+    """Say whose rows these are and in which table, for a message."""
+    name = record.modality.name
+    table = f"table {name!r}" if record.root is None else str(record.root / "modalities" / f"{name}.parquet")
+    return f"patient {record.patient_id!r}, modality {name!r} ({table})"
+
+
+def make_record(patient_id: str, rows: Sequence[dict[str, object]] | pd.DataFrame, modality: ModalitySpec) -> Record:
+    """Build the record of one patient from rows without identifiers; samples are numbered from 1."""
+    frame = pd.DataFrame(rows)
+    ids = pd.DataFrame({"patient_id": patient_id, "sample_id": [f"{patient_id}-{i + 1}" for i in range(len(frame))]})
+    return Record(patient_id=patient_id, modality=modality, rows=pd.concat([ids, frame], axis=1), root=None)
+
+
+def read_numbers(record: Record) -> tuple[tuple[str, ...], Float[np.ndarray, "sample column"]]:
+    """Read a patient's rows as numbers; NaN where nothing was measured.
+
+    Raises:
+        DataError: a value is not a number or is infinite, or the table has no columns of values; names patient, table and column.
+    """
+    frame = record.rows.drop(columns=[c for c in ID_COLUMNS if c in record.rows.columns])
+    if not len(frame.columns):
+        msg = f"{place(record)}: no columns of values, only {list(record.rows.columns)}"
+        raise DataError(msg)
+    try:
+        values = frame.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{place(record)}: {_first_that_is_no_number(frame)}") from error
+    if np.isinf(values).any():
+        column = frame.columns[np.isinf(values).any(axis=0)][0]
+        msg = f"{place(record)}: column {column!r} holds an infinite value; write what was measured, or leave it empty"
+        raise DataError(msg)
+    return tuple(map(str, frame.columns)), values
+
+
+def _first_that_is_no_number(frame: pd.DataFrame) -> str:
+    for name in frame.columns:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = frame.loc[numbers.isna() & frame[name].notna(), name]
+        if len(wrong):
+            return f"column {name!r} holds {wrong.iloc[0]!r}, wanted a number or nothing; correct it or drop the column"
+    return "the columns do not convert to numbers"
+
+
+def mean_of_known(values: Float[np.ndarray, "sample column"]) -> Float[np.ndarray, " column"]:
+    """Average down the rows over what is known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    count = known.sum(axis=0)
+    return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+
+
+def union(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """List every column that any patient has, in order of first appearance."""
+    return tuple(dict.fromkeys(name for columns in dict.fromkeys(names) for name in columns))
+
+
+def line_up(
+    rows: Sequence[tuple[tuple[str, ...], Float[np.ndarray, " _"]] | None], columns: tuple[str, ...]
+) -> Float[np.ndarray, "patient column"]:
+    """Stack patients' named values into one matrix with the given columns; NaN where a patient or a column is absent."""
+    out = np.full((len(rows), len(columns)), np.nan)
+    target = pd.Index(columns)
+    found: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
+    for row_index, row in enumerate(rows):
+        if row is None:
+            continue
+        names, values = row
+        if names not in found:
+            source = pd.Index(names).get_indexer(target)
+            found[names] = (np.flatnonzero(source >= 0), source[source >= 0])
+        to_index, from_index = found[names]
+        out[row_index, to_index] = values[from_index]
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scaling:
+    """Centre and scale of each column, learned on training patients."""
+
+    centre: Float[np.ndarray, " column"]
+    scale: Float[np.ndarray, " column"]
+    """Standard deviation; 1 where a column does not vary, so that it becomes 0 and not NaN."""
+
+    def __call__(self, values: Float[np.ndarray, "patient column"]) -> Float[np.ndarray, "patient column"]:
+        """Standardise; NaN stays NaN."""
+        return (values - self.centre) / self.scale
+
+
+def fit_scaling(values: Float[np.ndarray, "patient column"]) -> Scaling:
+    """Learn mean and population standard deviation of each column over what is known; a column nobody has gets 0 and 1."""
+    centre = np.nan_to_num(mean_of_known(values))
+    spread = np.sqrt(np.nan_to_num(mean_of_known((values - centre) ** 2)))
+    varies = spread > 1e-9 * np.maximum(1.0, np.abs(centre))  # rounding of a constant column must not be blown up to unit size
+    return Scaling(centre=centre, scale=np.where(varies, spread, 1.0))
+
+
+def varying(values: Float[np.ndarray, "patient column"]) -> np.ndarray:
+    """``Bool[column]``: columns in which at least two known values differ."""
+    known = ~np.isnan(values)
+    low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+    return high > low
+
+
+def blank_absent(block: Float[np.ndarray, "patient feature"], present: np.ndarray) -> Float[np.ndarray, "patient feature"]:
+    """Set the rows of absent patients to NaN, and check that all others are finite."""
+    out = np.array(block, dtype=float)
+    out[~present] = np.nan
+    finite = np.isfinite(out[present])
+    if not finite.all():
+        msg = f"{int((~finite).sum())} value(s) of a block are not finite for patients who have the modality"
+        raise ValueError(msg)
+    return out
+
+
+def at_least_one(samples: Sequence[object | None], kind: str) -> None:
+    """Refuse to fit a modality that no training patient has."""
+    if all(s is None for s in samples):
+        msg = f"no training patient of {len(samples)} has a sample of kind {kind!r}; leave the modality out or change the split"
+        raise DataError(msg)

@@ -1,0 +1,284 @@
+"""Report: free text of a patient; several reports are concatenated in the order of the table, an empty line between.
+
+The block is TF-IDF over words and word pairs, reduced by a singular value decomposition (latent semantic analysis, Deerwester et
+al. 1990); tokens are ids of a byte-pair vocabulary. Vocabularies, weights and components are learned on training patients.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import sparse
+
+from oncoweave.core.errors import DataError, missing_extra
+from oncoweave.core.truth import PatientTruth
+from oncoweave.data.cohort import ModalitySpec, Record
+from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place
+from oncoweave.nn.text import VOCABULARY_SIZE
+from oncoweave.nn.tokens import Tokens, pad
+
+MAX_TERMS = 20_000
+NUM_COMPONENTS = 64
+"""Width of the block at most."""
+
+_WORD = re.compile(r"\b\w\w+\b")
+_UNKNOWN = "[UNK]"
+_MAX_LETTERS = 256
+"""Letters the token vocabulary knows; rarer ones become the unknown token."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Sample:
+    """Everything written about one patient."""
+
+    patient_id: str
+    text: str
+
+
+def read(record: Record) -> Sample | None:
+    """Read and join a patient's texts; None where all are empty.
+
+    Raises:
+        DataError: there is no column ``text``, or it holds something else; names patient and table.
+    """
+    if "text" not in record.rows.columns:
+        msg = f"{place(record)}: no column 'text'; it has {list(record.rows.columns)}"
+        raise DataError(msg)
+    texts = record.rows["text"].dropna().tolist()
+    for text in texts:
+        if not isinstance(text, str):
+            msg = f"{place(record)}: column 'text' holds {text!r}, wanted a text or nothing"
+            raise DataError(msg)
+    joined = "\n\n".join(t.strip() for t in texts if t.strip())
+    return Sample(patient_id=record.patient_id, text=joined) if joined else None
+
+
+def check(sample: Sample) -> None:
+    """Refuse a text that is bytes or markup decoded wrongly.
+
+    Raises:
+        DataError: names the patient.
+    """
+    if "\x00" in sample.text or sample.text.count("\ufffd") > 0.01 * len(sample.text):
+        msg = f"patient {sample.patient_id!r}: the report holds null or replacement characters; decode the source as UTF-8 text"
+        raise DataError(msg)
+
+
+def to_record(sample: Sample, *, name: str = "report") -> Record:
+    """Lay a sample out as a row of a modality table."""
+    return make_record(sample.patient_id, [{"text": sample.text}], ModalitySpec(name=name, kind="report"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Tfidf:
+    """Term weights: (1 + log count) x inverse document frequency, each text scaled to unit length.
+
+    Equal to scikit-learn's ``TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)`` with the same vocabulary.
+    """
+
+    terms: tuple[str, ...]
+    idf: Float[np.ndarray, " term"]
+    """log((1 + n) / (1 + texts with the term)) + 1."""
+
+    def __call__(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        """Weigh the terms of each text, ``[text, term]``; terms outside the vocabulary are left out."""
+        index = {term: i for i, term in enumerate(self.terms)}
+        rows = [_row({index[t]: c for t, c in _terms(text).items() if t in index}) for text in texts]
+        columns = np.concatenate([np.zeros(0, dtype=int), *(r[0] for r in rows)])
+        weights = np.concatenate([np.zeros(0), *(r[1] for r in rows)]) * self.idf[columns]
+        starts = np.cumsum([0, *(len(r[0]) for r in rows)])
+        matrix = sparse.csr_matrix((weights, columns, starts), shape=(len(texts), len(self.terms)))
+        length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+        return sparse.diags_array(np.divide(1.0, length, out=np.zeros(len(texts)), where=length > 0)).tocsr() @ matrix
+
+
+def _terms(text: str) -> Counter[str]:
+    words = _WORD.findall(text.lower())
+    return Counter(words) + Counter(f"{a} {b}" for a, b in pairwise(words))
+
+
+def _row(counts: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    columns = np.array(sorted(counts), dtype=int)
+    return columns, 1.0 + np.log(np.array([counts[c] for c in columns], dtype=float))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Preparation:
+    """Term weights, components and token vocabulary of the training patients' reports."""
+
+    tfidf: Tfidf
+    components: Float[np.ndarray, "component term"]
+    scaling: Scaling
+    """Centre of each component; all share the first one's scale, so that later ones are not blown up to its size."""
+    tokenizer: str
+    """The byte-pair tokenizer as its JSON text; empty where the library ``tokenizers`` was not installed."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a token: its id, held as a float."""
+        return 1
+
+    @property
+    def num_tokens(self) -> None:
+        """Texts differ in length."""
+        return None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Each component with its three heaviest terms."""
+        heaviest = np.argsort(-np.abs(self.components), axis=1, kind="stable")[:, :3]
+        return tuple(f"lsa{i} ({', '.join(self.tfidf.terms[t] for t in top)})" for i, top in enumerate(heaviest))
+
+    def collate(self, samples: Sequence[Sample | None]) -> Tokens:
+        """Make one token of each piece of text, its id held as a float.
+
+        Raises:
+            MissingExtraError: the library ``tokenizers`` is not installed, or was not when this was fitted.
+        """
+        if not self.tokenizer:
+            raise missing_extra("tokenizers", "text")
+        tokenizer = _tokenizer(self.tokenizer)
+        texts = [s.text for s in samples if s is not None]
+        encoded = iter(tokenizer.encode_batch(texts))
+        unknown = [tokenizer.token_to_id(_UNKNOWN)]  # a text of nothing but control characters is still a text
+        rows = [None if s is None else (next(encoded).ids or unknown) for s in samples]
+        return pad([None if r is None else torch.tensor(r, dtype=torch.float32).unsqueeze(-1) for r in rows], 1)
+
+    def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
+        """Project term weights on the components; a text without a known term is at the origin, NaN for absent patients."""
+        weights = self.tfidf([s.text for s in samples if s is not None])
+        present = np.array([s is not None for s in samples], dtype=bool)
+        out = np.full((len(samples), len(self.components)), np.nan)
+        out[present] = self.scaling(weights @ self.components.T)
+        return blank_absent(out, present)
+
+
+def fit(samples: Sequence[Sample | None]) -> Preparation:
+    """Learn term weights, components and tokens from the training patients' reports.
+
+    A term counts if two reports have it (one, below ten reports); the ``MAX_TERMS`` most frequent stay.
+
+    Raises:
+        DataError: nobody has the modality, or no term is frequent enough.
+    """
+    at_least_one(samples, "report")
+    texts = [s.text for s in samples if s is not None]
+    tfidf = _fit_tfidf(texts)
+    weights = tfidf(texts)
+    components = _components(weights)
+    projected = weights @ components.T
+    spread = max(float(projected.std(axis=0).max()), 1e-9)
+    return Preparation(
+        tfidf=tfidf,
+        components=components,
+        scaling=Scaling(centre=projected.mean(axis=0), scale=np.full(len(components), spread)),
+        tokenizer=_train_tokenizer(texts),
+    )
+
+
+def _fit_tfidf(texts: Sequence[str]) -> Tfidf:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    least = 2 if len(texts) >= 10 else 1
+    vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=least, max_features=MAX_TERMS)
+    try:
+        vectoriser.fit(texts)
+    except ValueError as error:  # sklearn's way to say that no term is left
+        msg = f"no term occurs in {least} or more of {len(texts)} training reports; leave the modality out ({error})"
+        raise DataError(msg) from error
+    return Tfidf(terms=tuple(vectoriser.get_feature_names_out().tolist()), idf=vectoriser.idf_.astype(float))
+
+
+def _components(weights: sparse.csr_matrix) -> Float[np.ndarray, "component term"]:
+    """Leading right singular vectors, signs fixed; those of no weight are left out."""
+    from sklearn.utils.extmath import randomized_svd
+
+    wanted = min(NUM_COMPONENTS, *weights.shape)
+    _, values, components = randomized_svd(weights, n_components=wanted, n_iter=5, random_state=0)
+    return components[values > 1e-6 * values[0]]
+
+
+def _train_tokenizer(texts: Sequence[str]) -> str:
+    """Train byte-pair encoding on lower-cased words; returns JSON, or an empty text where the library is not installed.
+
+    WordPiece is not used: its trainer's numbering of word-inner pieces differed between processes (tokenizers 0.23.3).
+    """
+    try:
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    except ImportError:
+        return ""
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    letters = Counter(letter for text in texts for letter in tokenizer.normalizer.normalize_str(text))
+    alphabet = sorted(letters, key=lambda letter: (-letters[letter], letter))[:_MAX_LETTERS]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        min_frequency=2,
+        special_tokens=[_UNKNOWN],
+        initial_alphabet=alphabet,  # given, because the trainer's own choice between equally rare letters changes from run to run
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(state: str) -> Any:  # noqa: ANN401  (a tokenizers.Tokenizer; the library is optional)
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise missing_extra("tokenizers", "text") from error
+    return Tokenizer.from_str(state)
+
+
+_STAGE = (
+    "The tumour is staged as {s}.",
+    "Pathological stage: {s}.",
+    "Findings correspond to stage {s} disease.",
+)
+_IMMUNE = {
+    True: ("Brisk tumour infiltrating lymphocytes are seen.", "There is a dense lymphocytic infiltrate at the invasive margin."),
+    False: ("Lymphocytes are sparse.", "No significant inflammatory infiltrate is identified."),
+}
+_GRADE = {
+    True: ("Mitoses are frequent, high grade.", "Poorly differentiated carcinoma with brisk mitotic activity."),
+    False: ("Mitotic figures are rare, low grade.", "Well differentiated carcinoma; mitoses are not conspicuous."),
+}
+_SUBTYPE = (
+    ("Glandular growth pattern.", "Adenocarcinoma with tubule formation."),
+    ("Solid growth pattern without glands.", "Sheets of cells; gland formation is not seen."),
+)
+_BOILERPLATE = (
+    "Specimen received in formalin and labelled with the patient's name.",
+    "Resection margins are free of tumour.",
+    "No vascular invasion is identified.",
+    "Representative sections were submitted in cassettes A1 to A6.",
+    "The findings were discussed at the multidisciplinary conference.",
+    "Immunohistochemistry was performed with appropriate controls.",
+)
+
+
+def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
+    """Write a pathology report in varied words: subtype, grade, lymphocytes and stage, with negations and boilerplate."""
+
+    def pick(options: Sequence[str]) -> str:
+        return options[int(rng.integers(len(options)))]
+
+    facts = [
+        pick(_SUBTYPE[truth.subtype]),
+        pick(_GRADE[bool(truth.proliferation + rng.normal(0.0, 0.4) > 0)]),
+        pick(_IMMUNE[bool(truth.immune + rng.normal(0.0, 0.4) > 0)]),
+        pick(_STAGE).format(s=("I", "II", "III", "IV")[truth.stage - 1]),
+    ]
+    facts += [_BOILERPLATE[i] for i in rng.permutation(len(_BOILERPLATE))[: rng.integers(2, len(_BOILERPLATE))]]
+    return Sample(patient_id=truth.patient_id, text=" ".join(facts[i] for i in rng.permutation(len(facts))))
