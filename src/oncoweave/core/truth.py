@@ -10,7 +10,7 @@ class PatientTruth:
     patient_id: str
     site: str
     subtype: int
-    """0 or 1."""
+    """Growth pattern: 0 glandular, 1 solid, 2 discohesive."""
     driver_a: bool
     driver_b: bool
     immune: float
@@ -21,9 +21,22 @@ class PatientTruth:
     age_years: float
     female: bool
     private_slide: float
-    """A risk factor that only the slide shows."""
+    """A risk factor that only the slide shows: the extent of necrosis."""
     private_expression: float
-    """A risk factor that only expression shows."""
+    """A risk factor that only expression shows: the hypoxia pathway."""
     synergy: float
-    """A risk factor that needs two modalities: the product of an image factor and an expression factor."""
+    """A risk factor that needs two modalities: ``synergy_slide * synergy_expression``."""
     log_hazard: float
+    """Logarithm of the hazard relative to an average patient, site effect included."""
+    synergy_slide: float = 0.0
+    """Density of the collagen between tumour nests; by itself without risk."""
+    synergy_expression: float = 0.0
+    """Activity of the TGF-beta pathway; by itself without risk."""
+    private_record: float = 0.0
+    """A risk factor that only the clinical record shows: frailty, through labs and performance status."""
+    private_report: bool = False
+    """A risk factor that only the pathology report states: lymphovascular invasion."""
+    private_volume: float = 0.0
+    """A risk factor that only the scan shows: spiculation of the lesion."""
+    site_effect: float = 0.0
+    """What the site alone adds to the log hazard; zero unless the cohort has a site confounder."""
