@@ -138,7 +138,7 @@ def _require_columns(sample: Sample, wanted: tuple[str, ...]) -> None:
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
     """Draw a vector in which immune infiltration, proliferation, subtype and the slide's private risk are mixed, with noise."""
-    biology = np.array([truth.immune, truth.proliferation, 2.0 * truth.subtype - 1.0, truth.private_slide])
+    biology = np.array([truth.immune, truth.proliferation, 1.0 - truth.subtype, truth.private_slide])
     mixing = np.cos(np.outer(np.arange(1, 5), np.arange(1, _SYNTHETIC_DIM + 1)))
     vector = biology @ mixing + rng.normal(0.0, 0.7, size=_SYNTHETIC_DIM)
     return Sample(

@@ -38,9 +38,10 @@ PATHWAYS: dict[str, tuple[str, ...]] = {
     "subtype": ("ESR1", "PGR", "GATA3", "FOXA1", "XBP1", "TFF1", "TFF3", "AGR2", "KRT8", "KRT18"),
     "driver_a": ("CDKN1A", "MDM2", "BAX", "GADD45A", "SESN1", "ZMAT3"),
     "driver_b": ("DUSP6", "SPRY2", "SPRY4", "ETV4", "ETV5", "PHLDA1"),
+    "tgf_beta": ("TGFB1", "SERPINE1", "TGFBI", "CTGF", "COL1A1", "SMAD7", "SKIL", "PMEPA1", "LTBP2", "ACTA2"),
     "hypoxia": ("CA9", "VEGFA", "SLC2A1", "ADM", "LDHA", "PGK1", "NDRG1", "EGLN3", "ANKRD37", "BNIP3"),
 }
-"""Planted gene sets of phantom patients; ``hypoxia`` carries the risk that only expression shows."""
+"""Planted gene sets of phantom patients; ``hypoxia`` carries the risk that only expression shows, ``tgf_beta`` half a synergy."""
 
 _NUM_BACKGROUND = 140
 
@@ -193,9 +194,10 @@ def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
     activity = {
         "proliferation": truth.proliferation,
         "immune": truth.immune,
-        "subtype": 2.0 * truth.subtype - 1.0,
+        "subtype": 1.0 - truth.subtype,
         "driver_a": -1.5 * truth.driver_a,
         "driver_b": 1.5 * truth.driver_b,
+        "tgf_beta": truth.synergy_expression,
         "hypoxia": truth.private_expression,
     }
     genes = [gene for pathway in PATHWAYS.values() for gene in pathway]

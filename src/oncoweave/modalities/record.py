@@ -257,15 +257,17 @@ def _one_hot(texts: Sequence[str | None], levels: tuple[str, ...], rare: tuple[s
 
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
-    """Draw age, sex, stage, smoking and blood values; each laboratory value is missing for some."""
+    """Draw age, sex, stage, smoking, frailty (performance status, albumin) and blood values, some of them missing."""
     haemoglobin = 13.6 + 0.9 * (not truth.female) - 0.5 * (truth.stage - 1) + rng.normal(0.0, 1.0)
     crp = float(np.exp(1.2 + 0.35 * (truth.stage - 1) + 0.2 * truth.proliferation + rng.normal(0.0, 0.7)))
     lymphocytes = float(np.exp(0.5 + 0.15 * truth.immune + rng.normal(0.0, 0.3)))
-    labs = {"haemoglobin_g_dl": haemoglobin, "crp_mg_l": crp, "lymphocytes_1e9_l": lymphocytes}
+    albumin = 41.0 - 2.5 * truth.private_record + rng.normal(0.0, 2.0)
+    labs = {"albumin_g_l": albumin, "haemoglobin_g_dl": haemoglobin, "crp_mg_l": crp, "lymphocytes_1e9_l": lymphocytes}
     values: dict[str, float | str | None] = {
         "age_years": round(float(truth.age_years), 1),
         "sex": "female" if truth.female else "male",
         "stage": ("I", "II", "III", "IV")[truth.stage - 1],
+        "performance_status": float(np.clip(np.round(0.7 + 0.8 * truth.private_record + rng.normal(0.0, 0.4)), 0, 3)),
         "smoking": None if rng.random() < 0.1 else str(rng.choice(["never", "former", "current"])),
     }
     values |= {lab: None if rng.random() < 0.15 else round(float(value), 2) for lab, value in labs.items()}

@@ -257,11 +257,16 @@ _GRADE = {
 _SUBTYPE = (
     ("Glandular growth pattern.", "Adenocarcinoma with tubule formation."),
     ("Solid growth pattern without glands.", "Sheets of cells; gland formation is not seen."),
+    ("Discohesive growth in single cells.", "Single-file pattern; the cells are discohesive."),
 )
+_INVASION = {
+    True: ("Lymphovascular invasion is present.", "Tumour emboli are seen within lymphatic vessels."),
+    False: ("No lymphovascular invasion is identified.", "Lymphovascular invasion: absent."),
+}
 _BOILERPLATE = (
     "Specimen received in formalin and labelled with the patient's name.",
     "Resection margins are free of tumour.",
-    "No vascular invasion is identified.",
+    "No perineural invasion is identified.",
     "Representative sections were submitted in cassettes A1 to A6.",
     "The findings were discussed at the multidisciplinary conference.",
     "Immunohistochemistry was performed with appropriate controls.",
@@ -269,7 +274,7 @@ _BOILERPLATE = (
 
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
-    """Write a pathology report in varied words: subtype, grade, lymphocytes and stage, with negations and boilerplate."""
+    """Write a pathology report in varied words: growth, grade, lymphocytes, invasion, stage; negations, boilerplate."""
 
     def pick(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]
@@ -278,6 +283,7 @@ def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
         pick(_SUBTYPE[truth.subtype]),
         pick(_GRADE[bool(truth.proliferation + rng.normal(0.0, 0.4) > 0)]),
         pick(_IMMUNE[bool(truth.immune + rng.normal(0.0, 0.4) > 0)]),
+        pick(_INVASION[truth.private_report]),
         pick(_STAGE).format(s=("I", "II", "III", "IV")[truth.stage - 1]),
     ]
     facts += [_BOILERPLATE[i] for i in rng.permutation(len(_BOILERPLATE))[: rng.integers(2, len(_BOILERPLATE))]]

@@ -93,3 +93,15 @@ def require_shape(tokens: Tokens, *, dim: int, num_tokens: int | None = None) ->
     if came[1] != dim or num_tokens not in (None, came[0]):
         msg = f"wanted {num_tokens or 'any number of'} tokens of width {dim} a patient, got {came[0]} of width {came[1]}"
         raise ValueError(msg)
+
+
+def require_count(num_tokens: int | None, encoder: str) -> int:
+    """Refuse to build a network of fixed size for patients whose number of tokens differs.
+
+    Raises:
+        ValueError: ``num_tokens`` is None.
+    """
+    if num_tokens is None:
+        msg = f"encoder {encoder!r} needs the same number of tokens from every patient; this modality's number varies"
+        raise ValueError(msg)
+    return num_tokens

@@ -1,0 +1,86 @@
+"""A small text transformer, trained from scratch, that reads a report window by window (BERT's encoder, Devlin et al. 2019).
+
+Departs from BERT: pre-norm blocks, no segment embedding, no pretraining, and long texts are cut into windows that are read apart,
+so that time grows with length and not with its square. Each window gives one token, its summary token's output.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oncoweave.nn.blocks import TransformerBlock
+from oncoweave.nn.text import VOCABULARY_SIZE, token_ids
+from oncoweave.nn.tokens import Tokens
+
+KINDS = ("report",)
+ORDER_INVARIANT = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Size of the transformer and of a window, in tokens."""
+
+    vocabulary: int = VOCABULARY_SIZE
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    window: int = 128
+    dropout: float = 0.1
+
+
+VARIANTS: dict[str, Config] = {"base": Config(), "tiny": Config(width=32, depth=1, heads=2, window=64, dropout=0.0)}
+
+
+class TextTransformer(nn.Module):
+    """One token a window of text."""
+
+    def __init__(self, config: Config, *, dim_out: int) -> None:
+        super().__init__()
+        self.vocabulary = config.vocabulary
+        self.window = config.window
+        self.word = nn.Embedding(config.vocabulary, config.width)
+        self.position = nn.Parameter(torch.empty(config.window, config.width).normal_(0.0, 0.02))
+        self.summary = nn.Parameter(torch.empty(1, 1, config.width).normal_(0.0, 0.02))
+        nn.init.normal_(self.word.weight, 0.0, 0.02)
+        self.drop = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.width)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(config.width, heads=config.heads, dropout=config.dropout) for _ in range(config.depth)
+        )
+        self.out = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, dim_out))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Encode each patient's text."""
+        ids = token_ids(tokens, size=self.vocabulary)
+        num_windows = -(-ids.shape[1] // self.window)
+        fill = num_windows * self.window - ids.shape[1]
+        ids = functional.pad(ids, (0, fill)).unflatten(1, (num_windows, self.window))
+        keep = functional.pad(tokens.keep, (0, fill)).unflatten(1, (num_windows, self.window))
+        kept = keep.any(dim=-1)
+        encoded = self._read(ids[kept], keep[kept])  # windows of padding only are not computed
+        values = encoded.new_zeros(*kept.shape, encoded.shape[-1]).masked_scatter(kept.unsqueeze(-1), encoded)
+        return Tokens(values=values, keep=kept)
+
+    def _read(self, ids: Int[Tensor, "text token"], keep: Bool[Tensor, "text token"]) -> Float[Tensor, "text dim_out"]:
+        x = self.norm(self.word(ids) + self.position)
+        x = self.drop(torch.cat([self.summary.expand(len(ids), -1, -1), x], dim=1))
+        keep = functional.pad(keep, (1, 0), value=True)
+        for block in self.blocks:
+            x = block(x, keep=keep)
+        return self.out(x[:, 0])
+
+
+def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:
+    """Build the network; texts may have any length.
+
+    Raises:
+        ValueError: tokens are not single ids.
+    """
+    del num_tokens
+    if dim_in != 1:
+        msg = f"token ids have width 1, got tokens of width {dim_in}"
+        raise ValueError(msg)
+    return TextTransformer(config, dim_out=dim_out)

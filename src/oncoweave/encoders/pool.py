@@ -1,0 +1,44 @@
+"""Mean or max over a patient's tokens, then one linear layer: the baseline that every aggregator has to beat."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from oncoweave.nn.pooling import masked_max, masked_mean, summary
+from oncoweave.nn.tokens import Tokens, require_shape
+
+KINDS = ("slide", "embedding")
+ORDER_INVARIANT = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How the tokens are pooled."""
+
+    how: Literal["mean", "max"] = "mean"
+    dropout: float = 0.25
+
+
+VARIANTS: dict[str, Config] = {"mean": Config(), "max": Config(how="max"), "tiny": Config(dropout=0.0)}
+
+
+class Pool(nn.Module):
+    """One token a patient: W pool(h) + b."""
+
+    def __init__(self, config: Config, *, dim_in: int, dim_out: int) -> None:
+        super().__init__()
+        self.dim_in = dim_in
+        self.pool = masked_mean if config.how == "mean" else masked_max
+        self.out = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(dim_in, dim_out))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Pool each patient's kept tokens."""
+        require_shape(tokens, dim=self.dim_in)
+        return summary(self.out(self.pool(tokens.values, tokens.keep)), tokens.present)
+
+
+def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:
+    """Build the network; the number of tokens may be any."""
+    del num_tokens
+    return Pool(config, dim_in=dim_in, dim_out=dim_out)
