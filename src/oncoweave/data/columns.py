@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,11 +22,11 @@ def place(record: Record) -> str:
     return f"patient {record.patient_id!r}, modality {name!r} ({table})"
 
 
-def make_record(patient_id: str, rows: Sequence[dict[str, object]] | pd.DataFrame, modality: ModalitySpec) -> Record:
+def make_record(patient_id: str, rows: Sequence[dict[str, object]], *, modality: ModalitySpec, root: Path) -> Record:
     """Build the record of one patient from rows without identifiers; samples are numbered from 1."""
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(list(rows))
     ids = pd.DataFrame({"patient_id": patient_id, "sample_id": [f"{patient_id}-{i + 1}" for i in range(len(frame))]})
-    return Record(patient_id=patient_id, modality=modality, rows=pd.concat([ids, frame], axis=1), root=None)
+    return Record(patient_id=patient_id, modality=modality, rows=pd.concat([ids, frame], axis=1), root=root)
 
 
 def read_numbers(record: Record) -> tuple[tuple[str, ...], Float[np.ndarray, "sample column"]]:

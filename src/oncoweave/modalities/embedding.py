@@ -5,6 +5,7 @@ Several samples of a patient are averaged. A vector is whole or absent: one with
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -65,10 +66,10 @@ def check(sample: Sample) -> None:
         raise DataError(msg)
 
 
-def to_record(sample: Sample, *, name: str = "embedding") -> Record:
+def to_record(sample: Sample, *, root: Path, name: str = "embedding") -> Record:
     """Lay a sample out as rows of a modality table."""
     rows = [dict(zip(sample.columns, row, strict=True)) for row in sample.values.tolist()]
-    return make_record(sample.patient_id, rows, ModalitySpec(name=name, kind="embedding"))
+    return make_record(sample.patient_id, rows, modality=ModalitySpec(name=name, kind="embedding"), root=root)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

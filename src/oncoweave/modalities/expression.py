@@ -6,6 +6,7 @@ the sample taken over all genes of the table. Genes are chosen on training patie
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -94,10 +95,12 @@ def check(sample: Sample) -> None:
         raise DataError(msg)
 
 
-def to_record(sample: Sample, *, name: str = "expression") -> Record:
+def to_record(sample: Sample, *, root: Path, name: str = "expression") -> Record:
     """Lay a sample out as rows of a modality table."""
     spec = ModalitySpec(name=name, kind="expression", notes={"scale": sample.scale})
-    return make_record(sample.patient_id, [dict(zip(sample.genes, row, strict=True)) for row in sample.values.tolist()], spec)
+    return make_record(
+        sample.patient_id, [dict(zip(sample.genes, row, strict=True)) for row in sample.values.tolist()], modality=spec, root=root
+    )
 
 
 def profile(sample: Sample) -> Float[np.ndarray, " gene"]:

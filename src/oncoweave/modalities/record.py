@@ -8,6 +8,7 @@ and the value nearest to the start is used, not one measured after it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -83,9 +84,9 @@ def check(sample: Sample) -> None:
             raise DataError(msg)
 
 
-def to_record(sample: Sample, *, name: str = "record") -> Record:
+def to_record(sample: Sample, *, root: Path, name: str = "record") -> Record:
     """Lay a sample out as a row of a modality table."""
-    return make_record(sample.patient_id, [dict(sample.values)], ModalitySpec(name=name, kind="record"))
+    return make_record(sample.patient_id, [dict(sample.values)], modality=ModalitySpec(name=name, kind="record"), root=root)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

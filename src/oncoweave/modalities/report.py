@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,9 @@ def check(sample: Sample) -> None:
         raise DataError(msg)
 
 
-def to_record(sample: Sample, *, name: str = "report") -> Record:
+def to_record(sample: Sample, *, root: Path, name: str = "report") -> Record:
     """Lay a sample out as a row of a modality table."""
-    return make_record(sample.patient_id, [{"text": sample.text}], ModalitySpec(name=name, kind="report"))
+    return make_record(sample.patient_id, [{"text": sample.text}], modality=ModalitySpec(name=name, kind="report"), root=root)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -6,6 +6,7 @@ the value furthest from zero among the samples that were profiled (a gain wins o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -71,10 +72,10 @@ def check(sample: Sample) -> None:
         raise DataError(msg)
 
 
-def to_record(sample: Sample, *, name: str = "variants") -> Record:
+def to_record(sample: Sample, *, root: Path, name: str = "variants") -> Record:
     """Lay a sample out as a row of a modality table."""
     row = dict(zip(sample.alterations, sample.values.tolist(), strict=True))
-    return make_record(sample.patient_id, [row], ModalitySpec(name=name, kind="variants"))
+    return make_record(sample.patient_id, [row], modality=ModalitySpec(name=name, kind="variants"), root=root)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
