@@ -22,7 +22,7 @@ def check_outputs(outputs: Float[Tensor, "batch output"], width: int) -> None:
     bad = outputs.isnan().any(dim=1)
     if bad.any():
         row = int(bad.nonzero()[0])
-        msg = f"outputs are NaN in row {row} of the batch ({int(bad.sum())} such row(s)); look for extreme inputs or a high learning rate"
+        msg = f"outputs are NaN in row {row} of the batch ({int(bad.sum())} such row(s)); lower the learning rate"
         raise ValueError(msg)
 
 
@@ -54,8 +54,8 @@ def cox_loss(
 ) -> Float[Tensor, ""]:
     """Mean over events of the negative log partial likelihood; 0 with a gradient of zeros where there is no event.
 
-    Censored patients are at risk at the time of their censoring. Tied events share their denominator after Efron (1977) or Breslow
-    (1974). Everything stays in the log domain: exponents are never summed outside a log-sum-exp.
+    Censored patients are at risk at the time of their censoring. Tied events share their denominator after Efron (1977) or
+    Breslow (1974). Everything stays in the log domain: exponents are never summed outside a log-sum-exp.
     """
     if not event.any():
         return (log_risk * 0.0).sum()
@@ -71,7 +71,7 @@ def cox_loss(
     before = torch.cat([nobody, torch.logcumsumexp(eta, dim=0)])[position[first]]
     tied = _group_logsumexp(eta[position], group, len(size))
     rank = torch.arange(len(position), device=eta.device) - first[group]
-    share = torch.zeros_like(eta[position]) if ties == "breslow" else torch.log1p(-rank / size[group]).to(eta.dtype)
+    share = torch.zeros_like(eta[position]) if ties == "breslow" else torch.log1p(-rank.to(eta.dtype) / size[group])
     # logaddexp of -inf and a finite number has a NaN gradient on some builds: the first group is taken without it
     denominator = share + tied[group]
     has_before = torch.isfinite(before)[group]
