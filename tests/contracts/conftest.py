@@ -1,0 +1,6 @@
+"""Lets the contract suites import what the scripts of tests/reference draw their inputs from."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))

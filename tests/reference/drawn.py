@@ -1,0 +1,90 @@
+"""Patients, samples, tokens and network weights that the contract suites and the golden numbers share."""
+
+import dataclasses
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import nn
+
+from oncoweave.core import shelf
+from oncoweave.core.truth import PatientTruth
+from oncoweave.nn.tokens import Tokens
+
+DIM_OUT = 6
+IMAGE = (4, 3, 64, 64)
+"""Images that tile encoders are tried on."""
+
+
+def truth(index: int, rng: np.random.Generator) -> PatientTruth:
+    """Draw one phantom patient."""
+    return PatientTruth(
+        patient_id=f"P{index:03d}",
+        site=f"site-{index % 3}",
+        subtype=int(rng.integers(2)),
+        driver_a=bool(rng.random() < 0.4),
+        driver_b=bool(rng.random() < 0.4),
+        immune=float(rng.normal()),
+        proliferation=float(rng.normal()),
+        stage=int(rng.integers(1, 5)),
+        age_years=float(rng.uniform(40, 80)),
+        female=bool(rng.random() < 0.5),
+        private_slide=float(rng.normal()),
+        private_expression=float(rng.normal()),
+        synergy=float(rng.normal()),
+        log_hazard=float(rng.normal()),
+    )
+
+
+@cache
+def samples(kind: str, count: int = 24, seed: int = 0) -> tuple[object, ...]:
+    """Draw one sample of a kind for each of some patients."""
+    rng = np.random.default_rng(seed)
+    module = shelf.load("modalities", kind)
+    return tuple(module.synthesise(truth(i, rng), rng) for i in range(count))
+
+
+@cache
+def preparation(kind: str) -> object:
+    """Fit a kind's preparation on the drawn patients."""
+    return shelf.load("modalities", kind).fit(samples(kind))
+
+
+def tokens(kind: str) -> Tokens:
+    """Collate six patients, the third of whom lacks the modality."""
+    drawn = samples(kind)
+    return preparation(kind).collate([drawn[0], drawn[1], None, drawn[3], drawn[4], drawn[5]])
+
+
+def images() -> torch.Tensor:
+    """Draw images with values from 0 to 1."""
+    return torch.from_numpy(np.random.default_rng(1).random(IMAGE, dtype=np.float32))
+
+
+def fill(network: nn.Module) -> nn.Module:
+    """Give a network weights that do not depend on torch's random numbers: normal, with the usual spread, vectors near 1 or 0."""
+    rng = np.random.default_rng(7)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            drawn = torch.from_numpy(rng.normal(size=tuple(parameter.shape)).astype(np.float32))
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 100
+            is_norm_weight = parameter.ndim == 1 and name.endswith("weight")
+            parameter.copy_(drawn / fan_in**0.5 + float(is_norm_weight))
+    return network.eval()
+
+
+def build(module: ModuleType, config: object, shape: tuple[int, int | None]) -> nn.Module:
+    """Build an encoder of tokens with filled weights; ``shape`` is token width and number."""
+    return fill(module.build(config, dim_in=shape[0], num_tokens=shape[1], dim_out=DIM_OUT))
+
+
+def shape(kind: str) -> tuple[int, int | None]:
+    """Token width and number of a kind, as its preparation states them."""
+    fitted = preparation(kind)
+    return fitted.dim, fitted.num_tokens
+
+
+def replace(tokens: Tokens, **changes: torch.Tensor) -> Tokens:
+    """Change some of the tensors of Tokens."""
+    return dataclasses.replace(tokens, **changes)
