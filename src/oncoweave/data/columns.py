@@ -29,6 +29,11 @@ def make_record(patient_id: str, rows: Sequence[dict[str, object]], *, modality:
     return Record(patient_id=patient_id, modality=modality, rows=pd.concat([ids, frame], axis=1), root=root)
 
 
+def join_records(records: Sequence[Record]) -> pd.DataFrame:
+    """Stack patients' rows into one modality table; a column that is empty for a patient takes its type from the others."""
+    return pd.DataFrame([row for record in records for row in record.rows.to_dict("records")])
+
+
 def read_numbers(record: Record) -> tuple[tuple[str, ...], Float[np.ndarray, "sample column"]]:
     """Read a patient's rows as numbers; NaN where nothing was measured.
 

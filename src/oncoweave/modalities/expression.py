@@ -37,8 +37,8 @@ PATHWAYS: dict[str, tuple[str, ...]] = {
     "proliferation": ("MKI67", "TOP2A", "CCNB1", "CDK1", "AURKA", "BUB1", "PLK1", "CENPF", "TYMS", "RRM2", "PCNA", "MCM2"),
     "immune": ("CD8A", "CD3D", "CD3E", "GZMB", "PRF1", "IFNG", "CXCL9", "CXCL10", "STAT1", "NKG7", "CCL5", "LAG3"),
     "subtype": ("ESR1", "PGR", "GATA3", "FOXA1", "XBP1", "TFF1", "TFF3", "AGR2", "KRT8", "KRT18"),
-    "driver_a": ("CDKN1A", "MDM2", "BAX", "GADD45A", "SESN1", "ZMAT3"),
-    "driver_b": ("DUSP6", "SPRY2", "SPRY4", "ETV4", "ETV5", "PHLDA1"),
+    "driver_a": ("DUSP6", "SPRY2", "SPRY4", "ETV4", "ETV5", "PHLDA1"),
+    "driver_b": ("CDKN1A", "MDM2", "BAX", "GADD45A", "SESN1", "ZMAT3"),
     "tgf_beta": ("TGFB1", "SERPINE1", "TGFBI", "CTGF", "COL1A1", "SMAD7", "SKIL", "PMEPA1", "LTBP2", "ACTA2"),
     "hypoxia": ("CA9", "VEGFA", "SLC2A1", "ADM", "LDHA", "PGK1", "NDRG1", "EGLN3", "ANKRD37", "BNIP3"),
 }
@@ -198,8 +198,8 @@ def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
         "proliferation": truth.proliferation,
         "immune": truth.immune,
         "subtype": 1.0 - truth.subtype,
-        "driver_a": -1.5 * truth.driver_a,
-        "driver_b": 1.5 * truth.driver_b,
+        "driver_a": 1.5 * truth.driver_a,
+        "driver_b": -1.5 * truth.driver_b,
         "tgf_beta": truth.synergy_expression,
         "hypoxia": truth.private_expression,
     }

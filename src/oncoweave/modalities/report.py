@@ -89,14 +89,14 @@ class Tfidf:
     idf: Float[np.ndarray, " term"]
     """log((1 + n) / (1 + texts with the term)) + 1."""
 
-    def __call__(self, texts: Sequence[str]) -> sparse.csr_matrix:
+    def __call__(self, texts: Sequence[str]) -> sparse.csr_array:
         """Weigh the terms of each text, ``[text, term]``; terms outside the vocabulary are left out."""
         index = {term: i for i, term in enumerate(self.terms)}
         rows = [_row({index[t]: c for t, c in _terms(text).items() if t in index}) for text in texts]
         columns = np.concatenate([np.zeros(0, dtype=int), *(r[0] for r in rows)])
         weights = np.concatenate([np.zeros(0), *(r[1] for r in rows)]) * self.idf[columns]
         starts = np.cumsum([0, *(len(r[0]) for r in rows)])
-        matrix = sparse.csr_matrix((weights, columns, starts), shape=(len(texts), len(self.terms)))
+        matrix = sparse.csr_array((weights, columns, starts), shape=(len(texts), len(self.terms)))
         length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
         return sparse.diags_array(np.divide(1.0, length, out=np.zeros(len(texts)), where=length > 0)).tocsr() @ matrix
 
@@ -198,7 +198,7 @@ def _fit_tfidf(texts: Sequence[str]) -> Tfidf:
     return Tfidf(terms=tuple(vectoriser.get_feature_names_out().tolist()), idf=vectoriser.idf_.astype(float))
 
 
-def _components(weights: sparse.csr_matrix) -> Float[np.ndarray, "component term"]:
+def _components(weights: sparse.csr_array) -> Float[np.ndarray, "component term"]:
     """Leading right singular vectors, signs fixed; those of no weight are left out."""
     from sklearn.utils.extmath import randomized_svd
 

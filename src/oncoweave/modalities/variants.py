@@ -174,13 +174,13 @@ def _burden(values: np.ndarray, names: tuple[str, ...], classes: tuple[str, ...]
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
     """Draw mutations and copy numbers: two drivers, passengers, proliferation in MYC; a third have a small panel only."""
-    mutations = {"TP53": truth.driver_a, "KRAS": truth.driver_b}
+    mutations = {"KRAS": truth.driver_a, "TP53": truth.driver_b}
     passengers = ("TTN", "MUC16", "PIK3CA", "ARID1A", "APC", "FAT1", "KMT2D", "LRP1B")
     rates = np.array([0.35, 0.2, 0.25, 0.15, 0.12, 0.15, 0.12, 0.15]) * np.exp(0.3 * truth.proliferation)
     mutations |= dict(zip(passengers, rng.random(len(passengers)) < rates, strict=True))
-    copies = {"MYC": 0.8 * truth.proliferation, "CDKN2A": -0.5, "ERBB2": 0.4 * truth.subtype, "EGFR": 0.2}
+    copies = {"MYC": truth.proliferation, "CDKN2A": -0.5, "ERBB2": 0.4 * truth.subtype, "EGFR": 0.2}
     names = (*(f"{g}_mut" for g in mutations), *(f"{g}_cnv" for g in copies))
-    calls = np.clip(np.round(np.array(list(copies.values())) + rng.normal(0.0, 0.8, size=len(copies))), -2, 2)
+    calls = np.clip(np.round(np.array(list(copies.values())) + rng.normal(0.0, 0.6, size=len(copies))), -2, 2)
     values = np.concatenate([np.array(list(mutations.values()), dtype=float), calls + 0.0])
     if rng.random() < 1 / 3:
         panel = {"TP53_mut", "KRAS_mut", "PIK3CA_mut", "APC_mut"}
