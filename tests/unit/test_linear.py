@@ -69,8 +69,8 @@ def test_a_block_of_noise_is_shrunk_away(rng, width):
 
 
 def test_blocks_of_equal_penalty_are_the_plain_model(rng):
+    from oncoweave.evaluate.likelihoods import cox_likelihood
     from oncoweave.train.block_ridge import fit_blocks, split_blocks
-    from oncoweave.train.ridge import cox_likelihood
 
     x = rng.normal(size=(40, 60))
     time, event = _survival(rng, x[:, 0])

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oncoweave.evaluate.likelihoods import Likelihood
 from oncoweave.train.ridge import (
     InnerFolds,
-    Likelihood,
     choose_penalty,
     cross_validate,
     design,

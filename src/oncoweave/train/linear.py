@@ -13,14 +13,11 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.likelihoods import GaussianLikelihood, Likelihood, SoftmaxLikelihood, cox_likelihood
 from oncoweave.evaluate.partial_likelihood import BaselineHazard, Ties, baseline_hazard
 from oncoweave.train.block_ridge import choose_block_penalties, fit_blocks, split_blocks
 from oncoweave.train.ridge import (
-    GaussianLikelihood,
-    Likelihood,
-    SoftmaxLikelihood,
     choose_penalty,
-    cox_likelihood,
     design,
     inner_folds,
     maximise,
