@@ -1,0 +1,193 @@
+"""Do predicted probabilities come true? Reliability in bins, recalibration slope and intercept, and mean calibration error.
+
+For survival a probability is the predicted S(t) at one horizon; what is observed is the Kaplan-Meier curve of the bin at that
+horizon, so that censored patients count as long as they were followed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.cox import fit_cox
+from oncoweave.evaluate.curves import breslow_baseline, kaplan_meier, survival_at
+from oncoweave.evaluate.inputs import finite, outcome
+
+CLIP = 1e-6
+"""Probabilities of exactly 0 or 1 are moved by this much before a logit or a log(-log)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reliability:
+    """Bins of equal size in order of prediction: mean prediction, what was observed with its interval, and patients."""
+
+    predicted: np.ndarray
+    observed: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n: np.ndarray
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error: |observed - predicted| averaged over patients of the bins where it can be observed."""
+        known = ~np.isnan(self.observed)
+        if not known.any():
+            return float("nan")
+        return float(np.average(np.abs(self.observed - self.predicted)[known], weights=self.n[known]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recalibration:
+    """How predictions must be stretched and shifted to come true, and how far off they are.
+
+    ``slope`` below 1: predictions are too extreme. ``intercept`` (binary only, slope held at 1) above 0: predictions are too low.
+    ``ici`` is the integrated calibration index (Austin and Steyerberg 2019): the mean distance between predictions and a smooth
+    curve (restricted cubic spline, three knots) of what is observed.
+    """
+
+    slope: float
+    intercept: float
+    ici: float
+
+
+def reliability(y: np.ndarray, probability: np.ndarray, *, bins: int = 10, level: float = 0.95) -> Reliability:
+    """Reliability of probabilities of a 0/1 outcome, with Wilson intervals.
+
+    Raises:
+        DataError: NaN, or a probability outside [0, 1].
+    """
+    y = finite("y", y)
+    probability = _probability(probability, len(y))
+    member, n = _bins(probability, bins)
+    observed = np.bincount(member, weights=y) / n
+    z = stats.norm.ppf(0.5 + level / 2)
+    centre = (observed + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(observed * (1 - observed) / n + z**2 / (4 * n**2))
+    return Reliability(
+        predicted=np.bincount(member, weights=probability) / n,
+        observed=observed,
+        low=np.minimum(centre - reach, observed).clip(0),
+        high=np.maximum(centre + reach, observed).clip(None, 1),
+        n=n,
+    )
+
+
+def survival_reliability(
+    time: np.ndarray, event: np.ndarray, survival: np.ndarray, *, horizon: float, bins: int = 5, level: float = 0.95
+) -> Reliability:
+    """Reliability of predicted survival at a horizon against Kaplan-Meier in each bin, with its log-log interval.
+
+    A bin in which nobody is followed to the horizon, and not everyone died before, has an observed value of NaN.
+
+    Raises:
+        DataError: unusable outcomes, NaN, or a probability outside [0, 1].
+    """
+    time, event = outcome(time, event)
+    survival = _probability(survival, len(time))
+    member, n = _bins(survival, bins)
+    rows = np.full((len(n), 3), np.nan)
+    for index in range(len(n)):
+        inside = member == index
+        curve = kaplan_meier(time[inside], event[inside], level=level)
+        at = int(np.searchsorted(curve.times, horizon, side="right")) - 1
+        if curve.times[-1] >= horizon or curve.survival[at] == 0:
+            rows[index] = curve.survival[at], curve.low[at], curve.high[at]
+    predicted = np.bincount(member, weights=survival) / n
+    return Reliability(predicted=predicted, observed=rows[:, 0], low=rows[:, 1], high=rows[:, 2], n=n)
+
+
+def recalibrate(y: np.ndarray, probability: np.ndarray) -> Recalibration:
+    """Logistic recalibration of probabilities of a 0/1 outcome (Cox 1958; Van Calster et al. 2016).
+
+    Raises:
+        DataError: NaN, probabilities outside [0, 1] or all equal, one class only, or outcomes that a logit separates completely.
+    """
+    y = finite("y", y)
+    probability = _probability(probability, len(y))
+    logit = special.logit(probability.clip(CLIP, 1 - CLIP))
+    if np.ptp(y) == 0 or np.ptp(logit) == 0:
+        msg = (
+            f"recalibration: wanted both classes and predictions that differ, got {int(y.sum())} positive of {len(y)} and logits"
+            f" that range over {np.ptp(logit):.3g}"
+        )
+        raise DataError(msg)
+    constant = np.ones((len(y), 1))
+    slope = _logistic(y, np.column_stack([constant, logit]), np.zeros(len(y)))[1]
+    intercept = _logistic(y, constant, logit)[0]
+    spline = np.column_stack([constant, _spline(logit)])
+    smooth = special.expit(spline @ _logistic(y, spline, np.zeros(len(y))))
+    return Recalibration(slope=float(slope), intercept=float(intercept), ici=float(np.abs(smooth - probability).mean()))
+
+
+def recalibrate_survival(time: np.ndarray, event: np.ndarray, survival: np.ndarray, *, horizon: float) -> Recalibration:
+    """Cox recalibration of predicted survival at a horizon: on log(-log S), following patients up to the horizon.
+
+    The smooth curve of the integrated calibration index is a Cox model on a spline of log(-log S) (Austin, Harrell and
+    van Klaveren 2020). ``intercept`` is log(observed / expected events): the log ratio of Kaplan-Meier's cumulative hazard at the
+    horizon to the mean predicted one.
+
+    Raises:
+        DataError: unusable outcomes, probabilities outside [0, 1] or all equal, or no event up to the horizon.
+    """
+    time, event = outcome(time, event)
+    survival = _probability(survival, len(time))
+    event, time = event & (time <= horizon), np.minimum(time, horizon)
+    score = np.log(-np.log(survival.clip(CLIP, 1 - CLIP)))
+    slope = fit_cox(time, event, score[:, None]).coefficients[0]
+    basis = _spline(score)
+    fitted = basis @ fit_cox(time, event, basis).coefficients
+    smooth = survival_at(breslow_baseline(time, event, fitted - fitted.mean()), fitted - fitted.mean(), np.array([horizon]))[:, 0]
+    observed = kaplan_meier(time, event).at(np.array([horizon]))[0]
+    expected = -np.log(survival.clip(CLIP, 1 - CLIP).mean())
+    intercept = np.log(-np.log(np.clip(observed, CLIP, 1 - CLIP))) - np.log(expected)
+    return Recalibration(slope=float(slope), intercept=float(intercept), ici=float(np.abs(smooth - survival).mean()))
+
+
+def _bins(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bin by quantiles; equal predictions share a bin, so there may be fewer bins than asked for."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
+    member = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1]
+    return member, np.bincount(member)
+
+
+def _spline(values: np.ndarray) -> np.ndarray:
+    """Restricted cubic spline, knots at the 10th, 50th and 90th percentile (Harrell 2015, eq. 2.24); linear if they coincide."""
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    if not low < middle < high:
+        return values[:, None]
+    curve = (values - low).clip(0) ** 3
+    curve -= (values - middle).clip(0) ** 3 * (high - low) / (high - middle)
+    curve += (values - high).clip(0) ** 3 * (middle - low) / (high - middle)
+    return np.column_stack([values, curve / (high - low) ** 2])
+
+
+def _logistic(y: np.ndarray, features: np.ndarray, offset: np.ndarray, *, steps: int = 50) -> np.ndarray:
+    """Unpenalised logistic regression by Newton's method with step halving."""
+    beta = np.zeros(features.shape[1])
+    loss = _logistic_loss(y, features @ beta + offset)
+    for _ in range(steps):
+        p = special.expit(features @ beta + offset)
+        hessian = features.T @ (features * (p * (1 - p))[:, None])
+        step = np.linalg.lstsq(hessian, features.T @ (y - p), rcond=None)[0]
+        length = 1.0
+        worst = loss + 1e-12 * abs(loss)
+        while (trial := _logistic_loss(y, features @ (beta + length * step) + offset)) > worst and length > 1e-6:
+            length /= 2
+        beta, loss = beta + length * step, trial
+        if np.abs(features @ step).max() * length < 1e-9:
+            return beta
+    msg = f"recalibration: no convergence in {steps} steps; the predictions separate the classes completely"
+    raise DataError(msg)
+
+
+def _logistic_loss(y: np.ndarray, logit: np.ndarray) -> float:
+    return float(np.logaddexp(0, logit).sum() - y @ logit)
+
+
+def _probability(values: np.ndarray, length: int) -> np.ndarray:
+    values = finite("probability", values, length)
+    if len(values) and not (values.min() >= 0 and values.max() <= 1):
+        msg = f"probability: wanted values between 0 and 1, got {values.min():.4g} to {values.max():.4g}"
+        raise DataError(msg)
+    return values

@@ -1,0 +1,56 @@
+"""The distribution of censoring: how long patients were followed, whatever happened to them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.inputs import outcome
+
+FLOOR = 0.1
+"""Estimates weighted by 1/G stop where fewer than this share of the training patients would still be followed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Censoring:
+    """Kaplan-Meier curve G(t) of being still followed, from training patients.
+
+    At a time where events and censorings coincide, the events come first. G is a right-continuous step function: the value at a
+    time includes the censorings of that time; before the first of ``times`` it is 1.
+    """
+
+    times: np.ndarray
+    survival: np.ndarray
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Read G at some times; after the last training time it keeps its last value."""
+        index = np.searchsorted(self.times, times, side="right")
+        return np.concatenate([[1.0], self.survival])[index]
+
+    def horizon(self, floor: float = FLOOR) -> float:
+        """Last training time with G above ``floor``: where estimates weighted by 1/G should stop.
+
+        Raises:
+            DataError: G is not above the floor even at the first time.
+        """
+        usable = self.times[self.survival > floor]
+        if not len(usable):
+            first = self.survival[0]
+            msg = f"censoring: G is {first:.3g} at the first training time, wanted above {floor}; follow-up is too short"
+            raise DataError(msg)
+        return float(usable[-1])
+
+
+def fit_censoring(time: np.ndarray, event: np.ndarray) -> Censoring:
+    """Estimate G from training patients.
+
+    Raises:
+        DataError: see :func:`oncoweave.evaluate.inputs.outcome`.
+    """
+    time, event = outcome(time, event)
+    times, row_time = np.unique(time, return_inverse=True)
+    events = np.bincount(row_time, weights=event, minlength=len(times))
+    leaving = np.bincount(row_time, minlength=len(times))
+    at_risk = len(time) - np.concatenate([[0], np.cumsum(leaving)[:-1]]) - events
+    lost = leaving - events
+    return Censoring(times=times, survival=np.cumprod(1.0 - lost / np.maximum(at_risk, 1.0)))

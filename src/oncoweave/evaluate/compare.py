@@ -1,0 +1,78 @@
+"""Is one model better than another? Paired differences, folds that share training patients, and many questions at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate
+from oncoweave.evaluate.pairs import Statistic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A difference of a metric between two models, first minus second, with its interval and two-sided p value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(value: float, replicates: np.ndarray, *, level: float = 0.95) -> Difference:
+    """Interval and p value from bootstrap differences of two models under the same patient weights.
+
+    p is twice the smaller tail share of replicates on the other side of zero, with one added to both counts so that it is never 0
+    (Davison and Hinkley 1997, section 4.2). Replicates in which a metric was not defined are left out.
+    """
+    interval = percentile_interval(value, replicates, level=level)
+    defined = replicates[~np.isnan(replicates)]
+    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    p = min(1.0, 2.0 * float(tail + 1) / (len(defined) + 1)) if np.isfinite(interval.low) else float("nan")
+    return Difference(value=value, low=interval.low, high=interval.high, p=p)
+
+
+def paired_bootstrap(
+    first: Statistic, second: Statistic, patients: np.ndarray, *, replicates: int = 1000, generator: np.random.Generator
+) -> Difference:
+    """Difference of two statistics of the same n rows, resampling the patients whose rows they are."""
+    names, index = np.unique(patients, return_inverse=True)
+    weights = draw_weights(len(names), replicates=replicates, generator=generator)
+    both = {"first": first, "second": second}
+    once = np.ones((1, len(index)), dtype=np.float32)
+    values = replicate(both, weights, index)
+    return paired_difference(float(first(once)[0] - second(once)[0]), values["first"] - values["second"])
+
+
+def corrected_resampled_t(differences: np.ndarray, *, test_to_train: float, level: float = 0.95) -> Difference:
+    """Corrected resampled t test over folds (Nadeau and Bengio 2003): folds share training patients, so the variance is raised.
+
+    ``differences`` holds one difference a fold (all repeats), ``test_to_train`` the ratio of test to training patients. The
+    variance of the mean is (1/k + test_to_train) times the sample variance, with k - 1 degrees of freedom.
+
+    Raises:
+        DataError: fewer than two folds, a NaN difference, or a ratio that is not positive.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    num_folds = len(differences)
+    if num_folds < 2 or np.isnan(differences).any() or not test_to_train > 0:
+        msg = f"resampled t test: wanted two finite differences or more and a ratio above 0, got {differences}, {test_to_train}"
+        raise DataError(msg)
+    mean = float(differences.mean())
+    error = float(np.sqrt((1 / num_folds + test_to_train) * differences.var(ddof=1)))
+    if error == 0:
+        return Difference(value=mean, low=mean, high=mean, p=1.0 if mean == 0 else 0.0)
+    reach = stats.t.ppf(0.5 + level / 2, num_folds - 1) * error
+    return Difference(value=mean, low=mean - reach, high=mean + reach, p=float(2 * stats.t.sf(abs(mean) / error, num_folds - 1)))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment (1979) of a family of p values; NaN are not questions asked and stay NaN."""
+    p = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(len(p), np.nan)
+    asked = np.flatnonzero(~np.isnan(p))
+    order = asked[np.argsort(p[asked], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
+    return adjusted

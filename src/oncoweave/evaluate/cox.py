@@ -1,0 +1,114 @@
+"""Small Cox models of evaluation: the hazard ratio of two groups, and recalibration curves.
+
+Efron's approximation for ties. These are fitted on prediction tables (a few columns); the models that predict live elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.inputs import finite, outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoxFit:
+    """Coefficients ``Float[feature]`` and their covariance."""
+
+    coefficients: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HazardRatio:
+    """Hazard of one group over another, with a Wald interval and p value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def hazard_ratio(time: np.ndarray, event: np.ndarray, high_risk: np.ndarray, *, level: float = 0.95) -> HazardRatio:
+    """Hazard ratio of the patients with ``high_risk`` over the others: a Cox model with one 0/1 column.
+
+    Raises:
+        DataError: unusable outcomes, or a group without an event (the ratio would be zero or infinite).
+    """
+    time, event = outcome(time, event)
+    group = finite("high_risk", high_risk, len(time)) > 0.5
+    for name, members in (("high", group), ("low", ~group)):
+        if not (event & members).any():
+            size = int(members.sum())
+            msg = f"hazard ratio: the {name}-risk group has no event among {size} patient(s), so the ratio is not finite"
+            raise DataError(msg)
+    fit = fit_cox(time, event, group[:, None].astype(float))
+    beta, error = float(fit.coefficients[0]), float(np.sqrt(fit.covariance[0, 0]))
+    z = stats.norm.ppf(0.5 + level / 2)
+    return HazardRatio(
+        value=float(np.exp(beta)),
+        low=float(np.exp(beta - z * error)),
+        high=float(np.exp(beta + z * error)),
+        p=float(2 * stats.norm.sf(abs(beta) / error)) if error > 0 else float("nan"),
+    )
+
+
+def fit_cox(time: np.ndarray, event: np.ndarray, features: np.ndarray, *, steps: int = 50) -> CoxFit:
+    """Fit a Cox model by Newton's method with step halving.
+
+    Raises:
+        DataError: unusable outcomes, no event, a feature that does not vary, or no convergence (separated data).
+    """
+    time, event = outcome(time, event)
+    if not event.any() or not (np.ptp(features, axis=0) > 0).all():
+        ranges = np.ptp(features, axis=0)
+        msg = f"Cox model: wanted events and features that vary, got {int(event.sum())} event(s) and ranges {ranges}"
+        raise DataError(msg)
+    scale = features.std(axis=0)
+    x = (features - features.mean(axis=0)) / scale
+    beta = np.zeros(x.shape[1])
+    loss, gradient, hessian = _partial_likelihood(time, event, x, beta)
+    for _ in range(steps):
+        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+        length = 1.0
+        worst = loss + 1e-12 * abs(loss)
+        while (trial := _partial_likelihood(time, event, x, beta - length * step))[0] > worst and length > 1e-6:
+            length /= 2
+        beta = beta - length * step
+        loss, gradient, hessian = trial
+        if np.abs(step * length).max() < 1e-9:
+            covariance = np.linalg.pinv(hessian) / np.outer(scale, scale)
+            return CoxFit(coefficients=beta / scale, covariance=covariance)
+    msg = f"Cox model: no convergence in {steps} steps (coefficients {beta / scale}); a feature separates the events completely"
+    raise DataError(msg)
+
+
+def _partial_likelihood(
+    time: np.ndarray, event: np.ndarray, x: np.ndarray, beta: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Negative log partial likelihood (Efron), its gradient and Hessian."""
+    order = np.argsort(time, kind="stable")
+    time, event, x = time[order], event[order], x[order]
+    score = x @ beta
+    shift = score.max()
+    weight = np.exp(score - shift)
+    outer = x[:, :, None] * x[:, None, :]
+    sums = [weight, weight[:, None] * x, weight[:, None, None] * outer]
+    died = np.flatnonzero(event)
+    times, group = np.unique(time[died], return_inverse=True)
+    start = np.searchsorted(time, times, side="left")
+    size = np.bincount(group)
+    rank_in_group = np.arange(len(died)) - np.repeat(np.cumsum(size) - size, size)
+    share = rank_in_group / size[group]
+    totals = []
+    for values in sums:
+        at_risk = np.cumsum(values[::-1], axis=0)[::-1][start]
+        dying = np.add.reduceat(values[died], np.cumsum(size) - size, axis=0)
+        extra = (slice(None), *([None] * (values.ndim - 1)))
+        totals.append(at_risk[group] - share[extra] * dying[group])
+    mean = totals[1] / totals[0][:, None]
+    loss = float(np.log(totals[0]).sum() + shift * len(died) - score[died].sum())
+    gradient = mean.sum(axis=0) - x[died].sum(axis=0)
+    hessian = (totals[2] / totals[0][:, None, None] - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
+    return loss, gradient, hessian

@@ -1,0 +1,144 @@
+"""Survival of groups: Kaplan-Meier curves, the log-rank test, and the Breslow baseline of a Cox model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.inputs import finite, outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KaplanMeier:
+    """A Kaplan-Meier curve: a right-continuous step function that starts at time 0 with everyone alive.
+
+    ``times`` holds 0 and every distinct follow-up time; ``at_risk`` counts who is still followed just before each.
+    """
+
+    times: np.ndarray
+    survival: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    at_risk: np.ndarray
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """Read the survival at some times (zero or more); after the last time it keeps its last value."""
+        return self.survival[np.searchsorted(self.times, times, side="right") - 1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogRank:
+    """A log-rank test of equal hazards."""
+
+    statistic: float
+    degrees: int
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineHazard:
+    """Cumulative baseline hazard of a Cox model whose log-risks are given, at the distinct event times."""
+
+    times: np.ndarray
+    cumulative_hazard: np.ndarray
+
+
+def kaplan_meier(time: np.ndarray, event: np.ndarray, *, level: float = 0.95) -> KaplanMeier:
+    """Kaplan-Meier curve with a log-log interval (Kalbfleisch and Prentice; Greenwood's variance).
+
+    The interval is closed at [1, 1] before the first event and, where nobody survives, has 0 as its lower end and the upper end
+    of the step before.
+
+    Raises:
+        DataError: outcomes that cannot be used.
+    """
+    time, event = outcome(time, event)
+    times, row_time = np.unique(np.concatenate([[0.0], time]), return_inverse=True)
+    row_time = row_time[1:]
+    deaths = np.bincount(row_time, weights=event, minlength=len(times))
+    leaving = np.bincount(row_time, minlength=len(times))
+    at_risk = len(time) - np.concatenate([[0], np.cumsum(leaving)[:-1]])
+    survival = np.cumprod(1.0 - deaths / np.maximum(at_risk, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.cumsum(deaths / (at_risk * (at_risk - deaths)))
+        spread = stats.norm.ppf(0.5 + level / 2) * np.sqrt(variance) / np.abs(np.log(survival))
+        low, high = survival ** np.exp(spread), survival ** np.exp(-spread)
+    untouched, extinct = survival == 1.0, survival == 0.0
+    low[untouched], high[untouched] = 1.0, 1.0
+    if extinct.any():
+        first = int(extinct.argmax())
+        low[first:], high[first:] = 0.0, high[first - 1] if first else 1.0
+    return KaplanMeier(times=times, survival=survival, low=low, high=high, at_risk=at_risk)
+
+
+def logrank(time: np.ndarray, event: np.ndarray, group: np.ndarray) -> LogRank:
+    """Log-rank test between two or more groups (Mantel 1966; hypergeometric variance, so ties are exact).
+
+    Raises:
+        DataError: outcomes that cannot be used, fewer than two groups, or no event at all.
+    """
+    time, event = outcome(time, event)
+    names, code = np.unique(np.asarray(group), return_inverse=True)
+    if len(code) != len(time) or len(names) < 2 or not event.any():
+        msg = (
+            f"log-rank: wanted events and two groups or more, got {int(event.sum())} event(s) and {len(names)} group(s) in"
+            f" {len(code)} labels of {len(time)} patients"
+        )
+        raise DataError(msg)
+    times = np.unique(time[event])
+    member = np.eye(len(names))[code]
+    # Number at risk of each group at each event time: those whose time is not before it.
+    order = np.argsort(time, kind="stable")
+    later = np.concatenate([np.cumsum(member[order][::-1], axis=0)[::-1], np.zeros((1, len(names)))])
+    at_risk = later[np.searchsorted(time[order], times, side="left")]
+    total = at_risk.sum(axis=1)
+    died_at = np.searchsorted(times, time[event])
+    deaths = np.bincount(died_at, minlength=len(times))
+    observed = member[event].sum(axis=0)
+    share = at_risk / total[:, None]
+    expected = (deaths[:, None] * share).sum(axis=0)
+    factor = np.where(total > 1, deaths * (total - deaths) / np.maximum(total - 1, 1), 0.0)
+    covariance = np.diag((factor[:, None] * share).sum(axis=0)) - np.einsum("t,tg,th->gh", factor, share, share)
+    excess = (observed - expected)[:-1]
+    statistic = float(excess @ np.linalg.pinv(covariance[:-1, :-1]) @ excess)
+    degrees = len(names) - 1
+    return LogRank(statistic=statistic, degrees=degrees, p=float(stats.chi2.sf(statistic, degrees)))
+
+
+def breslow_baseline(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> BaselineHazard:
+    """Breslow's baseline hazard for given log-risks: at each event time, deaths divided by the sum of exp(risk) at risk.
+
+    Raises:
+        DataError: a NaN risk, unusable outcomes, no event, or log-risks so large that the baseline leaves the range of numbers
+            (centre them).
+    """
+    time, event = outcome(time, event)
+    risk = finite("risk", risk, len(time))
+    if not event.any():
+        msg = f"baseline hazard: wanted at least one event, got none among {len(time)} patients"
+        raise DataError(msg)
+    times = np.unique(time[event])
+    order = np.argsort(time, kind="stable")
+    # Log-sum-exp from the latest patient backwards keeps large risks exact.
+    log_at_risk = np.logaddexp.accumulate(risk[order][::-1])[::-1][np.searchsorted(time[order], times, side="left")]
+    deaths = np.bincount(np.searchsorted(times, time[event]), minlength=len(times))
+    with np.errstate(over="ignore", under="ignore"):
+        hazard = np.cumsum(np.exp(np.log(deaths) - log_at_risk))
+    if not np.isfinite(hazard).all() or hazard[0] <= 0:
+        msg = f"baseline hazard: log-risks between {risk.min():.3g} and {risk.max():.3g} leave the range of numbers; centre them"
+        raise DataError(msg)
+    return BaselineHazard(times=times, cumulative_hazard=hazard)
+
+
+def survival_at(baseline: BaselineHazard, risk: np.ndarray, horizons: np.ndarray) -> np.ndarray:
+    """Predicted survival ``Float[n, horizon]``: exp(-H0(t) exp(risk)), H0 a right-continuous step function, at first zero.
+
+    Raises:
+        DataError: a NaN risk.
+    """
+    risk = finite("risk", risk)
+    horizons = np.atleast_1d(np.asarray(horizons, dtype=np.float64))
+    hazard = np.concatenate([[0.0], baseline.cumulative_hazard])[np.searchsorted(baseline.times, horizons, side="right")]
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.exp(-np.exp(np.log(hazard)[None, :] + risk[:, None]))

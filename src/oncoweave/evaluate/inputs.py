@@ -1,0 +1,48 @@
+"""What every statistic asks of its arrays: one value a patient, finite, of one length."""
+
+import numpy as np
+
+from oncoweave.core.errors import DataError
+
+
+def finite(name: str, values: np.ndarray, length: int | None = None) -> np.ndarray:
+    """Return a float64 vector, or say which row cannot be used.
+
+    Raises:
+        DataError: not one-dimensional, of another length than the outcomes, or a value that is NaN or infinite.
+    """
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1 or (length is not None and len(vector) != length):
+        wanted = "one value a patient" if length is None else f"{length} values, one a patient"
+        msg = f"{name}: wanted {wanted}, got an array of shape {vector.shape}"
+        raise DataError(msg)
+    bad = ~np.isfinite(vector)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        msg = (
+            f"{name}: wanted finite numbers, got {vector[first]} in row {first} ({int(bad.sum())} such row(s) of {len(vector)});"
+            " a model that predicts nothing for a patient must leave the row out"
+        )
+        raise DataError(msg)
+    return vector
+
+
+def outcome(time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return follow-up times (float64) and events (bool).
+
+    Raises:
+        DataError: no patients, a negative time, or an event that is neither 0 nor 1.
+    """
+    time = finite("time", time)
+    event = finite("event", event, len(time))
+    if not len(time):
+        msg = "time: wanted at least one patient, got none"
+        raise DataError(msg)
+    if (time < 0).any():
+        msg = f"time: wanted zero or more, got {time.min()} in row {int(time.argmin())}"
+        raise DataError(msg)
+    strange = ~np.isin(event, (0.0, 1.0))
+    if strange.any():
+        msg = f"event: wanted 1 (happened) or 0 (censored), got {event[strange][0]} in row {int(np.flatnonzero(strange)[0])}"
+        raise DataError(msg)
+    return time, event > 0.5

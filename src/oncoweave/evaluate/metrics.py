@@ -1,0 +1,247 @@
+"""Which metrics a kind of endpoint has, and each as a statistic of one model's rows of the prediction table.
+
+Metrics that only rank (C-index, AUROC, average precision, Spearman) compare patients within a fold; means of errors and
+classifications are taken over all rows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate import pairs, weighted
+from oncoweave.evaluate.censoring import Censoring, fit_censoring
+from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR
+from oncoweave.evaluate.pairs import Statistic
+from oncoweave.evaluate.survival import brier_terms, integrate
+from oncoweave.evaluate.tables import PredictionTable, horizon_column
+
+MAIN: dict[str, tuple[str, ...]] = {
+    "survival": ("c_index",),
+    "binary": ("auroc", "auprc"),
+    "multiclass": ("macro_auroc", "balanced_accuracy"),
+    "multilabel": ("macro_auroc",),
+    "ordinal": ("quadratic_kappa", "ordinal_c"),
+    "regression": ("r2", "mae"),
+}
+"""Metrics of each kind that are compared between models and shown by group; the first decides which model is best."""
+
+CHANCE: dict[str, float] = {"c_index": 0.5, "auroc": 0.5, "macro_auroc": 0.5, "ordinal_c": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}
+"""Value of a metric when nothing is known of the patients."""
+
+ScoreStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], Statistic]
+"""From 0/1 labels, scores and strata to a statistic."""
+
+Curves = Mapping[tuple[int, int], Censoring]
+"""Censoring curve of the training patients of each (repeat, fold)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """A metric, its direction, and how to make a statistic of it from one model's rows."""
+
+    name: str
+    higher_is_better: bool
+    build: Callable[[pd.DataFrame], Statistic]
+    label: str | None = None
+    """Multilabel only: the label whose known patients the metric is about."""
+
+
+def metrics_of(table: PredictionTable, curves: Curves) -> list[Metric]:
+    """List the metrics of a table's endpoint, the main one first."""
+    return {
+        "survival": lambda: _survival(table.horizons, curves),
+        "binary": _binary,
+        "multiclass": lambda: _multiclass(table.endpoint),
+        "ordinal": lambda: _ordinal(table.endpoint),
+        "multilabel": lambda: _multilabel(table.endpoint),
+        "regression": _regression,
+    }[table.endpoint.kind]()
+
+
+def strata(rows: pd.DataFrame) -> np.ndarray:
+    """Number the (repeat, fold) of each row."""
+    return rows.groupby(["repeat", "fold"], sort=True).ngroup().to_numpy()
+
+
+def training_curves(table: PredictionTable) -> dict[tuple[int, int], Censoring]:
+    """Fit the censoring curve of each fold on the patients that the same repeat tests in its other folds.
+
+    A repeat of a single fold has no such patients and gets no curve: give the curves of its training patients instead.
+    """
+    patients = table.frame.drop_duplicates(["repeat", "fold", "patient_id"])
+    curves = {}
+    for repeat in patients["repeat"].unique().tolist():
+        rows = patients[patients["repeat"] == repeat]
+        for fold in rows["fold"].unique().tolist():
+            others = rows[rows["fold"] != fold]
+            if len(others):
+                curves[int(repeat), int(fold)] = fit_censoring(others["time"].to_numpy(), others["event"].to_numpy(dtype=float))
+    return curves
+
+
+def predicted_survival(rows: pd.DataFrame, horizons: tuple[float, ...]) -> np.ndarray:
+    """Read predicted survival ``Float[row, horizon]``.
+
+    Raises:
+        DataError: the model predicts none.
+    """
+    survival = rows[[horizon_column(h) for h in horizons]].to_numpy(dtype=float)
+    if np.isnan(survival).any():
+        msg = "the model predicts a risk but no survival probabilities"
+        raise DataError(msg)
+    return survival
+
+
+def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
+    def uno(rows: pd.DataFrame) -> Statistic:
+        return pairs.uno_pairs(*_outcome(rows), _column(rows, "risk"), strata(rows), _local(rows, curves))
+
+    def auc(rows: pd.DataFrame, horizon: float) -> Statistic:
+        local = _local(rows, curves)
+        return pairs.horizon_pairs(*_outcome(rows), _column(rows, "risk"), strata(rows), horizon=horizon, censoring=local)
+
+    def brier(rows: pd.DataFrame, horizon: float) -> Statistic:
+        return weighted.mean_of(_brier_terms(rows, (horizon,), curves)[:, 0])
+
+    def integrated(rows: pd.DataFrame) -> Statistic:
+        return weighted.mean_of(integrate(_brier_terms(rows, horizons, curves), np.array(horizons)))
+
+    harrell = _higher("c_index", lambda r: pairs.survival_pairs(*_outcome(r), _column(r, "risk"), strata(r)))
+    aucs = [_higher(f"auc@{h:g}", partial(auc, horizon=h)) for h in horizons]
+    briers = [_lower(f"brier@{h:g}", partial(brier, horizon=h)) for h in horizons]
+    return [harrell, _higher("uno_c", uno), *aucs, *briers, *([_lower("ibs", integrated)] if len(horizons) > 1 else [])]
+
+
+def _binary() -> list[Metric]:
+    def both(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        return _column(rows, "y"), _column(rows, "p")
+
+    def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+        return -np.log(np.where(y > 0.5, p, 1 - p).clip(PROBABILITY_FLOOR, 1))
+
+    def recall(y: np.ndarray, p: np.ndarray) -> Statistic:
+        return weighted.mean_recall(y, (p >= 0.5) == (y > 0.5))
+
+    return [
+        _higher("auroc", lambda r: pairs.ordered_pairs(*both(r), strata(r))),
+        _higher("auprc", lambda r: weighted.average_precision(*both(r), strata(r))),
+        _higher("balanced_accuracy", lambda r: recall(*both(r))),
+        _lower("brier", lambda r: weighted.mean_of(np.subtract(*both(r)) ** 2)),
+        _lower("log_loss", lambda r: weighted.mean_of(log_losses(*both(r)))),
+    ]
+
+
+def _multiclass(endpoint: Endpoint) -> list[Metric]:
+    def one_vs_rest(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
+        y, p = _classes(rows, endpoint)
+        return weighted.mean_over([make((y == index).astype(float), p[:, index], strata(rows)) for index in range(p.shape[1])])
+
+    return [
+        _higher("macro_auroc", partial(one_vs_rest, make=pairs.ordered_pairs)),
+        _higher("macro_auprc", partial(one_vs_rest, make=weighted.average_precision)),
+        *_chosen_class(endpoint),
+    ]
+
+
+def _ordinal(endpoint: Endpoint) -> list[Metric]:
+    def kappa(rows: pd.DataFrame) -> Statistic:
+        y, p = _classes(rows, endpoint)
+        return weighted.kappa(y, p.argmax(axis=1), p.shape[1])
+
+    def concordance(rows: pd.DataFrame) -> Statistic:
+        y, p = _classes(rows, endpoint)
+        return pairs.ordered_pairs(y.astype(float), p @ np.arange(p.shape[1]), strata(rows))
+
+    return [_higher("quadratic_kappa", kappa), _higher("ordinal_c", concordance), *_chosen_class(endpoint)]
+
+
+def _chosen_class(endpoint: Endpoint) -> list[Metric]:
+    def correct(rows: pd.DataFrame) -> np.ndarray:
+        y, p = _classes(rows, endpoint)
+        return (p.argmax(axis=1) == y).astype(float)
+
+    def log_losses(rows: pd.DataFrame) -> np.ndarray:
+        y, p = _classes(rows, endpoint)
+        return -np.log(p[np.arange(len(y)), y].clip(PROBABILITY_FLOOR, 1))
+
+    return [
+        _higher("balanced_accuracy", lambda r: weighted.mean_recall(_classes(r, endpoint)[0], correct(r))),
+        _higher("accuracy", lambda r: weighted.mean_of(correct(r))),
+        _lower("log_loss", lambda r: weighted.mean_of(log_losses(r))),
+    ]
+
+
+def _multilabel(endpoint: Endpoint) -> list[Metric]:
+    labels = endpoint.classes or endpoint.columns
+    kinds: dict[str, ScoreStatistic] = {"auroc": pairs.ordered_pairs, "auprc": weighted.average_precision}
+
+    def single(rows: pd.DataFrame, label: str, make: ScoreStatistic) -> Statistic:
+        known = np.flatnonzero(rows[f"y@{label}"].notna().to_numpy())
+        inside = rows.iloc[known]
+        return weighted.on_rows(make(_column(inside, f"y@{label}"), _column(inside, f"p@{label}"), strata(rows)[known]), known)
+
+    def macro(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
+        return weighted.mean_over([single(rows, label, make) for label in labels])
+
+    return [_higher(f"macro_{name}", partial(macro, make=make)) for name, make in kinds.items()] + [
+        _higher(f"{name}@{label}", partial(single, label=label, make=make), label)
+        for label in labels
+        for name, make in kinds.items()
+    ]
+
+
+def _regression() -> list[Metric]:
+    def both(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        return _column(rows, "y"), _column(rows, "yhat")
+
+    return [
+        _higher("r2", lambda r: weighted.explained_variance(*both(r))),
+        _lower("mae", lambda r: weighted.mean_of(np.abs(np.subtract(*both(r))))),
+        _higher("spearman", lambda r: weighted.rank_correlation(*both(r), strata(r))),
+    ]
+
+
+def _higher(name: str, build: Callable[[pd.DataFrame], Statistic], label: str | None = None) -> Metric:
+    return Metric(name=name, higher_is_better=True, build=build, label=label)
+
+
+def _lower(name: str, build: Callable[[pd.DataFrame], Statistic]) -> Metric:
+    return Metric(name=name, higher_is_better=False, build=build)
+
+
+def _brier_terms(rows: pd.DataFrame, horizons: tuple[float, ...], curves: Curves) -> np.ndarray:
+    survival, (time, event), code = predicted_survival(rows, horizons), _outcome(rows), strata(rows)
+    values = np.empty(survival.shape)
+    for stratum, curve in _local(rows, curves).items():
+        inside = code == stratum
+        values[inside] = brier_terms(time[inside], event[inside], survival[inside], horizons=np.array(horizons), censoring=curve)
+    return values
+
+
+def _column(rows: pd.DataFrame, name: str) -> np.ndarray:
+    return rows[name].to_numpy(dtype=float)
+
+
+def _outcome(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return _column(rows, "time"), _column(rows, "event") > 0.5
+
+
+def _classes(rows: pd.DataFrame, endpoint: Endpoint) -> tuple[np.ndarray, np.ndarray]:
+    order = {name: index for index, name in enumerate(endpoint.classes)}
+    return rows["y"].map(order).to_numpy(dtype=int), rows[[f"p@{c}" for c in endpoint.classes]].to_numpy(dtype=float)
+
+
+def _local(rows: pd.DataFrame, curves: Curves) -> dict[int, Censoring]:
+    keys = rows[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
+    local = {}
+    for stratum, (repeat, fold) in enumerate(keys.itertuples(index=False)):
+        if (int(repeat), int(fold)) not in curves:
+            msg = f"repeat {repeat}, fold {fold}: the censoring of its training patients is not known; give it as train_censoring"
+            raise DataError(msg)
+        local[stratum] = curves[int(repeat), int(fold)]
+    return local

@@ -1,0 +1,128 @@
+"""Metrics other than rankings as functions of patient weights; see ``pairs`` for what a statistic is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from oncoweave.evaluate.pairs import Statistic, contiguous, rows_by_stratum
+
+
+def mean_of(values: np.ndarray) -> Statistic:
+    """Weighted mean of one value a row (Brier terms, log losses, errors)."""
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return _ratio(weights @ values, weights.sum(axis=1, dtype=np.float64))
+
+    return statistic
+
+
+def mean_recall(y: np.ndarray, correct: np.ndarray) -> Statistic:
+    """Balanced accuracy: mean over the classes with weight of the weighted share of rows that are ``correct``."""
+    classes, code = np.unique(y, return_inverse=True)
+    member = np.eye(len(classes))[code]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return _mean_defined(_ratio(weights @ (member * correct[:, None]), weights @ member))
+
+    return statistic
+
+
+def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statistic:
+    """Average precision, with precision counted within the positive's stratum and averaged over all positives."""
+    blocks = []
+    for rows in rows_by_stratum(strata):
+        positive = np.flatnonzero(y[rows] > 0.5)
+        called = (score[rows][:, None] >= score[rows][positive]).astype(np.float32)
+        blocks.append((contiguous(rows), positive, called))
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        precision, total = np.zeros(len(weights)), np.zeros(len(weights))
+        for rows, positive, called in blocks:
+            local = weights[:, rows].astype(np.float32, copy=False)
+            hits = local[:, positive]
+            share = _ratio(hits @ called[positive], local @ called, undefined=0.0)  # a positive without weight adds nothing
+            precision += np.einsum("bp,bp->b", hits, share)
+            total += hits.sum(axis=1, dtype=np.float64)
+        return _ratio(precision, total)
+
+    return statistic
+
+
+def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> Statistic:
+    """Quadratically weighted kappa of class indices."""
+    cell = np.eye(num_classes * num_classes)[y.astype(int) * num_classes + predicted.astype(int)]
+    distance = np.subtract.outer(np.arange(num_classes), np.arange(num_classes)) ** 2.0
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        tables = (weights @ cell).reshape(-1, num_classes, num_classes)
+        by_chance = np.einsum("bi,bj,ij->b", tables.sum(axis=2), tables.sum(axis=1), distance)
+        observed = np.einsum("bij,ij->b", tables, distance) * tables.sum(axis=(1, 2))
+        return 1.0 - _ratio(observed, by_chance)
+
+    return statistic
+
+
+def explained_variance(y: np.ndarray, predicted: np.ndarray) -> Statistic:
+    """R squared: one minus the squared error over the variance around the weighted mean of the same rows."""
+    shifted = y - y.mean()
+    moments = np.stack([np.ones(len(y)), shifted, shifted**2, (y - predicted) ** 2], axis=1)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        total, first, second, error = (weights @ moments).T
+        spread = second - _ratio(first**2, total)
+        return 1.0 - _ratio(error, np.where(spread > 1e-12 * second, spread, 0.0))
+
+    return statistic
+
+
+def rank_correlation(y: np.ndarray, predicted: np.ndarray, strata: np.ndarray) -> Statistic:
+    """Spearman's correlation within strata, averaged with the weight of each stratum."""
+    blocks = []
+    for rows in rows_by_stratum(strata):
+        below = [(v[:, None] < v) + 0.5 * (v[:, None] == v) for v in (y[rows], predicted[rows])]
+        blocks.append((contiguous(rows), below[0].astype(np.float32), below[1].astype(np.float32)))
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        products, total = np.zeros(len(weights)), np.zeros(len(weights))
+        for rows, below_y, below_predicted in blocks:
+            local = weights[:, rows].astype(np.float32, copy=False)
+            value = _weighted_correlation(local @ below_y, local @ below_predicted, local)
+            size = np.where(np.isnan(value), 0.0, local.sum(axis=1, dtype=np.float64))
+            products += size * np.nan_to_num(value)
+            total += size
+        return _ratio(products, total)
+
+    return statistic
+
+
+def mean_over(statistics: Sequence[Statistic]) -> Statistic:
+    """Macro average: the mean of those statistics that are defined under the weights."""
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return _mean_defined(np.stack([s(weights) for s in statistics], axis=1))
+
+    return statistic
+
+
+def on_rows(statistic: Statistic, rows: np.ndarray) -> Statistic:
+    """Apply a statistic of some rows to weights of all rows."""
+    index = contiguous(rows)
+    return lambda weights: statistic(weights[:, index])
+
+
+def _weighted_correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    total = weights.sum(axis=1, keepdims=True, dtype=np.float64)
+    a = a - _ratio((weights * a).sum(axis=1, keepdims=True, dtype=np.float64), total)
+    b = b - _ratio((weights * b).sum(axis=1, keepdims=True, dtype=np.float64), total)
+    covariance = (weights * a * b).sum(axis=1)
+    return _ratio(covariance, np.sqrt((weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)))
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray, undefined: float = np.nan) -> np.ndarray:
+    top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
+    return np.divide(top, bottom, out=np.full(np.broadcast_shapes(top.shape, bottom.shape), undefined), where=bottom > 0)
+
+
+def _mean_defined(values: np.ndarray) -> np.ndarray:
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
