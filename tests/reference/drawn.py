@@ -1,6 +1,7 @@
 """Patients, samples, tokens and network weights that the contract suites and the golden numbers share."""
 
 import dataclasses
+import inspect
 from functools import cache
 from types import ModuleType
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from oncoweave.core import shelf
 from oncoweave.core.truth import PatientTruth
+from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.tokens import Tokens
 
 DIM_OUT = 6
@@ -88,3 +90,38 @@ def shape(kind: str) -> tuple[int, int | None]:
 def replace(tokens: Tokens, **changes: torch.Tensor) -> Tokens:
     """Change some of the tensors of Tokens."""
     return dataclasses.replace(tokens, **changes)
+
+
+def plain_tokens(kind: str) -> Tokens:
+    """Draw tokens in the shape of a kind without its preparation, so that golden numbers outlive a change of synthesis."""
+    dim, num_tokens = PLAIN_SHAPES.get(kind, (1, 5))
+    rng = np.random.default_rng(3)
+    count = num_tokens or 9
+    values = rng.normal(size=(5, count, dim))
+    if kind == "report":
+        values = rng.integers(0, 4096, size=(5, count, dim)).astype(float)
+    keep = rng.random((5, count)) < 0.7
+    keep[0], keep[1] = True, False
+    return Tokens(values=torch.from_numpy(values.astype(np.float32)), keep=torch.from_numpy(keep))
+
+
+PLAIN_SHAPES: dict[str, tuple[int, int | None]] = {"slide": (8, None), "report": (1, None), "embedding": (6, 1)}
+"""Token width and number where they are not those of a table of five values."""
+
+
+def tile_encoder(module: ModuleType, config: object) -> nn.Module:
+    """Build a tile encoder with filled weights."""
+    seeded = "generator" in inspect.signature(module.build).parameters
+    return fill(module.build(config, **({"generator": torch.Generator().manual_seed(0)} if seeded else {})))
+
+
+def golden_output(name: str, variant: str) -> list[list[float]]:
+    """Encode fixed inputs with fixed weights: one row a patient (mean over its tokens) or a tile."""
+    module = shelf.load("encoders", name)
+    config, kind = module.VARIANTS[variant], module.KINDS[0]
+    with torch.no_grad():
+        if kind == "tile":
+            return tile_encoder(module, config)(images()).tolist()
+        network = build(module, config, PLAIN_SHAPES.get(kind, (1, 5)))
+        encoded = network(plain_tokens(kind))
+        return masked_mean(encoded.values, encoded.keep).tolist()
