@@ -1,0 +1,84 @@
+"""What each modality adds: bars from zero with intervals, and each modality's share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from oncoweave.serve import wording
+from oncoweave.serve.charts import draw
+
+_WIDTH = 860.0
+_LABEL_WIDTH = 190.0
+_ROW = 30.0
+_SHARE = 96.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contribution:
+    """What the whole model loses without a modality, with its interval, and the modality's Shapley share (0 to 1)."""
+
+    modality: str
+    adds: float | None
+    low: float | None
+    high: float | None
+    share: float | None
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves out zero."""
+        if not (wording.known(self.low) and wording.known(self.high)):
+            return False
+        return float(self.low) > 0 or float(self.high) < 0
+
+
+def contribution_bars(rows: Sequence[Contribution], *, axis: str, title: str, digits: int = 3) -> str:
+    """Draw a bar a modality; a filled bar has an interval that leaves out zero, an outlined one does not."""
+    cells = [wording.estimate(r.adds, r.low, r.high, digits, sign=True) for r in rows]
+    number_width = max(draw.text_width(c) for c in [*cells, "Change (95% interval)"])
+    shares = any(wording.known(r.share) for r in rows)
+    right = _WIDTH - (_SHARE + 22 if shares else 0)
+    ends = [float(e) for r in rows for e in (r.adds, r.low, r.high) if wording.known(e)]
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    pad = 0.05 * (high - low) or 0.01
+    scale = draw.Scale(low=low - pad, high=high + pad, start=_LABEL_WIDTH + 12, end=right - number_width - 16)
+    top = 26.0
+    bottom = top + _ROW * len(rows)
+    body = [draw.text(right, 14, "Change (95% interval)", class_="head", text_anchor="end")]
+    if shares:
+        body.append(draw.text(_WIDTH, 14, "Shapley share", class_="head", text_anchor="end"))
+    body.append(draw.line(scale(0), top - 4, scale(0), bottom, class_="axis"))
+    for i, (row, cell) in enumerate(zip(rows, cells, strict=True)):
+        middle = top + (i + 0.5) * _ROW
+        parts = [draw.element("title", escape(f"{row.modality}: {cell}")), *_bar(row, scale, middle)]
+        parts += draw.lines_of_text(0, middle, draw.wrap(row.modality, _LABEL_WIDTH), leading=13, class_="label")
+        parts.append(draw.text(right, middle + 4, cell, class_="cell", text_anchor="end"))
+        if shares:
+            parts += _share(row, middle)
+        body.append(draw.element("g", *parts, class_="row fusion"))
+    body += draw.x_axis(scale, bottom + 4, axis, values=draw.ticks(scale.low, scale.high, count=6))
+    described = "; ".join(f"{r.modality}: {c}" for r, c in zip(rows, cells, strict=True))
+    return draw.svg(_WIDTH, bottom + 50, body, title=title, description=f"{axis}. {described}.")
+
+
+def _bar(row: Contribution, scale: draw.Scale, y: float) -> list[str]:
+    if not wording.known(row.adds):
+        return []
+    x1, x2 = sorted((scale(0), scale(float(row.adds))))
+    parts = [draw.rect(x1, y - 7, x2 - x1, 14, class_="bar-sure" if row.sure else "bar-unsure")]
+    if wording.known(row.low) and wording.known(row.high):
+        a, b = scale(float(row.low)), scale(float(row.high))
+        parts += [draw.line(a, y, b, y, class_="whisker")]
+        parts += [draw.line(e, y - 4, e, y + 4, class_="whisker") for e in (a, b)]
+    return parts
+
+
+def _share(row: Contribution, y: float) -> list[str]:
+    if not wording.known(row.share):
+        return [draw.text(_WIDTH, y + 4, "–", class_="cell", text_anchor="end")]
+    share = float(row.share)
+    left = _WIDTH - _SHARE
+    return [
+        draw.rect(left, y - 4, _SHARE - 40, 8, class_="bar-ground"),
+        draw.rect(left, y - 4, (_SHARE - 40) * min(max(share, 0.0), 1.0), 8, class_="bar"),
+        draw.text(_WIDTH, y + 4, f"{100 * share:.0f}%".replace("-", "−"), class_="cell", text_anchor="end"),
+    ]

@@ -1,0 +1,177 @@
+"""What the tables of a run say on the questions of the verdict, as numbers and states; verdict.py puts words to them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from oncoweave.serve import wording
+from oncoweave.serve.run_folder import RunFolder
+
+SMALL_N = 20
+"""Groups of fewer patients are shown greyed and are not interpreted."""
+SMALL_EVENTS = 10
+"""So are groups with fewer events."""
+ALPHA = 0.05
+
+Reading = Literal["better", "worse", "not distinguishable", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A model's value of the main measure."""
+
+    model: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """A paired difference, turned so that more is better, and what may be concluded from it."""
+
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    adjusted: bool
+    reading: Reading
+
+
+def measured(run: RunFolder, model: str) -> Measured | None:
+    """Look up a model's value of the main measure; None where it was not measured."""
+    if run.metric is None:
+        return None
+    table = run.measured(run.metric)
+    rows = table[table["model"] == model]
+    if rows.empty or not wording.known(float(rows["value"].iloc[0])):
+        return None
+    row = rows.iloc[0]
+    return Measured(model=model, value=float(row["value"]), low=float(row["low"]), high=float(row["high"]))
+
+
+def higher_is_better(run: RunFolder, metric: str) -> bool:
+    """Say whether more of a measure is better."""
+    if run.metrics is None:
+        return True
+    rows = run.metrics.loc[run.metrics["metric"] == metric, "higher_is_better"]
+    return bool(rows.iloc[0]) if len(rows) else True
+
+
+def reading(row: pd.Series, *, better_up: bool) -> Reading:
+    """Read one row of comparisons: a difference counts when its interval leaves out zero and its adjusted p is below .05."""
+    low, high = row["low"], row["high"]
+    if not (wording.known(low) and wording.known(high)):
+        return "unknown"
+    p = row["p_adjusted"] if wording.known(row["p_adjusted"]) else row["p"]
+    if low <= 0 <= high or (wording.known(p) and p >= ALPHA):
+        return "not distinguishable"
+    return "better" if (low > 0) == better_up else "worse"
+
+
+def against_reference(run: RunFolder) -> Compared | None:
+    """Compare the main model with the reference on the main measure; None where that pair was not compared."""
+    if run.comparisons is None or run.metric is None:
+        return None
+    table = run.comparisons
+    rows = table[(table["model"] == run.main) & (table["reference"] == run.reference) & (table["metric"] == run.metric)]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    better_up = higher_is_better(run, run.metric)
+    turn = 1.0 if better_up else -1.0
+    low, high = sorted((turn * float(row["low"]), turn * float(row["high"])))
+    adjusted = wording.known(row["p_adjusted"])
+    p = row["p_adjusted"] if adjusted else row["p"]
+    return Compared(
+        difference=turn * float(row["difference"]),
+        low=low,
+        high=high,
+        p=float(p) if wording.known(p) else None,
+        adjusted=adjusted,
+        reading=reading(row, better_up=better_up),
+    )
+
+
+def best_fused(run: RunFolder) -> Measured | None:
+    """Find the model, of those that are neither baseline nor null, with the best value of the main measure."""
+    if run.metric is None:
+        return None
+    table = run.measured(run.metric)
+    table = table[table["role"].isin(["single", "fusion"]) & table["value"].notna()]
+    if table.empty:
+        return None
+    best = table.sort_values("value", ascending=not higher_is_better(run, run.metric)).iloc[0]
+    return measured(run, str(best["model"]))
+
+
+def nulls(run: RunFolder) -> tuple[list[Measured], float | None]:
+    """List the models trained on permuted outcomes, and the value of chance where the measure has one."""
+    if run.metric is None:
+        return [], None
+    table = run.measured(run.metric)
+    names = table.loc[table["role"] == "null", "model"]
+    found = [m for m in (measured(run, str(name)) for name in names) if m is not None]
+    return found, wording.chance(run.metric, len(run.endpoint.classes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatternFinding:
+    """The main model in one pattern of missing modalities."""
+
+    pattern: str
+    lacks: tuple[str, ...]
+    value: float
+    num: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Missing:
+    """How many patients lack a modality, and how the main model does with and without."""
+
+    num: int
+    num_lacking: int
+    num_unpredicted: int
+    judged: tuple[PatternFinding, ...]
+    """Patterns large enough to be judged, the complete one first where there is one."""
+    num_small: int
+
+
+def missing_modalities(run: RunFolder) -> Missing:
+    """Count the patients who lack a modality, from the predictions, and collect the patterns that can be judged."""
+    predictions = run.predictions
+    everyone = predictions.drop_duplicates("patient_id")
+    present = {str(p): frozenset(x for x in str(p).split("+") if x) for p in everyone["pattern"].unique()}
+    every = frozenset().union(*present.values())
+    lacking = sum(len(present[str(p)]) < len(every) for p in everyone["pattern"])
+    main = set(predictions.loc[predictions["model"] == run.main, "patient_id"])
+    rows = _pattern_rows(run)
+    judged, small = [], 0
+    for _, row in rows.iterrows():
+        if is_small(row["n"], row["events"]) or not wording.known(row["value"]):
+            small += 1
+            continue
+        have = frozenset(x for x in str(row["group"]).split("+") if x)
+        lacks = tuple(sorted(every - have))
+        judged.append(PatternFinding(pattern=str(row["group"]), lacks=lacks, value=float(row["value"]), num=int(row["n"])))
+    judged.sort(key=lambda f: (len(f.lacks), -f.num))
+    return Missing(
+        num=len(everyone),
+        num_lacking=lacking,
+        num_unpredicted=len(everyone) - len(main),
+        judged=tuple(judged),
+        num_small=small,
+    )
+
+
+def is_small(num: float, events: float | None) -> bool:
+    """Say whether a group is too small to be judged."""
+    return num < SMALL_N or (wording.known(events) and float(events) < SMALL_EVENTS)
+
+
+def _pattern_rows(run: RunFolder) -> pd.DataFrame:
+    if run.groups is None or run.metric is None:
+        return pd.DataFrame(columns=["group", "value", "n", "events"])
+    table = run.groups
+    return table[(table["model"] == run.main) & (table["grouping"] == "pattern") & (table["metric"] == run.metric)]

@@ -1,0 +1,153 @@
+"""The tables of a run folder, as the report reads them: what is there, checked; what is not, None."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import DataError
+from oncoweave.core.files import read_json
+
+_COLUMNS = {
+    "metrics": ("model", "role", "metric", "value", "low", "high", "n", "events", "fold_mean", "fold_sd", "higher_is_better"),
+    "comparisons": ("model", "reference", "metric", "difference", "low", "high", "p", "p_adjusted", "method"),
+    "groups": ("model", "grouping", "group", "metric", "value", "low", "high", "n", "events"),
+    "calibration": ("model", "horizon", "bin", "predicted", "observed", "low", "high", "n"),
+    "km": ("model", "group", "time", "survival", "low", "high", "at_risk"),
+    "km_summary": ("model", "logrank_p", "hazard_ratio", "hr_low", "hr_high"),
+    "contributions": ("modality", "adds", "low", "high", "share", "note"),
+    "missingness": ("pattern", "n", "events", "share"),
+}
+_PREDICTIONS = ("patient_id", "site", "model", "repeat", "fold", "pattern")
+_MANIFEST = (
+    "name",
+    "created",
+    "endpoint",
+    "cohort",
+    "main_model",
+    "reference_model",
+    "versions",
+    "hashes",
+    "seed",
+    "warnings",
+    "study",
+)
+
+_MAKE = "make the run with: oncoweave run study.yaml --out {path}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFolder:
+    """A run folder in memory."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    endpoint: Endpoint
+    predictions: pd.DataFrame
+    flow: tuple[Mapping[str, object], ...] | None
+    metrics: pd.DataFrame | None
+    comparisons: pd.DataFrame | None
+    groups: pd.DataFrame | None
+    calibration: pd.DataFrame | None
+    km: pd.DataFrame | None
+    km_summary: pd.DataFrame | None
+    contributions: pd.DataFrame | None
+    missingness: pd.DataFrame | None
+
+    @property
+    def main(self) -> str:
+        """The model the study is about."""
+        return str(self.manifest["main_model"])
+
+    @property
+    def reference(self) -> str:
+        """The baseline it is held against."""
+        return str(self.manifest["reference_model"])
+
+    @property
+    def metric(self) -> str | None:
+        """The measure of the verdict: the one main model and baseline were compared on; None where there are no measures."""
+        if self.comparisons is not None:
+            compared = self.comparisons[self.comparisons["model"] == self.main]
+            facing = compared[compared["reference"] == self.reference]
+            for rows in (facing, compared, self.comparisons):
+                if len(rows):
+                    return str(rows["metric"].iloc[0])
+        if self.metrics is None or self.metrics.empty:
+            return None
+        own = self.metrics[self.metrics["model"] == self.main]
+        return str((own if len(own) else self.metrics)["metric"].iloc[0])
+
+    @property
+    def protocol(self) -> Mapping[str, object]:
+        """The resolved protocol of the study; empty where the manifest holds none."""
+        study = self.manifest["study"]
+        found = study.get("protocol") if isinstance(study, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def measured(self, metric: str) -> pd.DataFrame:
+        """One row a model with its value of a measure; empty without measures. Refits that only serve ablation are left out."""
+        if self.metrics is None:
+            return pd.DataFrame(columns=list(_COLUMNS["metrics"]))
+        chosen = (self.metrics["metric"] == metric) & (self.metrics["role"] != "ablation")
+        return self.metrics[chosen].drop_duplicates("model")
+
+
+def read_run(path: Path) -> RunFolder:
+    """Read a run folder.
+
+    Raises:
+        DataError: no such folder, no manifest or predictions in it, or a table that lacks a column; says what makes them.
+    """
+    path = Path(path)
+    make = _MAKE.format(path=path)
+    if not path.is_dir():
+        msg = f"{path}: wanted a run folder, found {'a file' if path.exists() else 'nothing'}; {make}"
+        raise DataError(msg)
+    for name in ("manifest.json", "predictions.parquet"):
+        if not (path / name).is_file():
+            msg = f"{path}: the run folder has no {name} (it is written when a run ends); finish the run or {make}"
+            raise DataError(msg)
+    manifest = read_json(path / "manifest.json")
+    missing = [key for key in _MANIFEST if key not in manifest]
+    if missing:
+        msg = f"{path / 'manifest.json'}: key(s) {missing} are missing, it has {list(manifest)}; {make}"
+        raise DataError(msg)
+    tables = {name: _table(path, name, columns) for name, columns in _COLUMNS.items()}
+    predictions = _table(path, "predictions", _PREDICTIONS)
+    assert predictions is not None, "its presence was checked above"
+    return RunFolder(
+        path=path,
+        manifest=manifest,
+        endpoint=_endpoint(manifest["endpoint"]),
+        predictions=predictions,
+        flow=_flow(path / "flow.json"),
+        **tables,
+    )
+
+
+def _table(path: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    file = path / f"{name}.parquet"
+    if not file.is_file():
+        return None
+    table = pd.read_parquet(file)
+    missing = [column for column in columns if column not in table]
+    if missing:
+        msg = f"{file}: column(s) {missing} are missing, it has {list(table.columns)}; {_MAKE.format(path=path)}"
+        raise DataError(msg)
+    numeric = table.select_dtypes("number").columns
+    return table.assign(**{column: table[column].astype(np.float64) for column in numeric if column not in ("repeat", "fold")})
+
+
+def _endpoint(declared: Mapping[str, Any]) -> Endpoint:
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in declared.items()}
+    return Endpoint(**fields)
+
+
+def _flow(path: Path) -> tuple[Mapping[str, object], ...] | None:
+    """Read the flow; JSON holds a list here, not an object."""
+    return tuple(read_json(path)) if path.is_file() else None

@@ -1,0 +1,108 @@
+"""Whether the model works everywhere: performance by hospital, by combination of modalities, and by any other grouping."""
+
+import pandas as pd
+
+from oncoweave.serve import findings, wording
+from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
+from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
+from oncoweave.serve.run_folder import RunFolder
+
+_MOST_DRAWN = 24
+_NAMES = {"site": "hospital", "pattern": "combination of modalities"}
+
+
+def groups_section(run: RunFolder) -> Section:
+    """Show the main model, and the baseline beside it, in every group of patients."""
+    key, title, table = "groups", "Hospitals and missing modalities", run.groups
+    if table is None or table.empty:
+        why = "The run folder has no groups.parquet: how the model does in each hospital or without a modality is not known."
+        return absent(key, title, why)
+    metric = run.metric if run.metric in set(table["metric"]) else str(table["metric"].iloc[0])
+    chosen = table[(table["metric"] == metric) & table["model"].isin([run.main, run.reference])]
+    if chosen.empty:
+        return absent(key, title, f"groups.parquet holds neither {wording.model(run.main)} nor {wording.model(run.reference)}.")
+    blocks: list[Block] = []
+    for grouping in dict.fromkeys(["site", "pattern", *chosen["grouping"]]):
+        rows = chosen[chosen["grouping"] == grouping].sort_values("n", ascending=False)
+        if rows.empty:
+            blocks.append(Prose(text=f"groups.parquet holds no figures by {_NAMES[grouping]}.", role="absent"))
+        else:
+            blocks += [_figure(run, rows), _table(run, rows)]
+    return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _figure(run: RunFolder, rows: pd.DataFrame) -> Figure:
+    model = run.main if (rows["model"] == run.main).any() else run.reference
+    own, noun, name = rows[rows["model"] == model], _noun(rows), _measure(run, rows)
+    baseline = rows[rows["model"] == run.reference].drop_duplicates("group").set_index("group")["value"]
+    beside = baseline if model != run.reference else baseline.iloc[:0]
+    overall = findings.measured(run, model) if rows["metric"].iloc[0] == run.metric else None
+    guides = (
+        [Guide(value=overall.value, label=f"all patients {wording.number(overall.value)}", class_="guide")] if overall else []
+    )
+    chart = forest_plot(
+        [("", [_estimate(own, row, beside.get(row["group"])) for _, row in own.head(_MOST_DRAWN).iterrows()])],
+        axis=name,
+        headers=(f"{name} (95% interval)", *wording.count_headers(own)),
+        guides=guides,
+        title=f"{name} by {noun}",
+    )
+    caption = f"{name} of {wording.model(model)} by {noun}."
+    caption += f" Hollow squares: the baseline, {wording.model(run.reference)}." if beside.notna().any() else ""
+    caption += " The dashed line is the value over all patients." if guides else ""
+    caption += f" {_small_words(own)}"
+    if len(own) > _MOST_DRAWN:
+        caption += f" The {_MOST_DRAWN} largest of {len(own)} are drawn; the table has all."
+    return Figure(svg=chart, caption=caption)
+
+
+def _small_words(own: pd.DataFrame) -> str:
+    num_small = sum(findings.is_small(row["n"], row["events"]) for _, row in own.iterrows())
+    limits = f"fewer than {findings.SMALL_N} patients or {findings.SMALL_EVENTS} events"
+    if not num_small:
+        return f"No group has {limits}."
+    few = "All groups have" if num_small == len(own) else wording.plural(num_small, "group has", "groups have")
+    return f"{few} {limits}: greyed, marked †, and not to be interpreted."
+
+
+def _estimate(own: pd.DataFrame, row: pd.Series, beside: float | None) -> Estimate:
+    small = findings.is_small(row["n"], row["events"])
+    return Estimate(
+        label=_group_name(row, small=small),
+        value=row["value"],
+        low=row["low"],
+        high=row["high"],
+        columns=wording.counts(own, row),
+        shape="circle" if small else "diamond",
+        tone="fusion",
+        faint=small,
+        other=beside,
+    )
+
+
+def _table(run: RunFolder, rows: pd.DataFrame) -> Table:
+    models = [m for m in dict.fromkeys((run.main, run.reference)) if (rows["model"] == m).any()]
+    cells = {(row["model"], row["group"]): wording.estimate(row["value"], row["low"], row["high"]) for _, row in rows.iterrows()}
+    written = []
+    for _, row in rows.drop_duplicates("group").iterrows():
+        small = findings.is_small(row["n"], row["events"])
+        values = (cells.get((model, row["group"]), "–") for model in models)
+        written.append(Row(cells=(_group_name(row, small=small), *wording.counts(rows, row), *values), faint=small))
+    noun, marked = _noun(rows), any(row.faint for row in written)
+    caption = f"{_measure(run, rows)} by {noun}, estimate (95% interval).{' † too small to be interpreted.' if marked else ''}"
+    header = (wording.capital(noun), *wording.count_headers(rows), *(wording.capital(wording.model(m)) for m in models))
+    return Table(caption=caption, header=header, rows=tuple(written))
+
+
+def _noun(rows: pd.DataFrame) -> str:
+    grouping = str(rows["grouping"].iloc[0])
+    return _NAMES.get(grouping, wording.spaced(grouping))
+
+
+def _measure(run: RunFolder, rows: pd.DataFrame) -> str:
+    return wording.capital(wording.measure(str(rows["metric"].iloc[0]), run.endpoint.time_unit))
+
+
+def _group_name(row: pd.Series, *, small: bool) -> str:
+    name = wording.pattern(row["group"]) if row["grouping"] == "pattern" else str(row["group"])
+    return f"{name} †" if small else name

@@ -1,0 +1,114 @@
+"""Whether the predictions mean what they say: risk groups and calibration of the main model beside the baseline."""
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.serve import wording
+from oncoweave.serve.charts.calibration import Square, calibration_plot
+from oncoweave.serve.charts.km import Curve, Panel, km_plot
+from oncoweave.serve.page import Figure, Section, absent
+from oncoweave.serve.run_folder import RunFolder
+
+_MOST_HORIZONS = 3
+_PREDICTED = {
+    "binary": "a yes-or-no outcome",
+    "multiclass": "a class",
+    "multilabel": "several labels",
+    "ordinal": "a grade",
+    "regression": "a measurement",
+}
+
+
+def km_section(run: RunFolder) -> Section:
+    """Show survival of the patients each model calls high and low risk."""
+    key, title, table = "km", "Risk groups", run.km
+    if run.endpoint.kind != "survival":
+        why = f"Kaplan-Meier curves need a survival endpoint; this study predicts {_PREDICTED[run.endpoint.kind]}."
+        return absent(key, title, why)
+    if table is None or table.empty:
+        return absent(key, title, "The run folder has no km.parquet, so survival by risk group cannot be drawn.")
+    models = _shown_models(run, table)
+    panels = [
+        Panel(title=wording.capital(wording.model(m)), notes=(_test(run, m),), curves=_curves(table[table["model"] == m]))
+        for m in models
+    ]
+    chart = km_plot(panels, unit=str(run.endpoint.time_unit), event_free="Proportion without event", title=title)
+    caption = (
+        "Kaplan-Meier estimates for patients predicted at low risk (solid) and high risk (dashed), with pointwise 95% bands and,"
+        " under the axis, the number still followed. The cut-off between the groups was derived from the training patients of"
+        " each fold, never from the patients shown."
+    )
+    others = table["model"].nunique() - len(models)
+    if others:
+        caption += f" Curves of {wording.plural(others, 'further model')} can be found in km.parquet of the run folder."
+    return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption),))
+
+
+def calibration_section(run: RunFolder) -> Section:
+    """Compare predicted with observed outcomes."""
+    key, title, table = "calibration", "Calibration", run.calibration
+    if table is None or table.empty:
+        why = "The run folder has no calibration.parquet, so it cannot be said whether predictions come true as often as stated."
+        return absent(key, title, why)
+    squares = [s for m in _shown_models(run, table) for s in _squares(run, table[table["model"] == m], m)]
+    predicted, observed = {
+        "survival": ("Predicted survival", "Observed (Kaplan-Meier)"),
+        "regression": ("Predicted", "Observed (mean)"),
+    }.get(run.endpoint.kind, ("Predicted probability", "Observed share"))
+    chart = calibration_plot(squares, predicted=predicted, observed=observed, title=title)
+    fewest, most = wording.count(float(table["n"].min())), wording.count(float(table["n"].max()))
+    caption = (
+        "Calibration. Patients are grouped by what was predicted for them; marks on the dashed diagonal mean that predictions"
+        f" come true as stated. Vertical lines are 95% intervals. Larger marks hold more patients ({fewest} to {most} a group)."
+    )
+    hidden = table["horizon"].nunique() - _MOST_HORIZONS
+    if hidden > 0:
+        caption += f" {wording.plural(hidden, 'further horizon')} can be found in calibration.parquet of the run folder."
+    return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption),))
+
+
+def _shown_models(run: RunFolder, table: pd.DataFrame) -> list[str]:
+    """Choose the main model and the reference, else the first that there is."""
+    there = list(dict.fromkeys(table["model"]))
+    return [m for m in dict.fromkeys((run.main, run.reference)) if m in there] or there[:1]
+
+
+def _curves(table: pd.DataFrame) -> tuple[Curve, ...]:
+    order = {"low": 0, "intermediate": 1, "high": 2}
+    curves = []
+    for group in sorted(table["group"].unique(), key=lambda g: (order.get(str(g), len(order)), str(g))):
+        rows = table[table["group"] == group].sort_values("time")
+        columns = {c: rows[c].to_numpy(dtype=float) for c in ("time", "survival", "low", "high", "at_risk")}
+        curves.append(Curve(label=f"{wording.capital(str(group))} risk" if group in order else str(group), **columns))
+    return tuple(curves)
+
+
+def _test(run: RunFolder, model: str) -> str:
+    rows = run.km_summary[run.km_summary["model"] == model] if run.km_summary is not None else None
+    if rows is None or rows.empty:
+        return "The run folder holds no log-rank test for this model."
+    row = rows.iloc[0]
+    ratio = wording.estimate(row["hazard_ratio"], row["hr_low"], row["hr_high"], 2)
+    return f"Hazard ratio high / low {ratio}; log-rank {wording.p_equals(row['logrank_p'])}"
+
+
+def _squares(run: RunFolder, table: pd.DataFrame, model: str) -> list[Square]:
+    tone, name = "baseline" if model == run.reference else "fusion", wording.capital(wording.model(model))
+    horizons = sorted(float(h) for h in table["horizon"].unique() if np.isfinite(h))
+    if not horizons:
+        return [_square(table, name, tone)]
+    named = [(h, f"{name}, {h:g} {run.endpoint.time_unit}") for h in _spread(horizons, _MOST_HORIZONS)]
+    return [_square(table[table["horizon"] == h], title, tone) for h, title in named]
+
+
+def _spread(values: list[float], num: int) -> list[float]:
+    """Keep at most ``num`` values, the first and the last among them."""
+    if len(values) <= num:
+        return values
+    return [values[round(i * (len(values) - 1) / (num - 1))] for i in range(num)]
+
+
+def _square(rows: pd.DataFrame, title: str, tone: str) -> Square:
+    rows = rows.sort_values("bin")
+    columns = {c: rows[c].to_numpy(dtype=float) for c in ("predicted", "observed", "low", "high")}
+    return Square(title=title, tone=tone, num=rows["n"].to_numpy(dtype=float), **columns)

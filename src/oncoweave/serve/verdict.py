@@ -1,0 +1,182 @@
+"""The plain-language verdict at the head of the report, computed from the tables."""
+
+from typing import Literal
+
+from oncoweave.serve import findings, wording
+from oncoweave.serve.findings import Compared, Measured, Missing, PatternFinding
+from oncoweave.serve.page import KeyFigure, Verdict
+from oncoweave.serve.run_folder import RunFolder
+
+NullState = Literal["at chance", "beyond", "short", "unknown"]
+
+
+def verdict(run: RunFolder) -> Verdict:
+    """Say how good the main model is, whether it beats the baseline, whether the null is at chance, and what gaps cost."""
+    main, reference = findings.measured(run, run.main), findings.measured(run, run.reference)
+    compared, missing = findings.against_reference(run), findings.missing_modalities(run)
+    if run.metric is None or main is None:
+        why = "has no metrics.parquet" if run.metrics is None else f"holds no value of it for {wording.model(run.main)}"
+        unknown = f"The performance of the main model is not known: the run folder {why}."
+        return Verdict(headline="No verdict can be given", sentences=(unknown, _missing_words(run, missing)), figures=())
+    sentences = (
+        _main_words(run, main),
+        _reference_words(run, reference, compared),
+        _null_words(run),
+        _missing_words(run, missing),
+        _best_words(run, main),
+    )
+    return Verdict(
+        headline=_headline(run, compared),
+        sentences=tuple(sentence for sentence in sentences if sentence),
+        figures=tuple(_figures(run, main, reference, compared)),
+    )
+
+
+def _headline(run: RunFolder, compared: Compared | None) -> str:
+    baseline = f"the baseline ({wording.model(run.reference)})"
+    if _null_state(run) == "beyond":
+        return "Not to be trusted: the procedure also succeeds on permuted outcomes"
+    if run.main == run.reference:
+        return "The main model is the baseline itself"
+    if compared is None or compared.reading == "unknown":
+        return f"Not compared with {baseline}"
+    return {
+        "better": f"Better than {baseline}",
+        "worse": f"Worse than {baseline}",
+        "not distinguishable": f"Not distinguishable from {baseline}",
+    }[compared.reading]
+
+
+def _main_words(run: RunFolder, main: Measured) -> str:
+    metric = str(run.metric)
+    name = wording.measure(metric, run.endpoint.time_unit)
+    num = wording.plural(run.predictions["patient_id"].nunique(), "patient")
+    plain = wording.in_hundred(metric, main.value, wording.chance(metric, len(run.endpoint.classes)))
+    interval = f" (95% interval {wording.interval(main.low, main.high)})" if wording.known(main.low) else ""
+    told = (
+        f"The model {wording.model(run.main)} predicts {wording.spaced(run.endpoint.name)} with {_with_article(name)} of"
+        f" {wording.number(main.value)}{interval} in {num}, each kept out of the training of the model that predicted for them."
+    )
+    return f"{told} {plain}".strip()
+
+
+def _reference_words(run: RunFolder, reference: Measured | None, compared: Compared | None) -> str:
+    name = wording.model(run.reference)
+    if run.main == run.reference:
+        return "It is also the baseline, so there is nothing to compare it with."
+    if reference is None:
+        return f"The baseline, {name}, was not measured, so it is not known whether the model is worth more."
+    told = f"The baseline, {name}, reaches {_value(reference)}."
+    if compared is None:
+        return f"{told} The run holds no paired comparison of the two, so no difference is claimed."
+    p = f"; {'adjusted ' if compared.adjusted else ''}{wording.p_equals(compared.p)}" if compared.p is not None else ""
+    change = "gain" if compared.difference >= 0 else "loss"
+    range_ = wording.interval(compared.low, compared.high, sign=True)
+    size = f"The {change} over it, patient by patient, is {wording.number(compared.difference, sign=True)} ({range_}{p})"
+    read = {
+        "better": "on these patients the model is better than the baseline",
+        "worse": "on these patients the model is worse than the baseline",
+        "not distinguishable": "with these data the two cannot be told apart, which does not show that they are equal",
+        "unknown": "without an interval nothing can be concluded",
+    }[compared.reading]
+    return f"{told} {size}: {read}."
+
+
+def _null_state(run: RunFolder) -> NullState:
+    """Say where the models trained on permuted outcomes stand; beyond chance is what leaks look like."""
+    null, chance = findings.nulls(run)
+    if not null or chance is None:
+        return "unknown"
+    better_up = findings.higher_is_better(run, str(run.metric))
+    if any(m.low > chance if better_up else m.high < chance for m in null):
+        return "beyond"
+    return "short" if any(m.high < chance if better_up else m.low > chance for m in null) else "at chance"
+
+
+def _null_words(run: RunFolder) -> str:
+    null, chance = findings.nulls(run)
+    if not null:
+        return "No model was trained on permuted outcomes, so the procedure itself has not been checked for leakage."
+    told = f"Trained on permuted outcomes, the same procedure scores {wording.listed([_value(m) for m in null])}"
+    return {
+        "at chance": f"{told}, which is chance, as it should be.",
+        "beyond": f"{told}, beyond chance ({wording.number(chance, 2)}): information leaks, and no figure here can be trusted.",
+        "short": f"{told}, below chance ({wording.number(chance, 2)}); small cohorts can do this, a leak does the opposite.",
+        "unknown": f"{told}; this measure has no fixed value of chance, so hold it against the baselines.",
+    }[_null_state(run)]
+
+
+def _missing_words(run: RunFolder, missing: Missing) -> str:
+    if not missing.num_lacking:
+        return "Every patient has every modality."
+    share = wording.percent(missing.num_lacking, missing.num)
+    told = f"{wording.plural(missing.num_lacking, 'patient lacks', 'patients lack')} at least one modality ({share})"
+    told += " and still gets a prediction" if missing.num_lacking == 1 else " and still get a prediction"
+    if missing.num_unpredicted:
+        told = told.partition(" and still")[0]
+        told += f"; {wording.plural(missing.num_unpredicted, 'patient')} got no prediction from this model"
+    return f"{told}. {_pattern_words(run, missing)}".strip()
+
+
+def _pattern_words(run: RunFolder, missing: Missing) -> str:
+    if run.metric is None:
+        return ""
+    complete = [found for found in missing.judged if not found.lacks]
+    partial = sorted((found for found in missing.judged if found.lacks), key=lambda found: found.value)
+    metric = wording.measure(run.metric, run.endpoint.time_unit)
+    if not missing.judged:
+        return "No combination of modalities has enough patients to judge the model in it."
+    told = []
+    if complete:
+        told.append(f"{wording.number(complete[0].value)} for the {wording.count(complete[0].num)} who have every modality")
+    if len(partial) == 1:
+        told.append(f"{wording.number(partial[0].value)} {_lacking(partial[0])}")
+    if len(partial) > 1:
+        low, high = partial[0], partial[-1]
+        told.append(f"from {wording.number(low.value)} {_lacking(low)} to {wording.number(high.value)} {_lacking(high)}")
+    few = "" if partial else "; the combinations that lack something are too small to judge"
+    return f"The {metric} is {wording.listed(told)}{few}."
+
+
+def _lacking(found: PatternFinding) -> str:
+    what = f"{len(found.lacks)} modalities" if len(found.lacks) > 3 else wording.listed(found.lacks, last="or")
+    return f"without {what} (n = {wording.count(found.num)})"
+
+
+def _best_words(run: RunFolder, main: Measured) -> str:
+    best = findings.best_fused(run)
+    if best is None:
+        return ""
+    if best.model == main.model:
+        return "No other model tried scored better."
+    return (
+        f"The best score of all, {wording.number(best.value)}, belongs to {wording.model(best.model)}, but it was picked after"
+        " looking, which makes it optimistic."
+    )
+
+
+def _figures(run: RunFolder, main: Measured, reference: Measured | None, compared: Compared | None) -> list[KeyFigure]:
+    metric = wording.capital(wording.measure(str(run.metric), run.endpoint.time_unit))
+    shown = [_key(f"{metric}, {wording.model(main.model)}", main)]
+    if reference is not None and run.reference != run.main:
+        shown.append(_key(f"Baseline, {wording.model(reference.model)}", reference))
+    if compared is not None:
+        detail = wording.interval(compared.low, compared.high, sign=True)
+        shown.append(KeyFigure(name="Gain over it", value=wording.number(compared.difference, sign=True), detail=detail))
+    for null in findings.nulls(run)[0][:1]:
+        words = {"at chance": "; at chance", "beyond": "; beyond chance", "short": "; below chance", "unknown": ""}
+        shown.append(_key("Permuted outcomes", null, words[_null_state(run)]))
+    return shown
+
+
+def _key(name: str, found: Measured, remark: str = "") -> KeyFigure:
+    return KeyFigure(name=name, value=wording.number(found.value), detail=wording.interval(found.low, found.high) + remark)
+
+
+def _value(found: Measured) -> str:
+    interval = f" ({wording.interval(found.low, found.high)})" if wording.known(found.low) else ""
+    return f"{wording.number(found.value)}{interval}"
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[:1] in 'aeioAEIFR' else 'a'} {noun}"

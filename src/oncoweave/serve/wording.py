@@ -1,0 +1,204 @@
+"""Numbers, measures and lists in a reader's words."""
+
+import math
+from collections.abc import Sequence
+from typing import TypeGuard
+
+import pandas as pd
+
+_MEASURES = {
+    "c_index": "C-index",
+    "cindex": "C-index",
+    "harrell_c": "C-index",
+    "concordance": "C-index",
+    "uno_c": "Uno’s C-index",
+    "c_index_uno": "Uno’s C-index",
+    "auc": "time-dependent AUC",
+    "td_auc": "time-dependent AUC",
+    "time_dependent_auc": "time-dependent AUC",
+    "mean_auc": "mean time-dependent AUC",
+    "brier": "Brier score",
+    "ibs": "integrated Brier score",
+    "integrated_brier": "integrated Brier score",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "macro_auroc": "macro AUROC",
+    "macro_auprc": "macro AUPRC",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log loss",
+    "ece": "calibration error (ECE)",
+    "quadratic_kappa": "quadratic kappa",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R²",
+    "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation",
+    "f1": "F1",
+}
+_RANKING = ("c_index", "cindex", "harrell_c", "concordance", "uno_c", "c_index_uno")
+_AREA = ("auroc", "macro_auroc", "auc", "td_auc", "time_dependent_auc", "mean_auc")
+_CENTRED = ("spearman", "pearson", "r2", "quadratic_kappa", "kappa", "mcc")
+
+NOT_ESTIMABLE = "not estimable"
+
+
+def known(value: object) -> TypeGuard[float]:
+    """Say whether a cell of a table holds a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def number(value: object, digits: int = 3, *, sign: bool = False) -> str:
+    """Write a number with fixed decimals and a true minus sign; a dash where there is none."""
+    if not known(value):
+        return "–"
+    written = f"{float(value):+.{digits}f}" if sign else f"{float(value):.{digits}f}"
+    if float(written) == 0:
+        written = written.lstrip("+-")
+    return written.replace("-", "−")
+
+
+def count(value: object) -> str:
+    """Write a count, thousands parted by a narrow space; a dash where there is none."""
+    return f"{round(value):,}".replace(",", "\u202f") if known(value) else "–"
+
+
+def interval(low: object, high: object, digits: int = 3, *, sign: bool = False) -> str:
+    """Write an interval as ``low to high``."""
+    if not (known(low) and known(high)):
+        return "no interval"
+    return f"{number(low, digits, sign=sign)} to {number(high, digits, sign=sign)}"
+
+
+def estimate(value: object, low: object, high: object, digits: int = 3, *, sign: bool = False) -> str:
+    """Write an estimate with its interval in brackets."""
+    if not known(value):
+        return NOT_ESTIMABLE
+    return f"{number(value, digits, sign=sign)} ({interval(low, high, digits, sign=sign)})"
+
+
+def p_value(value: object) -> str:
+    """Write a p value as journals do: two figures, never zero."""
+    if not known(value):
+        return "–"
+    p = float(value)
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}"
+
+
+def p_equals(value: object) -> str:
+    """Write ``p = 0.032`` or ``p < 0.001``."""
+    written = p_value(value)
+    return f"p {written}" if written.startswith("<") else f"p = {written}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Write a share in whole per cent, one decimal below ten."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    return f"{share:.0f}%" if share >= 10 or share == 0 else f"{share:.1f}%"
+
+
+def plural(num: object, singular: str, many: str | None = None) -> str:
+    """Write a count with its noun."""
+    return f"{count(num)} {singular if num == 1 else many or singular + 's'}"
+
+
+def listed(words: Sequence[str], *, last: str = "and") -> str:
+    """Join words as prose does."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
+
+
+def spaced(name: str) -> str:
+    """Write a key as words."""
+    return name.replace("_", " ")
+
+
+def measure(name: str, time_unit: str | None = None) -> str:
+    """Name a measure; ``auc@36`` is read as the AUC at 36 of the endpoint's unit, ``auroc@label`` as that of one label."""
+    stem, _, at = name.partition("@")
+    words = _MEASURES.get(stem, spaced(stem))
+    if not at:
+        return words
+    return f"{words} at {number_of_time(at)} {time_unit}" if time_unit else f"{words}, {at}"
+
+
+def number_of_time(written: str) -> str:
+    """Write ``36.0`` as ``36``."""
+    try:
+        return f"{float(written):g}"
+    except ValueError:
+        return written
+
+
+def chance(name: str, num_classes: int) -> float | None:
+    """Give the value of a measure for a prediction that knows nothing; None where that depends on the outcome's distribution."""
+    stem = name.partition("@")[0]
+    if stem in _RANKING or stem in _AREA:
+        return 0.5
+    if stem == "balanced_accuracy":
+        return 1 / max(num_classes, 2)
+    return 0.0 if stem in _CENTRED else None
+
+
+def meaning(name: str) -> str:
+    """Explain a measure in one clause; empty where there is no short way."""
+    stem = name.partition("@")[0]
+    if stem in _RANKING:
+        return "the share of comparable pairs of patients in which the one given the higher risk had the event first"
+    if stem in _AREA:
+        return "the share of pairs, one patient with the outcome and one without, that the model puts in the right order"
+    return {
+        "balanced_accuracy": "the share of patients classified correctly, averaged over the classes",
+        "mae": "the average distance between prediction and measurement",
+        "spearman": "the correlation between the order of the predictions and the order of the measurements",
+        "pearson": "the correlation between predictions and measurements",
+        "r2": "the share of the variation between patients that the predictions explain",
+        "quadratic_kappa": "the agreement between predicted and true grade beyond chance, far misses counting more",
+    }.get(stem, "")
+
+
+def capital(sentence: str) -> str:
+    """Begin a sentence with a capital letter."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def model(name: str) -> str:
+    """Name a model of a study for a reader: the ones every study adds get words, the others keep their name."""
+    if name == "site_only":
+        return "hospital only"
+    if name.startswith("only_"):
+        return f"{name.removeprefix('only_')} only"
+    if name.startswith("permuted_"):
+        return f"{name.removeprefix('permuted_')}, outcomes permuted"
+    return name
+
+
+def pattern(written: str) -> str:
+    """Write a pattern of modalities with spaces around its joints."""
+    return " + ".join(p for p in str(written).split("+") if p) or "no modality"
+
+
+def count_headers(table: pd.DataFrame) -> tuple[str, ...]:
+    """Name the columns that :func:`counts` writes for a table."""
+    return ("n", "Events") if table["events"].notna().any() else ("n",)
+
+
+def counts(table: pd.DataFrame, row: pd.Series) -> tuple[str, ...]:
+    """Write patients and, where a table has any, events of one of its rows."""
+    return (count(row["n"]), count(row["events"])) if table["events"].notna().any() else (count(row["n"]),)
+
+
+def in_hundred(name: str, value: float, chance_value: float | None) -> str:
+    """Say what a value of a measure means for patients, as a sentence; empty where there is no such way."""
+    stem = name.partition("@")[0]
+    cases = f"{100 * value:.0f} of 100"
+    guess = f"; guessing gives {100 * chance_value:.0f}" if chance_value is not None else ""
+    if stem in _RANKING:
+        return f"Of two patients, it gives the higher risk to the one whose event comes first in {cases} pairs{guess}."
+    if stem in _AREA:
+        return f"Of two patients, one with the outcome and one without, it ranks the first higher in {cases} pairs{guess}."
+    if stem == "balanced_accuracy":
+        return f"Averaged over the classes, it puts {cases} patients into the right one{guess}."
+    return ""

@@ -1,0 +1,328 @@
+"""Synthetic run folders for the tests of the report: tables as a study writes them, of any size and endpoint."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MODALITIES = {"clinical": "record", "blood": "record", "pathology": "record", "he_slides": "slide", "rna": "expression"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the run is to look like."""
+
+    kind: str = "survival"
+    num: int = 610
+    modalities: tuple[str, ...] = tuple(MODALITIES)
+    num_patterns: int = 8
+    num_sites: int = 9
+    fusions: tuple[str, ...] = ("early_concat", "gated_network", "late_mean", "stacking")
+    main: str = "stacking"
+    gain: float = 0.021
+    null: float = 0.5
+    seed: int = 0
+    wide: float = 1.0
+
+
+def write_run(folder: Path, plan: Plan | None = None) -> Path:
+    """Write a run folder and return it."""
+    plan = plan or Plan()
+    rng = np.random.default_rng(plan.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    patients = _patients(plan, rng)
+    reference = f"only_{plan.modalities[0]}"
+    singles = [f"only_{m}" for m in plan.modalities[1:]]
+    models = {"site_only": "baseline", reference: "baseline", **dict.fromkeys(singles, "single")}
+    models |= {**dict.fromkeys(plan.fusions, "fusion"), f"permuted_{plan.main}": "null"}
+    tables = {
+        "predictions": _predictions(plan, patients, models, rng),
+        "metrics": _metrics(plan, patients, models, rng),
+        "comparisons": _comparisons(plan, models, reference),
+        "groups": _groups(plan, patients, reference, rng),
+        "calibration": _calibration(plan, reference, rng),
+        "contributions": _contributions(plan, rng),
+        "missingness": _missingness(patients),
+    }
+    if plan.kind == "survival":
+        tables |= {"km": _km(patients, (plan.main, reference), rng), "km_summary": _km_summary((plan.main, reference))}
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "flow.json").write_text(json.dumps(_flow(plan, patients)), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(_manifest(plan, reference)), encoding="utf-8")
+    return folder
+
+
+def _patients(plan: Plan, rng: np.random.Generator) -> pd.DataFrame:
+    n = plan.num
+    has = rng.random((plan.num_patterns, len(plan.modalities))) < 0.6
+    has[0], has[:, 0] = True, True
+    weights = np.sort(rng.dirichlet(np.full(plan.num_patterns, 0.7)))[::-1]
+    chosen = rng.choice(plan.num_patterns, size=n, p=weights)
+    risk = rng.normal(size=n)
+    time = np.ceil(rng.exponential(60 * np.exp(-0.8 * risk)) * 10) / 10 + 0.1
+    censor = rng.uniform(12, 130, size=n)
+    share = rng.dirichlet(np.full(plan.num_sites, 1.2))
+    return pd.DataFrame(
+        {
+            "patient_id": [f"PT-{i:05d}-X" for i in range(n)],
+            "site": rng.choice([f"Hospital {chr(65 + i % 26)}{i // 26 or ''}" for i in range(plan.num_sites)], size=n, p=share),
+            "pattern": ["+".join(m for m, h in zip(plan.modalities, has[c], strict=True) if h) for c in chosen],
+            "time": np.minimum(time, censor),
+            "event": time <= censor,
+            "risk": risk,
+        }
+    )
+
+
+def _events(plan: Plan, rows: pd.DataFrame) -> float:
+    return float(rows["event"].sum()) if plan.kind in ("survival", "binary") else np.nan
+
+
+def _predictions(plan: Plan, patients: pd.DataFrame, models: dict[str, str], rng: np.random.Generator) -> pd.DataFrame:
+    frames = []
+    for model in models:
+        folds = rng.integers(0, 5, size=len(patients))
+        frame = patients[["patient_id", "site", "pattern"]].assign(model=model, repeat=0, fold=folds)
+        score = patients["risk"].to_numpy() + rng.normal(size=len(patients))
+        if plan.kind == "survival":
+            frame = frame.assign(time=patients["time"], event=patients["event"], risk=score, high_risk=score > 0)
+        elif plan.kind == "binary":
+            frame = frame.assign(y=patients["event"].astype(int), p=1 / (1 + np.exp(-score)))
+        elif plan.kind == "multiclass":
+            frame = frame.assign(y="luminal", **{"p@luminal": 0.5, "p@basal": 0.3, "p@HER2": 0.2})
+        elif plan.kind == "multilabel":
+            frame = frame.assign(**{"y@edema": 1.0, "p@edema": 0.3, "y@effusion": np.nan, "p@effusion": 0.1})
+        else:
+            frame = frame.assign(y=patients["risk"], yhat=score)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+MEASURES = {
+    "survival": {"c_index": 0.66, "uno_c": 0.65, "auc@12": 0.7, "auc@36": 0.69, "brier@36": 0.18, "ibs": 0.16},
+    "binary": {"auroc": 0.71, "auprc": 0.6, "balanced_accuracy": 0.66, "brier": 0.2},
+    "multiclass": {"auroc": 0.81, "balanced_accuracy": 0.62, "log_loss": 0.8},
+    "multilabel": {"auroc": 0.74, "auroc@edema": 0.76, "auroc@effusion": 0.72},
+    "regression": {"spearman": 0.41, "mae": 1.2},
+}
+LOWER_IS_BETTER = ("brier@36", "ibs", "brier", "log_loss", "mae")
+
+
+def _metrics(plan: Plan, patients: pd.DataFrame, models: dict[str, str], rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for metric, level in MEASURES[plan.kind].items():
+        half = plan.wide * 1.1 / np.sqrt(plan.num)
+        for model, role in models.items():
+            value = level + {"single": -0.04, "null": plan.null - level, "fusion": 0.02}.get(role, 0.0) + rng.normal() * 0.012
+            if model == "site_only":
+                value = level - 0.11
+            value = level + plan.gain if model == plan.main else value
+            if metric in LOWER_IS_BETTER:
+                value = 2 * level - value + (level - plan.null if role == "null" else 0)
+            rows.append(
+                {
+                    "model": model,
+                    "role": role,
+                    "metric": metric,
+                    "value": value,
+                    "low": value - half,
+                    "high": value + half * 0.9,
+                    "n": plan.num,
+                    "events": _events(plan, patients),
+                    "fold_mean": value - 0.003,
+                    "fold_sd": half * 1.2,
+                    "higher_is_better": metric not in LOWER_IS_BETTER,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _comparisons(plan: Plan, models: dict[str, str], reference: str) -> pd.DataFrame:
+    metric = next(iter(MEASURES[plan.kind]))
+    half = 0.4 / np.sqrt(plan.num)
+    rows = []
+    for i, model in enumerate(m for m, role in models.items() if role in ("fusion", "single")):
+        difference = plan.gain if model == plan.main else 0.01 - 0.012 * i
+        p = 0.9 if abs(difference) < half else 0.0004
+        rows.append(
+            {
+                "model": model,
+                "reference": reference,
+                "metric": metric,
+                "difference": difference,
+                "low": difference - half,
+                "high": difference + half,
+                "p": p,
+                "p_adjusted": min(p * 3, 1.0),
+                "method": "paired bootstrap over patients, Holm adjustment",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _groups(plan: Plan, patients: pd.DataFrame, reference: str, rng: np.random.Generator) -> pd.DataFrame:
+    metric, level = next(iter(MEASURES[plan.kind].items()))
+    rows = []
+    for model in (plan.main, reference):
+        for grouping in ("site", "pattern"):
+            for group, members in patients.groupby(grouping):
+                n = len(members)
+                value = min(level + rng.normal() * 0.4 / np.sqrt(n), 1.0) if n > 4 else np.nan
+                rows.append(
+                    {
+                        "model": model,
+                        "grouping": grouping,
+                        "group": group,
+                        "metric": metric,
+                        "value": value,
+                        "low": max(value - 0.9 / np.sqrt(n), 0.0) if n > 4 else np.nan,
+                        "high": min(value + 0.9 / np.sqrt(n), 1.0) if n > 4 else np.nan,
+                        "n": n,
+                        "events": _events(plan, members),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _calibration(plan: Plan, reference: str, rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    horizons = [12.0, 36.0, 60.0] if plan.kind == "survival" else [np.nan]
+    for model in (plan.main, reference):
+        for horizon in horizons:
+            for bin_, predicted in enumerate(np.linspace(0.12, 0.9, 8)):
+                observed = float(np.clip(predicted + rng.normal() * 0.05, 0.02, 0.98))
+                n = plan.num // 8
+                half = 1.96 * np.sqrt(observed * (1 - observed) / n)
+                rows.append(
+                    {
+                        "model": model,
+                        "horizon": horizon,
+                        "bin": bin_,
+                        "predicted": predicted,
+                        "observed": observed,
+                        "low": max(observed - half, 0.0),
+                        "high": min(observed + half, 1.0),
+                        "n": n + int(rng.integers(0, max(n // 2, 1))),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _km(patients: pd.DataFrame, models: tuple[str, ...], rng: np.random.Generator) -> pd.DataFrame:
+    frames = []
+    for model in models:
+        high = patients["risk"] + rng.normal(size=len(patients)) > 0
+        for name, members in (("low", patients[~high]), ("high", patients[high])):
+            frames.append(kaplan_meier(members).assign(model=model, group=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def kaplan_meier(members: pd.DataFrame) -> pd.DataFrame:
+    """Estimate survival at every distinct time, with a plain Greenwood interval."""
+    times = np.sort(members["time"].unique())
+    time, event = members["time"].to_numpy(), members["event"].to_numpy()
+    at_risk = (time[None, :] >= times[:, None]).sum(axis=1)
+    deaths = ((time[None, :] == times[:, None]) & event[None, :]).sum(axis=1)
+    survival = np.cumprod(1 - deaths / at_risk)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = survival * np.sqrt(np.cumsum(np.where(at_risk > deaths, deaths / (at_risk * (at_risk - deaths)), 0)))
+    return pd.DataFrame(
+        {
+            "time": times,
+            "survival": survival,
+            "low": np.clip(survival - 1.96 * spread, 0, 1),
+            "high": np.clip(survival + 1.96 * spread, 0, 1),
+            "at_risk": at_risk,
+        }
+    )
+
+
+def _km_summary(models: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"model": models, "logrank_p": [2e-9, 0.013], "hazard_ratio": [2.41, 1.62], "hr_low": [1.83, 1.1], "hr_high": [3.17, 2.2]}
+    )
+
+
+def _contributions(plan: Plan, rng: np.random.Generator) -> pd.DataFrame:
+    num = len(plan.modalities)
+    adds = np.sort(rng.normal(size=num) * 0.02 + 0.012)[::-1]
+    return pd.DataFrame(
+        {
+            "modality": plan.modalities,
+            "adds": adds,
+            "low": adds - 0.011,
+            "high": adds + 0.012,
+            "share": rng.dirichlet(np.ones(num)) if num <= 5 else np.full(num, np.nan),
+            "note": ["" for _ in range(num)],
+        }
+    )
+
+
+def _missingness(patients: pd.DataFrame) -> pd.DataFrame:
+    table = patients.groupby("pattern").agg(n=("event", "size"), events=("event", "sum")).reset_index()
+    return table.assign(share=table["n"] / table["n"].sum())
+
+
+def _flow(plan: Plan, patients: pd.DataFrame) -> list[dict]:
+    events = int(patients["event"].sum()) if plan.kind in ("survival", "binary") else None
+    more = (lambda k: None if events is None else events + k) if events is not None else (lambda _: None)
+    return [
+        {"step": "in the cohort", "patients": plan.num + 51, "events": more(9), "reason": ""},
+        {"step": "excluded", "patients": 28, "events": more(0) and 0, "reason": "overall_survival not known"},
+        {"step": "excluded", "patients": 19, "events": more(0) and 9, "reason": "follow-up time of zero"},
+        {"step": "excluded", "patients": 4, "events": more(0) and 0, "reason": "none of the study's modalities"},
+        {"step": "analysed", "patients": plan.num, "events": events, "reason": ""},
+    ]
+
+
+ENDPOINTS = {
+    "survival": {"name": "overall_survival", "columns": ["time", "event"], "classes": [], "time_unit": "months"},
+    "binary": {"name": "recurrence", "columns": ["recurrence"], "classes": ["no recurrence", "recurrence"], "time_unit": None},
+    "multiclass": {"name": "subtype", "columns": ["subtype"], "classes": ["luminal", "basal", "HER2"], "time_unit": None},
+    "multilabel": {"name": "finding", "columns": ["edema", "effusion"], "classes": ["edema", "effusion"], "time_unit": None},
+    "regression": {"name": "ki67", "columns": ["ki67"], "classes": [], "time_unit": None},
+}
+
+
+def _manifest(plan: Plan, reference: str) -> dict:
+    kinds = {m: MODALITIES.get(m, "record") for m in plan.modalities}
+    return {
+        "name": "Head and neck cancer: overall survival",
+        "created": "2024-02-29T10:11:12Z",
+        "endpoint": {"kind": plan.kind, **ENDPOINTS[plan.kind]},
+        "cohort": {"name": "hancock", "n": plan.num + 51, "modalities": kinds},
+        "main_model": plan.main,
+        "reference_model": reference,
+        "seed": 7,
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "versions": {"python": "3.11.9", "oncoweave": "0.1.0", "numpy": "2.1.0", "torch": "2.6.0"},
+        "hashes": {"cohort manifest": "ab" * 32, **{f"bags/he/PT-{i:05d}-X.h5": f"{i:064x}" for i in range(40)}},
+        "warnings": [
+            "Patient 'PT-00003-X' has two rows in table blood; the mean was taken.",
+            "two hospitals have fewer than 20 patients",
+        ],
+        "seconds": 734.2,
+        "study": {
+            "name": "os",
+            "cohort": "cohorts/hancock",
+            "endpoint": ENDPOINTS[plan.kind]["name"],
+            "modalities": list(plan.modalities),
+            "models": [{"name": f, "fusion": f.partition("_")[2] or f} for f in plan.fusions],
+            "main": plan.main,
+            "reference": plan.modalities[0],
+            "protocol": {
+                "folds": 5,
+                "repeats": 3,
+                "inner_folds": 5,
+                "group_by_site": True,
+                "splits": None,
+                "seed": 7,
+                "horizons": [12.0, 36.0, 60.0] if plan.kind == "survival" else [],
+                "bootstrap": 1000,
+                "permutations": 1,
+            },
+        },
+    }
