@@ -1,0 +1,215 @@
+"""Tables of a source: CSV, TSV, parquet, npz arrays and parts of a MuData file, with patient ids left as text."""
+
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.errors import DataError, missing_extra, unknown_name
+from oncoweave.data.importers.ids import FIRST_ROW
+from oncoweave.data.tables import read_table
+
+MISSING_MARKS = (
+    *("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "'--"),
+    *("[Not Available]", "[Not Applicable]", "[Not Evaluated]", "[Unknown]", "[Discrepancy]"),
+)
+"""Cells that mean "nothing is known" in the tables of cBioPortal, the GDC and spreadsheets."""
+
+_CODE = r"0\d+"
+_TRUTH = {"true": True, "false": False}
+
+
+def read_source(path: Path, *, missing: Sequence[str] = MISSING_MARKS, numeric: str | None = None) -> pd.DataFrame:
+    """Read a table. CSV and TSV cells come as text (None where missing), parquet, npz and MuData with their own types.
+
+    ``path`` may end in ``.h5mu::part``, a modality of a MuData file or its ``obs``. ``numeric`` names the id column of a table
+    that otherwise holds numbers, which are then parsed straight to the nearest float.
+
+    Raises:
+        DataError: no such file, an unknown kind of file, or one that is damaged.
+    """
+    name = path.name.partition("::")[0]
+    file = path.with_name(name)
+    if not file.is_file():
+        siblings = [p.name for p in file.parent.glob("*")] if file.parent.is_dir() else []
+        msg = f"no file {file}"
+        raise DataError(f"{msg}; {unknown_name('table', name, siblings)}" if siblings else msg)
+    suffix = Path(name.removesuffix(".gz")).suffix.lower()
+    if suffix in (".csv", ".tsv", ".txt", ".maf"):
+        return _read_text(file, missing=missing, numeric=numeric)
+    if suffix == ".parquet":
+        frame = read_table(file)
+        return frame.reset_index() if frame.index.name else frame
+    if suffix == ".npz":
+        return _read_npz(file)
+    if suffix == ".h5mu":
+        return _read_part(file, path.name.partition("::")[2])
+    msg = f"{file}: a table must be .csv, .tsv, .txt, .maf, .parquet, .npz or .h5mu::part, optionally .gz"
+    raise DataError(msg)
+
+
+def pick(table: pd.DataFrame, columns: Sequence[str], *, where: str) -> pd.DataFrame:
+    """Select columns; one that is not there fails with the nearest name."""
+    for column in columns:
+        if column not in table.columns:
+            msg = f"{where}: {unknown_name('column', column, map(str, table.columns))}"
+            raise DataError(msg)
+    return table[list(columns)]
+
+
+def typed(column: pd.Series, *, categorical: bool = False) -> pd.Series:
+    """Give a column read as text its type: true/false to bool, numbers to float, anything else text.
+
+    Codes with a leading zero (``0012``) stay text. A ``categorical`` column stays text, without the ``.0`` that missing values
+    gave to whole numbers.
+    """
+    if categorical:
+        return column.map(_category).astype(object)
+    if column.dtype != object:
+        return column
+    known = column.dropna()
+    if known.empty:
+        return pd.Series(np.nan, index=column.index, name=column.name)
+    if not known.map(lambda v: isinstance(v, str)).all():
+        return column
+    if known.str.lower().isin(_TRUTH).all():
+        return column.str.lower().map(_TRUTH).astype("boolean" if column.isna().any() else bool)
+    if known.str.fullmatch(_CODE).any() or not known.map(_is_number).all():
+        return column
+    return column.map(lambda v: math.nan if v is None or v != v else float(v)).astype(float)
+
+
+def numbers(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
+    """Read all columns as numbers, keeping the types of those that already are.
+
+    Raises:
+        DataError: a value is neither a number nor missing, or is infinite; names column and line.
+    """
+    parsed = {}
+    for name in table.columns:
+        column = table[name]
+        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+            column = pd.to_numeric(column.where(column.notna(), np.nan), errors="coerce").astype(float)
+            wrong = column.isna() & table[name].notna()
+            if wrong.any():
+                msg = (
+                    f"{where}: column {name!r} must hold numbers, {int(wrong.sum())} value(s) are not, first in"
+                    f" {first_place(wrong)}; correct them, exclude the column, or add the value to missing_values"
+                )
+                raise DataError(msg)
+        parsed[name] = column
+    frame = pd.DataFrame(parsed, index=table.index)
+    refuse_infinite(frame, where=where)
+    return frame
+
+
+def refuse_infinite(table: pd.DataFrame, *, where: str) -> None:
+    """Refuse infinite values, naming column and line."""
+    for name in table.select_dtypes("number").columns:
+        infinite = pd.Series(np.isinf(table[name].to_numpy(dtype=float, na_value=np.nan)), index=table.index)
+        if infinite.any():
+            msg = (
+                f"{where}: column {name!r} holds {int(infinite.sum())} infinite value(s), first in {first_place(infinite)};"
+                " write what was measured, or leave the cell empty"
+            )
+            raise DataError(msg)
+
+
+def first_place(wrong: pd.Series) -> str:
+    """Say where the first wrong value stands: a line of the file, or a patient where rows are patients."""
+    label = wrong.index[wrong.to_numpy()][0]
+    return f"line {label + FIRST_ROW}" if isinstance(label, int | np.integer) else f"patient {label!r}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def _category(value: object) -> object:
+    if value is None or value is pd.NA or value != value:
+        return None
+    text = str(value)
+    return text.removesuffix(".0") if _is_number(text) else text
+
+
+def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd.DataFrame:
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8-sig") as stream:
+        line = next((text for text in stream if not text.startswith("#")), "")
+    separator = max("\t,;", key=line.count)
+    try:
+        frame = pd.read_csv(
+            file,
+            sep=separator,
+            dtype={numeric: str} if numeric else str,
+            keep_default_na=False,
+            na_values=list(missing),
+            encoding="utf-8-sig",
+            comment=None,
+            skiprows=_comment_lines(file),
+            float_precision="round_trip",
+            low_memory=False,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        msg = f"{file}: not a readable table ({error})"
+        raise DataError(msg) from error
+    objects = frame.select_dtypes(object).columns
+    frame[objects] = frame[objects].where(frame[objects].notna(), None)
+    return frame
+
+
+def _comment_lines(file: Path) -> int:
+    """Count the ``#`` lines above the header, as cBioPortal and MAF files have them."""
+    opened = gzip.open if file.suffix == ".gz" else open
+    count = 0
+    with opened(file, "rt", encoding="utf-8-sig") as stream:
+        for line in stream:
+            if not line.startswith("#"):
+                break
+            count += 1
+    return count
+
+
+def _read_npz(file: Path) -> pd.DataFrame:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError) as error:
+        msg = f"{file}: not a readable .npz of plain arrays ({error}); nothing pickled is read"
+        raise DataError(msg) from error
+    ids, values = found.get("patient_id"), found.get("x")
+    if ids is None or values is None or values.ndim != 2 or len(ids) != len(values):
+        shapes = {name: array.shape for name, array in found.items()}
+        msg = f"{file}: wanted arrays patient_id [n] and x [n, d], got {shapes}"
+        raise DataError(msg)
+    width = len(str(values.shape[1] - 1))
+    frame = pd.DataFrame(values, columns=[f"x{i:0{width}d}" for i in range(values.shape[1])])
+    frame.insert(0, "patient_id", pd.Series(ids.astype(str), dtype=object))
+    return frame
+
+
+def _read_part(file: Path, part: str) -> pd.DataFrame:
+    try:
+        import mudata
+    except ImportError as error:
+        raise missing_extra("mudata", "omics") from error
+    data = mudata.read_h5mu(file)
+    if part == "obs":
+        return data.obs.rename_axis("patient_id").reset_index()
+    if part not in data.mod:
+        msg = f"{file}: {unknown_name('part', part, [*data.mod, 'obs'])}; write it as {file.name}::part"
+        raise DataError(msg)
+    chosen = data.mod[part]
+    frame = chosen.to_df()
+    return (
+        pd.concat([chosen.obs.loc[:, ~chosen.obs.columns.isin(frame.columns)], frame], axis=1)
+        .rename_axis("patient_id")
+        .reset_index()
+    )
