@@ -87,13 +87,19 @@ def _gradients(plane: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "b
 def _patterns(plane: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 10"]:
     height, width = plane.shape[-2:]
     centre = plane[..., 1:-1, 1:-1]
-    around = torch.stack(
-        [plane[..., 1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx] >= centre for dy, dx in _NEIGHBOURS], dim=1
-    )
-    changes = (around != around.roll(1, dims=1)).sum(dim=1)
-    label = torch.where(changes <= 2, around.sum(dim=1), 9).flatten(1)
-    counts = torch.stack([(label == value).sum(dim=1) for value in range(10)], dim=1)
-    return counts.to(plane.dtype) / label.shape[1]
+    code = torch.zeros(centre.shape, dtype=torch.uint8, device=plane.device)
+    for bit, (dy, dx) in enumerate(_NEIGHBOURS):
+        code |= (plane[..., 1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx] >= centre).to(torch.uint8) << bit
+    codes = code.flatten(1).long() + 256 * torch.arange(len(plane), device=plane.device)[:, None]
+    counts = torch.bincount(codes.flatten(), minlength=256 * len(plane)).view(len(plane), 256).to(plane.dtype)
+    return counts @ _pattern_of_code().to(plane) / codes.shape[1]
+
+
+def _pattern_of_code() -> Float[Tensor, "256 10"]:
+    """Ones where a code of eight neighbours is a pattern: 0 to 8 brighter ones in one run, or anything else (9)."""
+    bits = (torch.arange(256)[:, None] >> torch.arange(8)) & 1
+    changes = (bits != bits.roll(1, dims=1)).sum(dim=1)
+    return F.one_hot(torch.where(changes <= 2, bits.sum(dim=1), 9), 10).float()
 
 
 def _names(config: Config) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oncoweave.core.errors import DataError
+from oncoweave.wsi.geometry import check_mpp
 
 SUFFIXES = (
     ".ome.tiff", ".ome.tif", ".svs", ".tiff", ".tif", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm",
@@ -40,32 +41,34 @@ class Found:
 
 
 def find_slides(paths: Iterable[Path | str], *, mpp: float | None = None) -> Found:
-    """List the slides that files and folders name; a folder is searched at all depths.
+    """List the slides that files, folders and CSV tables name; a folder is searched at all depths.
+
+    A table has a column ``path`` (relative to the table) and may have ``slide_id`` and ``mpp``. Of the DICOM files of one series
+    in a folder, which are one slide, the first is taken.
 
     A slide is called after its file, without the ending, whatever way its path is spelt; the same file given twice is one slide.
 
     Raises:
-        DataError: a path does not exist, or two different files would be called the same.
+        DataError: a path does not exist, a table lacks ``path``, or two different files would be called the same.
     """
     slides: dict[str, SlideFile] = {}
-    real: dict[Path, str] = {}
+    real: set[Path] = set()
     repeated: list[str] = []
     other: list[str] = []
     for given in paths:
-        for file in _expand(Path(given), other):
-            absolute, target = file.absolute(), file.resolve()
+        for slide in _expand(Path(given), other, repeated):
+            absolute, target, name = slide.path, slide.path.resolve(), slide.slide_id
             if target in real:
-                repeated.append(str(file))
+                repeated.append(str(absolute))
                 continue
-            name = slide_id_of(absolute)
             if name in slides:
                 msg = (
                     f"two slides would be called {name!r}: {slides[name].path} and {absolute}; embed them into different folders,"
                     " or rename one"
                 )
                 raise DataError(msg)
-            real[target] = name
-            slides[name] = SlideFile(slide_id=name, path=absolute, mpp=mpp)
+            real.add(target)
+            slides[name] = replace(slide, mpp=mpp if slide.mpp is None else slide.mpp)
     return Found(slides=tuple(slides.values()), repeated=tuple(repeated), other=tuple(other))
 
 
@@ -115,19 +118,69 @@ def _companions(path: Path) -> list[Path]:
     return []
 
 
-def _expand(path: Path, other: list[str]) -> list[Path]:
+def _expand(path: Path, other: list[str], repeated: list[str]) -> list[SlideFile]:
     if path.is_file():
-        return [path]
+        return _from_table(path) if path.suffix.lower() == ".csv" else [_slide(path)]
     if not path.is_dir():
         msg = f"{path}: no such file or folder"
         raise DataError(msg)
     found = []
+    series: set[tuple[Path, str]] = set()
     for file in sorted(path.rglob("*")):
-        inside = [part for part in file.relative_to(path).parts if part.startswith(".")]
-        if inside or not file.is_file():
+        hidden = [part for part in file.relative_to(path).parts if part.startswith(".")]
+        if hidden or not file.is_file():
             continue
-        if file.name.lower().endswith(SUFFIXES):
-            found.append(file)
-        elif not any((parent.parent / f"{parent.name}.mrxs").is_file() for parent in file.parents):
-            other.append(str(file))
+        if not file.name.lower().endswith(SUFFIXES):
+            if not any((parent.parent / f"{parent.name}.mrxs").is_file() for parent in file.parents):
+                other.append(str(file))
+        elif (key := _series(file)) in series:
+            repeated.append(str(file))
+        else:
+            found.append(_slide(file))
+            if key is not None:
+                series.add(key)
     return found
+
+
+def _slide(path: Path) -> SlideFile:
+    return SlideFile(slide_id=slide_id_of(path), path=path.absolute())
+
+
+def _from_table(path: Path) -> list[SlideFile]:
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype={"path": str, "slide_id": str})
+    if "path" not in table:
+        msg = f"{path}: a table of slides needs a column 'path'; it has {list(table.columns)}"
+        raise DataError(msg)
+    slides = []
+    for row in table.to_dict("records"):
+        file = path.parent / row["path"]
+        if not file.exists():
+            msg = f"{path}: column 'path' names {row['path']!r}, which does not exist beside the table"
+            raise DataError(msg)
+        name, mpp = row.get("slide_id"), row.get("mpp")
+        slide = _slide(file)
+        slides.append(
+            replace(
+                slide,
+                slide_id=slide.slide_id if pd.isna(name) else str(name),
+                mpp=None if pd.isna(mpp) else check_mpp(float(mpp), what=f"{path}, mpp of {row['path']}"),
+            )
+        )
+    return slides
+
+
+def _series(file: Path) -> tuple[Path, str] | None:
+    """Folder and series of a DICOM file that OpenSlide can open; the reader says what is wrong with any other."""
+    if not file.name.lower().endswith(".dcm"):
+        return None
+    try:
+        import openslide
+    except ModuleNotFoundError:
+        return None
+    try:
+        with openslide.OpenSlide(file) as slide:
+            return file.parent, slide.properties["dicom.SeriesInstanceUID"]
+    except (openslide.OpenSlideError, KeyError):
+        return None

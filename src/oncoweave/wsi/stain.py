@@ -80,7 +80,8 @@ def fit_stain(kind: Literal["macenko", "reinhard"], tiles: Sequence[UInt8[np.nda
 def normalise(tile: UInt8[np.ndarray, "height width 3"], fitted: Macenko | Reinhard) -> UInt8[np.ndarray, "height width 3"]:
     """Bring a tile from its slide's stain to the common target.
 
-    Macenko's target is torchstain's (a published reference of H&E); Reinhard's is the tissue of OpenSlide's CMU-1 test slide.
+    Macenko's target is torchstain's (a published reference of H&E); Reinhard's is the tissue of OpenSlide's CMU-1 test slide. By
+    Reinhard, glass and what is fainter than a stain keep their colour, as the mapping of tissue would tint them.
     """
     if isinstance(fitted, Reinhard):
         from torchstain.numpy.utils import lab2rgb, rgb2lab
@@ -89,7 +90,8 @@ def normalise(tile: UInt8[np.ndarray, "height width 3"], fitted: Macenko | Reinh
         planes = np.stack([lab[..., 0] / 2.55, lab[..., 1] - 128, lab[..., 2] - 128], axis=-1)
         planes = (planes - fitted.mean) / fitted.deviation * _REINHARD_TARGET.deviation + _REINHARD_TARGET.mean
         back = np.stack([np.clip(planes[..., 0], 0, 100) * 2.55, planes[..., 1] + 128, planes[..., 2] + 128], axis=-1)
-        return _eight_bits(lab2rgb(back) * 255)
+        amount = np.clip(_density(tile.reshape(-1, 3)).mean(axis=1) / (2 * _FAINTEST), 0, 1).reshape(*tile.shape[:2], 1)
+        return _eight_bits(amount * lab2rgb(back) * 255 + (1 - amount) * tile)
     target = _library()["macenko"]()
     amounts = np.linalg.pinv(fitted.vectors) @ _density(tile.reshape(-1, 3)).T
     amounts *= (target.maxCRef / fitted.strongest)[:, None]

@@ -34,13 +34,16 @@ class TiffReader:
         self.path = path
         try:
             self._tiff = tifffile.TiffFile(path)
-        except (tifffile.TiffFileError, OSError, ValueError) as error:
-            raise SlideError(str(error).replace(str(path), path.name)) from error
+        except Exception as error:  # a damaged header makes tifffile raise a dozen types
+            raise SlideError(_said(error).replace(str(path), path.name)) from error
         try:
             self._pages = _rgb_pages(self._tiff)
-        except BaseException:
+        except SlideError:
             self._tiff.close()
             raise
+        except Exception as error:  # as above: tags are only read here
+            self._tiff.close()
+            raise SlideError(_said(error)) from error
         self.level_dimensions = tuple((p.imagewidth, p.imagelength) for p in self._pages)
         self.dimensions = self.level_dimensions[0]
         width, height = self.dimensions
@@ -62,7 +65,7 @@ class TiffReader:
             for column in range(max(0, left) // wide, -(-right // wide)):
                 try:
                     segment = self._segment(level, row * page.chunked[1] + column)
-                except (ValueError, RuntimeError, OSError) as error:
+                except Exception as error:  # each codec has its own
                     raise unreadable(corner_px0, level, error) from error
                 if segment is not None:
                     _paste(out, segment, (column * wide - left, row * high - top))
@@ -114,14 +117,22 @@ class TiffReader:
         return np.ascontiguousarray(array[0, ..., :3])
 
 
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _rgb_pages(tiff: "TiffFile") -> list["TiffPage"]:
-    series = max(tiff.series, key=lambda s: int(np.prod(s.shape[:2])) if s.axes == "YXS" else 0, default=None)
+    import tifffile
+
+    series = max(tiff.series, key=lambda s: s.sizes.get("height", 0) * s.sizes.get("width", 0), default=None)
     if series is None or series.axes != "YXS" or series.dtype != np.uint8 or series.shape[2] not in (3, 4):
         found = "nothing" if series is None else f"{series.dtype} with axes {series.axes} {series.shape}"
         msg = f"wanted an 8-bit RGB image, found {found}"
         raise SlideError(msg)
     pages = [page.aspage() for level in series.levels if (page := level.pages[0]) is not None]
     for page in pages:
+        if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+            raise SlideError(f"no decoder for its compression ({page.compression!r})")
         if int(np.prod(page.chunks)) > _LARGEST_SEGMENT:
             msg = f"stored in strips of {page.chunks[1]} x {page.chunks[0]} px, too large to decode piece by piece; save it tiled"
             raise SlideError(msg)

@@ -66,8 +66,8 @@ def find_tissue(
     has_core = np.bincount(pieces.ravel(), weights=(colour > threshold).ravel()) > 0
     has_core[0] = False
     mask = has_core[pieces]
-    mask = ~_drop_small(~mask, smallest=recipe.hole_um2 / mpp**2) & kept
-    return _drop_small(mask, smallest=recipe.smallest_um2 / mpp**2)
+    mask |= kept & ~mask & ~_large(~mask, smallest=recipe.hole_um2 / mpp**2, border=True)
+    return _large(mask, smallest=recipe.smallest_um2 / mpp**2)
 
 
 def otsu(values: Float[np.ndarray, " pixel"]) -> float:
@@ -88,10 +88,12 @@ def otsu(values: Float[np.ndarray, " pixel"]) -> float:
     return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)
 
 
-def _drop_small(mask: Bool[np.ndarray, "height width"], *, smallest: float) -> Bool[np.ndarray, "height width"]:
+def _large(mask: Bool[np.ndarray, "height width"], *, smallest: float, border: bool = False) -> Bool[np.ndarray, "height width"]:
+    """Keep pieces of at least ``smallest`` pixels, and with ``border`` also those that touch the slide's edge."""
     from scipy import ndimage
 
     pieces, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return (sizes >= smallest)[pieces] & mask
+    large = np.bincount(pieces.ravel()) >= smallest
+    if border:
+        large[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = True
+    return large[pieces] & mask
