@@ -70,7 +70,8 @@ def shaped(
 ) -> Nuclei:
     """Give nuclei of a type their size and look.
 
-    ``size`` scales lengths. ``grade`` (a standard normal score) makes tumour nuclei larger, more variable, darker and nucleolated.
+    ``size`` scales lengths. ``grade`` (a standard normal score) makes tumour nuclei larger, more variable and darker,
+    with nucleoli.
     """
     n = len(x)
     major, minor, spread, density, membrane, clump, nucleolus = {

@@ -14,7 +14,8 @@ from oncoweave.phantom.tissue import DISCOHESIVE, GLANDULAR, SCALE, Layout
 def populate(truth: PatientTruth, layout: Layout, size_px: int, mpp: float, rng: np.random.Generator) -> Nuclei:
     """Place all nuclei of a section.
 
-    Lymphocyte density grows with ``immune``; size, density and mitoses of tumour nuclei with ``proliferation`` (and ``driver_b``).
+    Lymphocyte density grows with ``immune``; size, density and mitoses of tumour nuclei with ``proliferation`` and
+    ``driver_b``.
     """
     mm2 = (size_px * mpp / 1000) ** 2
     tumour = _tumour(truth, layout, size_px, rng)

@@ -42,8 +42,8 @@ def write_slide(path: Path, image: np.ndarray, *, mpp: float, levels: int = 3) -
 def write_section_truth(folder: Path, slide_id: str, section: Section) -> None:
     """Write what is known of a section into ``folder``.
 
-    ``<slide_id>.nuclei.parquet`` is the table; ``<slide_id>.masks.npz`` holds ``instances`` (uint16) and ``types`` (uint8) at full
-    resolution, and the maps ``regions`` and ``artefacts`` (uint8) at a quarter of it.
+    ``<slide_id>.nuclei.parquet`` is the table; ``<slide_id>.masks.npz`` holds ``instances`` (uint16) and ``types`` (uint8) at
+    full resolution, and the maps ``regions`` and ``artefacts`` (uint8) at a quarter of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_table(folder / f"{slide_id}.nuclei.parquet", section.nuclei)

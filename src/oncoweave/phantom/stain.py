@@ -33,18 +33,23 @@ def site_stain(rng: np.random.Generator, *, strength: float) -> Stain:
 
     def vector(base: np.ndarray) -> tuple[float, float, float]:
         shifted = np.clip(base + strength * rng.normal(0, 0.035, 3), 0.02, None)
-        return tuple(float(v) for v in shifted / np.linalg.norm(shifted))
+        return _triple(shifted / np.linalg.norm(shifted))
 
     return Stain(
         haematoxylin=vector(HAEMATOXYLIN),
         eosin=vector(EOSIN),
         haematoxylin_strength=float(np.exp(strength * rng.normal(0, 0.12))),
         eosin_strength=float(np.exp(strength * rng.normal(0, 0.16))),
-        white=tuple(float(v) for v in 244 - strength * np.abs(rng.normal(0, 4, 3))),
+        white=_triple(244 - strength * np.abs(rng.normal(0, 4, 3))),
         gamma=float(np.exp(strength * rng.normal(0, 0.05))),
         blur_px=float(np.clip(0.45 + strength * rng.normal(0, 0.15), 0.0, 1.0)),
         noise=1.5,
     )
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (float(v) for v in values)
+    return red, green, blue
 
 
 def develop(haematoxylin: np.ndarray, eosin: np.ndarray, blood: np.ndarray | None, stain: Stain) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where things lie in a phantom section: tissue, tumour nests and glands, necrosis, fat, vessels, at a quarter of full resolution."""
+"""Where things lie in a phantom section: tissue, nests, glands, necrosis, fat, vessels, at a quarter of full resolution."""
 
 from dataclasses import dataclass
 
@@ -129,7 +129,7 @@ def _gland_places(bed: np.ndarray, size_px: int, rng: np.random.Generator) -> li
 
 
 def _vessels(room: np.ndarray, size_px: int, rng: np.random.Generator) -> list[Ring]:
-    rings = []
+    rings: list[Ring] = []
     for x, y in rng.uniform(0, size_px, (60, 2)):
         radius = float(rng.uniform(16, 42))
         if room[int(y / SCALE), int(x / SCALE)] > radius * 0.4 and len(rings) < 7:
