@@ -30,7 +30,8 @@ from oncoweave.data.columns import (
 from oncoweave.nn.tokens import Tokens, from_table
 
 MIN_LEVEL_COUNT = 5
-"""Levels of a category that fewer training patients have are merged into one."""
+MIN_LEVEL_SHARE = 0.05
+"""Levels of a category that fewer training patients have than this count and this share of them are merged into one."""
 RARE = "(rare)"
 """Name of the merged level."""
 
@@ -54,8 +55,9 @@ def read(record: Record) -> Sample | None:
         msg = f"{place(record)}: no columns of values, only {list(record.rows.columns)}"
         raise DataError(msg)
     values: dict[str, float | str | None] = {}
-    for name in columns:
-        value = next((v for v in map(_plain, record.rows[name].tolist()) if v is not None), None)
+    cells = record.rows[columns].to_numpy(dtype=object)  # one conversion: column by column takes 50 times as long
+    for name, column in zip(columns, cells.T, strict=True):
+        value = next((v for v in map(_plain, column) if v is not None), None)
         if not isinstance(value, float | str | None) or value in (np.inf, -np.inf):
             msg = f"{place(record)}: column {name!r} holds {value!r}, wanted a number, True or False, a text or nothing"
             raise DataError(msg)
@@ -214,7 +216,8 @@ def _is_text(samples: Sequence[Sample], column: str) -> bool:
 def _levels(texts: Sequence[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split levels, sorted, into those with a feature of their own and those merged; a single rare one stays."""
     names, counts = np.unique([t for t in texts if t is not None], return_counts=True)
-    rare = [str(n) for n, c in zip(names, counts, strict=True) if c < MIN_LEVEL_COUNT]
+    least = min(MIN_LEVEL_COUNT, MIN_LEVEL_SHARE * len(texts))
+    rare = [str(n) for n, c in zip(names, counts, strict=True) if c < least]
     if len(rare) < 2:
         return tuple(map(str, names)), ()
     return tuple(str(n) for n in names if str(n) not in rare), tuple(rare)

@@ -1,0 +1,128 @@
+"""Slide: several slides a patient, positions, drawing of tiles, refusals."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oncoweave.core.errors import DataError
+from oncoweave.data.bags import Bag, BagAttrs, write_bag
+from oncoweave.data.cohort import ModalitySpec, Record
+from oncoweave.modalities import slide
+
+SPEC = ModalitySpec(name="slide", kind="slide")
+
+
+def bag(features: np.ndarray, *, slide_id: str = "S1", mpp: float | None = 0.25, mark: str | None = "abc") -> Bag:
+    count = len(features)
+    coords = np.stack([np.arange(count) * 512, np.full(count, 1024)], axis=1)
+    attrs = BagAttrs(slide_id=slide_id, encoder="colour", encoder_fingerprint=mark, level0_mpp=mpp)
+    return Bag(features=features, coords=coords, tissue_fraction=None, attrs=attrs)
+
+
+def sample(rng: np.random.Generator, *counts: int, patient: str = "P1", dim: int = 3, **changes) -> slide.Sample:
+    bags = [bag(rng.normal(size=(n, dim)).astype(np.float32), slide_id=f"S{i}", **changes) for i, n in enumerate(counts)]
+    return slide.from_bags(patient, bags, paths=[f"bags/S{i}.h5" for i in range(len(bags))])
+
+
+def test_slides_of_a_patient_are_one_bag(rng):
+    two = sample(rng, 4, 6)
+    joined = np.concatenate([b.features for b in two.bags])
+    np.testing.assert_allclose(two.mean, joined.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(two.std, joined.std(axis=0), atol=1e-6)
+    tokens = slide.fit([two, sample(rng, 5)]).collate([two])
+    assert tokens.keep.sum() == 10
+
+
+def test_tiles_are_standardised_and_each_patient_counts_once(rng):
+    long, short = sample(rng, 400), sample(rng, 4)
+    fitted = slide.fit([long, short])
+    np.testing.assert_allclose(fitted.tile_scaling.centre, (long.mean + short.mean) / 2)
+    tokens = fitted.collate([long])
+    back = tokens.values[0].numpy() * fitted.tile_scaling.scale + fitted.tile_scaling.centre
+    np.testing.assert_allclose(back, long.bags[0].features, atol=1e-5)
+
+
+def test_block_is_mean_and_deviation_standardised(rng):
+    drawn = [sample(rng, int(n)) for n in rng.integers(3, 9, size=12)]
+    block = slide.fit(drawn).block(drawn)
+    assert block.shape == (12, 6)
+    np.testing.assert_allclose(block.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(block.std(axis=0), 1)
+
+
+def test_positions_are_micrometres_and_slide_numbers(rng):
+    two = sample(rng, 2, 1)
+    positions = slide.fit([two]).collate([two]).positions[0].tolist()
+    assert positions == [[0, 256, 0], [128, 256, 0], [0, 256, 1]]
+
+
+def test_positions_stay_level_0_pixels_where_a_slide_has_no_resolution(rng):
+    mixed = slide.from_bags("P1", [*sample(rng, 2).bags, *sample(rng, 1, mpp=None).bags], paths=["a", "b"])
+    assert slide.fit([mixed]).collate([mixed]).positions[0, :, 0].tolist() == [0, 512, 0]
+
+
+def test_half_precision_bags_are_read_as_float32(rng):
+    half = slide.from_bags("P1", [bag(rng.normal(size=(5, 3)).astype(np.float16))], paths=["a"])
+    assert str(slide.fit([half, sample(rng, 3)]).collate([half]).values.dtype) == "torch.float32"
+
+
+def test_drawn_tiles_are_some_of_the_patients_in_order(rng):
+    two = sample(rng, 30, 20)
+    drawn = slide.draw_tiles(two, num_tiles=12, rng=np.random.default_rng(0))
+    assert drawn.num_tiles == 12
+    for before, after in zip(two.bags, drawn.bags, strict=True):
+        rows = [int(np.flatnonzero((before.features == f).all(axis=1))[0]) for f in after.features]
+        assert rows == sorted(set(rows))
+        np.testing.assert_array_equal(before.coords[rows], after.coords)
+    again = slide.draw_tiles(two, num_tiles=12, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(drawn.mean, again.mean)
+    assert slide.draw_tiles(two, num_tiles=50, rng=rng) is two
+
+
+def test_a_slide_that_is_not_embedded_names_the_command(tmp_path):
+    for missing in (None, np.nan, " "):
+        rows = pd.DataFrame({"patient_id": ["P1"], "slide_id": ["S9"], "path": [missing]})
+        with pytest.raises(DataError, match=r"patient 'P1'.*slide 'S9' is not embedded.*run: oncoweave slides embed"):
+            slide.read(Record(patient_id="P1", modality=SPEC, rows=rows, root=tmp_path))
+
+
+def test_two_widths_within_a_patient_are_refused(rng, tmp_path):
+    rows = []
+    for name, dim in (("A", 3), ("B", 5)):
+        write_bag(tmp_path / f"{name}.h5", bag(rng.normal(size=(4, dim)).astype(np.float32), slide_id=name))
+        rows.append({"patient_id": "P1", "slide_id": name, "path": f"{name}.h5"})
+    record = Record(patient_id="P1", modality=SPEC, rows=pd.DataFrame(rows), root=tmp_path)
+    with pytest.raises(DataError, match=r"patient 'P1', bag .*B.h5: its features have width 5 .*wanted 3"):
+        slide.read(record)
+
+
+def test_another_encoder_of_the_same_width_is_refused(rng):
+    fitted = slide.fit([sample(rng, 3), sample(rng, 4)])
+    with pytest.raises(DataError, match=r"patient 'P9', bag bags/S0.h5: .*another encoder of the same width 3"):
+        fitted.collate([sample(rng, 3, patient="P9", mark="other")])
+    fitted.collate([sample(rng, 3, mark=None)])  # a dialect without fingerprints cannot be told apart
+
+
+def test_equal_tiles_are_refused():
+    with pytest.raises(DataError, match="patient 'P1', bag a: all 4 tiles are equal"):
+        slide.check(slide.from_bags("P1", [bag(np.ones((4, 3), dtype=np.float32))], paths=["a"]))
+
+
+def test_one_tile_is_enough(rng):
+    one = sample(rng, 1)
+    slide.check(one)
+    assert np.isfinite(slide.fit([sample(rng, 5), sample(rng, 6)]).block([one])).all()
+
+
+@pytest.mark.real
+def test_a_real_trident_bag_is_read(real_data):
+    path = real_data / "feature_bags_samples" / "TCGA-AD-6964-01Z-00-DX1.h5"
+    rows = pd.DataFrame({"patient_id": ["P1"], "slide_id": ["S"], "path": [str(path)]})
+    drawn = slide.read(Record(patient_id="P1", modality=SPEC, rows=rows, root=None))
+    slide.check(drawn)
+    assert drawn.num_tiles > 100
+    assert np.isfinite(slide.fit([drawn, dataclasses.replace(drawn)]).block([drawn])).all()
+    assert Path(drawn.paths[0]) == path
