@@ -19,9 +19,9 @@ def check_times(target: Target) -> list[Finding]:
     More than 60 years is an error (names the unit that would make sense), less than 30 days over all patients a warning.
     """
     unit = target.endpoint.time_unit
-    times = target.time[~np.isnan(target.time)]
-    if unit is None or not len(times):
+    if unit is None or np.isnan(target.time).all():
         return []
+    times = target.time[~np.isnan(target.time)]
     where = f"endpoint {target.endpoint.name!r}, column {target.endpoint.columns[0]!r}"
     longest = float(times.max())
     years = convert_time(longest, source=unit, target="years")

@@ -10,6 +10,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.schema import read_config
 from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
+from oncoweave.data.duplicates import repeated_vectors
 from oncoweave.data.importers import outcomes
 from oncoweave.data.importers.barcodes import tcga_site
 from oncoweave.data.importers.files import lay_bags
@@ -46,6 +47,7 @@ def read(source: Path, *, scratch: Path, data: Path | None = None) -> tuple[Coho
     patients = _read_patients(tables, page.patients, report)
     endpoints, patients = _read_outcomes(tables, patients, report)
     frames = {name: _read_modality(tables, name, patients.index, scratch=scratch, report=report) for name in page.modalities}
+    frames = _without_empty_images(frames, page, report)
     cohort = Cohort(
         name=page.name,
         patients=patients,
@@ -153,6 +155,19 @@ def _read_modality(tables: _Tables, name: str, known: pd.Index, *, scratch: Path
     empty = values.isna().all(axis=1)
     report.note("left out", int(empty.sum()), "rows", where=where, reason="nothing was measured: the patient lacks this modality")
     return pd.concat([kept, values], axis=1)[~empty].reset_index(drop=True)
+
+
+def _without_empty_images(frames: dict[str, pd.DataFrame], page: CohortSource, report: ImportReport) -> dict[str, pd.DataFrame]:
+    groups: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, spec in page.modalities.items():
+        if spec.kind == "embedding" and spec.repeated_vectors == "absent":
+            groups.setdefault(spec.encoder or name, {})[name] = frames[name]
+    kept = dict(frames)
+    for name, repeated in repeated_vectors(groups.values()).items():
+        reason = "the vector stands more than once: the encoding of an empty image, so the patient lacks this modality"
+        report.note("left out", int(repeated.sum()), "rows", where=f"modality {name!r}", reason=reason)
+        kept[name] = frames[name][~repeated].reset_index(drop=True)
+    return kept
 
 
 def _read_rows(tables: _Tables, spec: ModalitySource, *, where: str) -> pd.DataFrame:

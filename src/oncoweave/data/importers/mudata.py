@@ -193,10 +193,8 @@ def _plain(column: pd.Series) -> pd.Series:
 
 
 def _as(values: np.ndarray, dtype: str) -> pd.Series:
-    column = pd.Series(np.asarray(values).ravel())
-    return (
-        column.astype(dtype) if not dtype[0].isupper() else column.astype("Float64" if dtype[0] == "F" else dtype).astype(dtype)
-    )
+    """A column of ``X`` in the type it had; NaN becomes NA where the type has it."""
+    return pd.Series(np.asarray(values).ravel()).astype(pd.api.types.pandas_dtype(dtype))
 
 
 def _pack(frame: pd.DataFrame) -> np.ndarray:

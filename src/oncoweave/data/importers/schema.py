@@ -117,6 +117,9 @@ class ModalitySource(Strict):
     orientation: Literal["patients_in_rows", "genes_in_rows"] = "patients_in_rows"
     genes: str | None = None
     """Column of the gene names when genes stand in rows; the first one when not given."""
+    repeated_vectors: Literal["keep", "absent"] = "keep"
+    """Embeddings: whether a vector that stands more than once, in this table or in another of the same encoder, is the encoding
+    of an empty image, so that the patient lacks the modality."""
     scale: Literal["counts", "log2", "z"] | None = None
     encoder: str | None = None
     text: str = "text"

@@ -1,0 +1,87 @@
+"""Rows that say the same twice: repeated samples, and vectors, texts or files that two patients share."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.data.audit import shared_files
+from oncoweave.data.cohort import Cohort
+from oncoweave.data.findings import Finding, rows_text
+
+_IDS = ["patient_id", "sample_id"]
+_FEW = 5
+"""Rows of fewer numbers may well be equal by chance."""
+
+
+def check_duplicates(cohort: Cohort) -> list[Finding]:
+    """Look for samples that stand twice, and for slides, vectors, texts or files that two patients share."""
+    findings = []
+    for name, table in cohort.tables.items():
+        where = f"modality {name!r}"
+        repeated = table.duplicated([c for c in (*_IDS, "slide_id") if c in table])
+        findings += _finding("error", where, repeated, "repeat a sample that is already there")
+        for what, level, key in _contents(table, cohort.modalities[name].kind):
+            shared = key.notna() & (table.groupby(key)["patient_id"].transform("nunique") > 1)
+            findings += _finding(level, where, shared, f"of different patients hold the same {what}")
+    for name, repeated in repeated_vectors(_embeddings(cohort)).items():
+        elsewhere = repeated & ~_shared_inside(cohort.tables[name])
+        findings += _finding(
+            "error", f"modality {name!r}", elsewhere, "hold a vector that another modality of the same encoder holds too"
+        )
+    files = shared_files(cohort)
+    owners = pd.DataFrame({"patient": files.index, "file": files.to_numpy()}).groupby("file")["patient"].nunique()
+    if count := int((owners > 1).sum()):
+        message = f"{count} file(s) of equal content belong to more than one patient"
+        findings.append(Finding(level="error", area="duplicates", where="files", message=message, count=count))
+    return findings
+
+
+def repeated_vectors(groups: Iterable[Mapping[str, pd.DataFrame]]) -> dict[str, pd.Series]:
+    """Mark the rows whose vector stands more than once in a group of tables made by one encoder.
+
+    Two images never have the same vector, unless both show nothing: such a row is the encoding of an empty image.
+    """
+    marked: dict[str, pd.Series] = {}
+    for tables in groups:
+        keys = {name: vector_key(table) for name, table in tables.items()}
+        pooled = pd.concat(list(keys.values())) if keys else pd.Series(dtype="uint64")
+        repeated = set(pooled[pooled.duplicated(keep=False)])
+        marked |= {name: key.isin(repeated) for name, key in keys.items()}
+    return marked
+
+
+def vector_key(table: pd.DataFrame) -> pd.Series:
+    """Hash each row's numbers, whatever the columns are called."""
+    values = np.ascontiguousarray(table.drop(columns=_IDS).to_numpy(dtype=np.float64, na_value=np.nan))
+    return pd.Series([hash(row.tobytes()) for row in values], index=table.index, dtype="int64")
+
+
+def _embeddings(cohort: Cohort) -> list[dict[str, pd.DataFrame]]:
+    groups: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, spec in cohort.modalities.items():
+        if spec.kind == "embedding" and len(cohort.tables[name].columns) > len(_IDS) + _FEW:
+            groups.setdefault(spec.notes.get("encoder", name), {})[name] = cohort.tables[name]
+    return list(groups.values())
+
+
+def _shared_inside(table: pd.DataFrame) -> pd.Series:
+    return table.groupby(vector_key(table))["patient_id"].transform("nunique") > 1
+
+
+def _contents(table: pd.DataFrame, kind: str) -> Iterable[tuple[str, str, pd.Series]]:
+    """What two patients must not share: slide ids, texts, measured vectors."""
+    if "slide_id" in table:
+        yield "slide id", "error", table["slide_id"]
+    if "text" in table:
+        yield "text", "warning", table["text"].map(lambda t: " ".join(t.split()) if isinstance(t, str) else None)
+    if kind in ("expression", "embedding") and len(table.columns) > len(_IDS) + _FEW:
+        yield "values", "error", vector_key(table)
+
+
+def _finding(level: str, where: str, wrong: pd.Series, what: str) -> list[Finding]:
+    rows = np.flatnonzero(wrong.to_numpy(dtype=bool)).tolist()
+    if not rows:
+        return []
+    message = f"{len(rows)} row(s) {what} ({rows_text(rows)})"
+    return [Finding(level=level, area="duplicates", where=where, message=message, count=len(rows))]  # type: ignore[arg-type]
