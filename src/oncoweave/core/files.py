@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,10 +25,15 @@ def publish(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as scratch:
         partial = Path(scratch) / path.name
         yield partial
+        old = Path(scratch) / "replaced"
         if partial.is_dir() and path.is_dir():
-            old = Path(scratch) / "replaced"
             path.rename(old)
-        os.replace(partial, path)
+        try:
+            partial.replace(path)
+        except BaseException:
+            if old.is_dir() and not path.exists():
+                old.rename(path)  # otherwise the old folder would go with the scratch
+            raise
 
 
 def sweep_partials(folder: Path) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -64,12 +64,14 @@ def _explain(schema: type[BaseModel], error: Mapping[str, object]) -> str:
 
 def _keys_at(schema: type[BaseModel], place: list[str]) -> list[str]:
     """List the keys of the model that a path leads to, looking through containers and unions."""
-    current: type[BaseModel] = schema
+    models = [schema]
     for step in place:
-        if step in current.model_fields:
-            models = _models_in(current.model_fields[step].annotation)
-            current = models[0] if models else current
-    return list(current.model_fields)
+        tagged = [m for m in models if step in get_args(getattr(m.model_fields.get("kind"), "annotation", None))]
+        if step in models[0].model_fields:
+            models = _models_in(models[0].model_fields[step].annotation) or models
+        elif tagged:
+            models = tagged  # a union told apart by kind: the place names the kind
+    return list(models[0].model_fields)
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:
