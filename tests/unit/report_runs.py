@@ -44,7 +44,7 @@ def write_run(folder: Path, plan: Plan | None = None) -> Path:
         "groups": _groups(plan, patients, reference, rng),
         "calibration": _calibration(plan, reference, rng),
         "contributions": _contributions(plan, rng),
-        "missingness": _missingness(patients),
+        "missingness": _missingness(plan, patients),
     }
     if plan.kind == "survival":
         tables |= {"km": _km(patients, (plan.main, reference), rng), "km_summary": _km_summary((plan.main, reference))}
@@ -93,6 +93,8 @@ def _predictions(plan: Plan, patients: pd.DataFrame, models: dict[str, str], rng
             frame = frame.assign(y=patients["event"].astype(int), p=1 / (1 + np.exp(-score)))
         elif plan.kind == "multiclass":
             frame = frame.assign(y="luminal", **{"p@luminal": 0.5, "p@basal": 0.3, "p@HER2": 0.2})
+        elif plan.kind == "ordinal":
+            frame = frame.assign(y="2", **{"p@1": 0.5, "p@2": 0.3, "p@3": 0.2})
         elif plan.kind == "multilabel":
             frame = frame.assign(**{"y@edema": 1.0, "p@edema": 0.3, "y@effusion": np.nan, "p@effusion": 0.1})
         else:
@@ -104,9 +106,10 @@ def _predictions(plan: Plan, patients: pd.DataFrame, models: dict[str, str], rng
 MEASURES = {
     "survival": {"c_index": 0.66, "uno_c": 0.65, "auc@12": 0.7, "auc@36": 0.69, "brier@36": 0.18, "ibs": 0.16},
     "binary": {"auroc": 0.71, "auprc": 0.6, "balanced_accuracy": 0.66, "brier": 0.2},
-    "multiclass": {"auroc": 0.81, "balanced_accuracy": 0.62, "log_loss": 0.8},
-    "multilabel": {"auroc": 0.74, "auroc@edema": 0.76, "auroc@effusion": 0.72},
-    "regression": {"spearman": 0.41, "mae": 1.2},
+    "multiclass": {"macro_auroc": 0.81, "balanced_accuracy": 0.62, "log_loss": 0.8},
+    "multilabel": {"macro_auroc": 0.74, "auroc@edema": 0.76, "auroc@effusion": 0.72},
+    "ordinal": {"quadratic_kappa": 0.41, "ordinal_c": 0.7},
+    "regression": {"r2": 0.31, "mae": 1.2},
 }
 LOWER_IS_BETTER = ("brier@36", "ibs", "brier", "log_loss", "mae")
 
@@ -147,19 +150,13 @@ def _comparisons(plan: Plan, models: dict[str, str], reference: str) -> pd.DataF
     for i, model in enumerate(m for m, role in models.items() if role in ("fusion", "single")):
         difference = plan.gain if model == plan.main else 0.01 - 0.012 * i
         p = 0.9 if abs(difference) < half else 0.0004
-        rows.append(
-            {
-                "model": model,
-                "reference": reference,
-                "metric": metric,
-                "difference": difference,
-                "low": difference - half,
-                "high": difference + half,
-                "p": p,
-                "p_adjusted": min(p * 3, 1.0),
-                "method": "paired bootstrap over patients, Holm adjustment",
-            }
-        )
+        row = {"model": model, "reference": reference, "metric": metric, "difference": difference}
+        for method, reach, p_method in (
+            ("paired patient bootstrap", half, p),
+            ("corrected resampled t over folds", 1.4 * half, p**0.5),
+        ):
+            tested = {"low": difference - reach, "high": difference + reach, "p": p_method, "p_adjusted": min(p_method * 3, 1.0)}
+            rows.append({**row, **tested, "method": method})
     return pd.DataFrame(rows)
 
 
@@ -256,25 +253,30 @@ def _contributions(plan: Plan, rng: np.random.Generator) -> pd.DataFrame:
             "low": adds - 0.011,
             "high": adds + 0.012,
             "share": rng.dirichlet(np.ones(num)) if num <= 5 else np.full(num, np.nan),
-            "note": ["" for _ in range(num)],
+            "note": [f"c_index on {plan.num} patients"] * num,
         }
     )
 
 
-def _missingness(patients: pd.DataFrame) -> pd.DataFrame:
+def _missingness(plan: Plan, patients: pd.DataFrame) -> pd.DataFrame:
     table = patients.groupby("pattern").agg(n=("event", "size"), events=("event", "sum")).reset_index()
+    table["events"] = table["events"].astype(float) if plan.kind in ("survival", "binary") else np.nan
     return table.assign(share=table["n"] / table["n"].sum())
 
 
 def _flow(plan: Plan, patients: pd.DataFrame) -> list[dict]:
     events = int(patients["event"].sum()) if plan.kind in ("survival", "binary") else None
-    more = (lambda k: None if events is None else events + k) if events is not None else (lambda _: None)
+    rows = [
+        ("in the cohort", plan.num + 51, 9, ""),
+        ("excluded", 28, 0, f"{ENDPOINTS[plan.kind]['name']} not known"),
+        ("excluded", 19, 9, "follow-up time of zero (patient 'PT-00004-X')"),
+        ("excluded", 4, 0, "none of the study's modalities"),
+        ("analysed", plan.num, 0, ""),
+    ]
+    remaining = {step: 0 if events is None or step == "excluded" else events for step, *_ in rows}
     return [
-        {"step": "in the cohort", "patients": plan.num + 51, "events": more(9), "reason": ""},
-        {"step": "excluded", "patients": 28, "events": more(0) and 0, "reason": "overall_survival not known"},
-        {"step": "excluded", "patients": 19, "events": more(0) and 9, "reason": "follow-up time of zero"},
-        {"step": "excluded", "patients": 4, "events": more(0) and 0, "reason": "none of the study's modalities"},
-        {"step": "analysed", "patients": plan.num, "events": events, "reason": ""},
+        {"step": step, "patients": n, "events": None if events is None else remaining[step] + k, "reason": reason}
+        for step, n, k, reason in rows
     ]
 
 
@@ -283,6 +285,7 @@ ENDPOINTS = {
     "binary": {"name": "recurrence", "columns": ["recurrence"], "classes": ["no recurrence", "recurrence"], "time_unit": None},
     "multiclass": {"name": "subtype", "columns": ["subtype"], "classes": ["luminal", "basal", "HER2"], "time_unit": None},
     "multilabel": {"name": "finding", "columns": ["edema", "effusion"], "classes": ["edema", "effusion"], "time_unit": None},
+    "ordinal": {"name": "grade", "columns": ["grade"], "classes": ["1", "2", "3"], "time_unit": None},
     "regression": {"name": "ki67", "columns": ["ki67"], "classes": [], "time_unit": None},
 }
 
@@ -290,7 +293,7 @@ ENDPOINTS = {
 def _manifest(plan: Plan, reference: str) -> dict:
     kinds = {m: MODALITIES.get(m, "record") for m in plan.modalities}
     return {
-        "name": "Head and neck cancer: overall survival",
+        "name": f"Head and neck cancer: {ENDPOINTS[plan.kind]['name'].replace('_', ' ')}",
         "created": "2024-02-29T10:11:12Z",
         "endpoint": {"kind": plan.kind, **ENDPOINTS[plan.kind]},
         "cohort": {"name": "hancock", "n": plan.num + 51, "modalities": kinds},

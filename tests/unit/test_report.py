@@ -1,99 +1,364 @@
-"""Report: texts, term weights, tokens."""
+"""The report: one page from a run folder, honest about what the tables say and about what is not there."""
 
-import builtins
-import math
+import json
+import re
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
+from report_runs import ENDPOINTS, Plan, write_run
+from typer.testing import CliRunner
 
-from oncoweave.core.errors import DataError, MissingExtraError
-from oncoweave.data.cohort import ModalitySpec
-from oncoweave.data.columns import make_record
-from oncoweave.modalities import report
-from oncoweave.modalities.report import Sample, Tfidf
-from oncoweave.nn.text import VOCABULARY_SIZE
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import DataError
+from oncoweave.serve import findings
+from oncoweave.serve.page import Figure
+from oncoweave.serve.report import page_of, write_report
+from oncoweave.serve.run_folder import read_run
+from oncoweave.serve.sections.cohort import flow_stages
+from oncoweave.serve.sections.methods import gather_hashes
+from oncoweave.serve.verdict import verdict
 
-SPEC = ModalitySpec(name="pathology", kind="report")
-
-
-def read(*texts: object) -> Sample | None:
-    return report.read(make_record("P1", [{"text": t} for t in texts], modality=SPEC, root=Path("cohort")))
-
-
-def samples(*texts: str) -> list[Sample]:
-    return [Sample(patient_id=str(i), text=t) for i, t in enumerate(texts)]
+VOID = {"meta", "link", "br", "wbr", "img", "hr"}
+TABLES = ("metrics", "comparisons", "groups", "calibration", "km", "km_summary", "contributions", "missingness")
 
 
-def test_several_reports_are_joined_in_order_without_empty_ones():
-    assert read(" First. ", None, "  ", "Second.").text == "First.\n\nSecond."
+class Outline(HTMLParser):
+    """Checks that elements nest, and collects links, ids and the text of the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in named:
+            self.ids.append(named["id"])
+        if tag == "a":
+            self.links.append(named["href"])
+        self.addresses += [named[k] for k in ("src", "href", "srcset", "action", "data") if k in named]
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.text += data
 
 
-def test_no_text_is_an_absent_patient():
-    assert read(None, "  ") is None
+def outline(html: str) -> Outline:
+    parser = Outline()
+    parser.feed(html)
+    assert not parser.open
+    return parser
 
 
-def test_what_is_no_text_is_refused():
-    with pytest.raises(DataError, match=r"patient 'P1'.*pathology.parquet.*column 'text' holds 3"):
-        read(3)
-    with pytest.raises(DataError, match="no column 'text'"):
-        report.read(make_record("P1", [{"note": "x"}], modality=SPEC, root=Path()))
-    with pytest.raises(DataError, match="patient 'P1': the report holds null or replacement characters"):
-        report.check(Sample(patient_id="P1", text="a\x00b"))
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run folder of each kind of endpoint, with its page."""
+    root = tmp_path_factory.mktemp("runs")
+    made = {kind: write_run(root / kind, Plan(kind=kind, num=120, num_sites=4)) for kind in ENDPOINTS}
+    return {kind: (folder, write_report(folder).read_text(encoding="utf-8")) for kind, folder in made.items()}
 
 
-def test_term_weights_in_closed_form():
-    tfidf = Tfidf(terms=("tumour", "free", "free tumour"), idf=np.array([1.0, 2.0, 3.0]))
-    weights = tfidf(["Free tumour, free TUMOUR tumour.", "nothing known", ""]).toarray()
-    raw = np.array([(1 + math.log(3)) * 1, (1 + math.log(2)) * 2, (1 + math.log(2)) * 3])
-    np.testing.assert_allclose(weights[0], raw / np.linalg.norm(raw))
-    assert not weights[1:].any()
+@pytest.mark.parametrize("kind", ENDPOINTS)
+def test_the_page_is_whole_and_asks_nothing_of_the_network(runs, kind):
+    _, html = runs[kind]
+    page = outline(html)
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link[0] == "#" and link[1:] in page.ids for link in page.links)
+    assert [a for a in page.addresses if not a.startswith(("#", "data:"))] == []
+    assert not re.search(r"<script|@import|url\(|https?://", html)
+    assert len(html.encode()) < 2_000_000
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|<NA>", page.text)
 
 
-def test_a_text_without_known_terms_is_finite():
-    fitted = report.fit(samples("tumour cells", "tumour free margin", "stroma cells"))
-    block = fitted.block(samples("unrelated wording"))
-    np.testing.assert_allclose(block[0], -fitted.scaling.centre / fitted.scaling.scale)
+@pytest.mark.parametrize("kind", ENDPOINTS)
+def test_every_chart_is_xml_with_a_title_and_a_description(runs, kind):
+    charts = re.findall(r"<svg.*?</svg>", runs[kind][1], flags=re.DOTALL)
+    assert len(charts) >= 6
+    for chart in charts:
+        root = ElementTree.fromstring(chart)
+        assert root.attrib["role"] == "img"
+        ids = {e.attrib["id"]: e.text for e in root if e.tag in ("title", "desc")}
+        assert ids[root.attrib["aria-labelledby"]]
+        assert ids[root.attrib["aria-describedby"]]
 
 
-def test_ids_come_from_the_training_vocabulary_and_fit_the_encoders():
-    fitted = report.fit(samples(*("invasive ductal carcinoma of the breast" for _ in range(3))))
-    tokens = fitted.collate(samples("ductal carcinoma", "Ductal  CARCINOMA", "\u4e2d", "\x07"))
-    assert tokens.values[0][tokens.keep[0]].tolist() == tokens.values[1][tokens.keep[1]].tolist()
-    assert tokens.values[2][tokens.keep[2]].tolist() == [[0.0]]  # an unknown letter
-    assert tokens.keep[3].sum() == 1  # a text of nothing that prints is still a text
-    assert float(tokens.clean.max()) < VOCABULARY_SIZE
+@pytest.mark.parametrize("kind", ENDPOINTS)
+def test_no_patient_identifier_is_on_the_page_and_sites_are(runs, kind):
+    folder, html = runs[kind]
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert [p for p in predictions["patient_id"].unique() if p in html] == []
+    assert all(site in html for site in predictions["site"].unique())
+    assert "[patient]" in html  # a warning and a reason named one
 
 
-def test_many_letters_do_not_overflow_the_vocabulary():
-    import json
-
-    texts = ["".join(chr(0x4E00 + i) for i in range(6000)), "tumour of the colon"] * 2
-    state = json.loads(report.fit(samples(*texts)).tokenizer)
-    assert len(state["model"]["vocab"]) <= VOCABULARY_SIZE
-
-
-def test_fitting_twice_gives_the_same_tokenizer():
-    texts = ["gland forming tumour \u03b1\u03b2", "solid tumour \u00b5m \u2265 5", "margins free"]
-    assert report.fit(samples(*texts)).tokenizer == report.fit(samples(*texts)).tokenizer
-
-
-def test_without_the_library_the_block_works_and_tokens_name_the_extra(monkeypatch):
-    real_import = builtins.__import__
-
-    def no_tokenizers(name: str, *args, **kwargs):
-        if name == "tokenizers":
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_tokenizers)
-    drawn = samples("tumour cells", "tumour free margin", "stroma cells")
-    fitted = report.fit(drawn)
-    assert np.isfinite(fitted.block(drawn)).all()
-    with pytest.raises(MissingExtraError, match=r"oncoweave\[text\]"):
-        fitted.collate(drawn)
+@pytest.mark.parametrize("table", [*TABLES, "flow"])
+def test_a_section_whose_table_is_absent_says_why(tmp_path, runs, table):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in runs["survival"][0].iterdir():
+        if path.stem not in (table, "report"):
+            (folder / path.name).write_bytes(path.read_bytes())
+    text = outline(write_report(folder).read_text(encoding="utf-8")).text
+    said = "holds no log-rank test" if table == "km_summary" else f"has no {table}."
+    assert said in text
+    titles = [s.title for s in page_of(read_run(runs["survival"][0])).sections]
+    assert titles == [s.title for s in page_of(read_run(folder)).sections]
 
 
-def test_reports_without_words_are_refused():
-    with pytest.raises(DataError, match="no term occurs in 1 or more of 2 training reports"):
-        report.fit(samples("! ?", ". . ."))
+def test_without_any_result_table_there_is_still_a_page(tmp_path, runs):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("manifest.json", "predictions.parquet"):
+        (folder / name).write_bytes((runs["survival"][0] / name).read_bytes())
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert "No verdict can be given" in html
+    assert html.count('class="absent"') >= 8
+
+
+@pytest.mark.parametrize("kind", sorted(set(ENDPOINTS) - {"survival"}))
+def test_risk_groups_of_other_endpoints_are_explained(runs, kind):
+    assert "Kaplan-Meier curves need a survival endpoint" in runs[kind][1]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "predictions.parquet"])
+def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path, runs, name):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in runs["binary"][0].iterdir():
+        if path.name != name:
+            (folder / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=rf"no {name} .*oncoweave run study.yaml --out .*run"):
+        write_report(folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: wanted a run folder, found nothing; .*oncoweave run"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_missing_column_and_a_missing_key_are_named(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=40))
+    pd.read_parquet(folder / "metrics.parquet").drop(columns="low").to_parquet(folder / "metrics.parquet")
+    with pytest.raises(DataError, match=r"metrics.parquet: column\(s\) \['low'\] are missing"):
+        write_report(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["main_model"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"manifest.json: key\(s\) \['main_model'\] are missing"):
+        write_report(folder)
+    (folder / "manifest.json").write_text('{"name":')
+    with pytest.raises(DataError, match=r"manifest.json: not JSON .*oncoweave run"):
+        write_report(folder)
+
+
+def test_the_command_rebuilds_the_page(tmp_path):
+    from typer import Typer
+
+    from oncoweave.cli.report import add_to
+
+    app = Typer()
+    add_to(app)
+    folder = write_run(tmp_path / "run", Plan(num=40))
+    result = CliRunner().invoke(app, [str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "report.html" in result.output
+    assert (folder / "report.html").is_file()
+
+
+def said(folder: Path) -> str:
+    told = verdict(read_run(folder))
+    return f"{told.headline}. {' '.join(told.sentences)}"
+
+
+@pytest.mark.parametrize(
+    ("gain", "headline", "words"),
+    [
+        (0.08, "Better than the baseline", "the model is better than the baseline"),
+        (0.001, "Not distinguishable from the baseline", "cannot be told apart"),
+        (-0.08, "Worse than the baseline", "The loss over it"),
+    ],
+)
+def test_the_verdict_follows_the_paired_difference(tmp_path, gain, headline, words):
+    text = said(write_run(tmp_path / "run", Plan(gain=gain)))
+    assert text.startswith(headline)
+    assert words in text
+
+
+def test_a_gain_in_a_measure_where_less_is_better_is_a_negative_difference(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(kind="regression", gain=0.08))
+    for name in ("metrics", "comparisons"):
+        table = pd.read_parquet(folder / f"{name}.parquet")
+        table = table[table["metric"] != "mae"].assign(metric="mae")
+        if name == "metrics":
+            table["higher_is_better"] = False
+        table.to_parquet(folder / f"{name}.parquet")
+    run = read_run(folder)
+    compared = findings.against_reference(run)
+    assert compared.reading == "worse"
+    assert compared.difference == pytest.approx(-0.08)
+    assert compared.low < compared.difference < compared.high < 0
+
+
+def test_a_significant_p_does_not_make_up_for_an_interval_over_zero():
+    row = pd.Series({"low": -0.01, "high": 0.04, "p": 0.001, "p_adjusted": 0.001})
+    assert findings.reading(row, better_up=True) == "not distinguishable"
+    assert findings.reading(row.replace(-0.01, 0.01), better_up=True) == "better"
+    assert findings.reading(row.replace(-0.01, 0.01), better_up=False) == "worse"
+    assert findings.reading(pd.Series({"low": 0.01, "high": 0.04, "p": 0.02, "p_adjusted": 0.2}), better_up=True) == (
+        "not distinguishable"
+    )
+    assert findings.reading(pd.Series({"low": np.nan, "high": 0.04, "p": 0.02, "p_adjusted": 0.2}), better_up=True) == "unknown"
+
+
+def test_a_second_method_that_does_not_confirm_is_told(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(gain=0.08))
+    table = pd.read_parquet(folder / "comparisons.parquet")
+    table.loc[table["method"].str.startswith("corrected"), "p_adjusted"] = 0.31
+    table.to_parquet(folder / "comparisons.parquet")
+    assert "A second test does not confirm this (corrected resampled t over folds, p = 0.31)." in said(folder)
+
+
+@pytest.mark.parametrize(("null", "words"), [(0.5, "which is chance, as it should be"), (0.7, "information leaks")])
+def test_the_verdict_says_where_the_null_stands(tmp_path, null, words):
+    text = said(write_run(tmp_path / "run", Plan(null=null, num=2000, num_patterns=2)))
+    assert words in text
+    assert text.startswith("Not to be trusted") == (null > 0.6)
+
+
+def test_a_null_that_was_not_run_is_told(tmp_path):
+    folder = write_run(tmp_path / "run", Plan())
+    table = pd.read_parquet(folder / "metrics.parquet")
+    table[table["role"] != "null"].to_parquet(folder / "metrics.parquet")
+    assert "has not been checked for leakage" in said(folder)
+
+
+def test_patients_who_lack_a_modality_are_counted(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(seed=3))
+    patients = pd.read_parquet(folder / "predictions.parquet").drop_duplicates("patient_id")
+    found = findings.missing_modalities(read_run(folder))
+    assert found.num == 610
+    assert found.num_lacking == int((patients["pattern"].str.count(r"\+") < 4).sum())
+    assert found.num_unpredicted == 0
+    groups = pd.read_parquet(folder / "groups.parquet")
+    groups = groups[(groups["model"] == "stacking") & (groups["grouping"] == "pattern")]
+    small = (groups["n"] < findings.SMALL_N) | (groups["events"] < findings.SMALL_EVENTS)
+    assert len(found.judged) == int((~small).sum()) > 1
+    assert found.judged[0].lacks == ()
+    assert f"{found.num_lacking} patients lack at least one modality" in said(folder)
+
+
+def test_patients_without_a_prediction_are_told(tmp_path):
+    folder = write_run(tmp_path / "run", Plan())
+    table = pd.read_parquet(folder / "predictions.parquet")
+    table[~((table["model"] == "stacking") & table["patient_id"].str.endswith("7-X"))].to_parquet(folder / "predictions.parquet")
+    assert "61 patients got no prediction from this model" in said(folder)
+
+
+def test_small_groups_are_greyed_and_marked(runs):
+    section = next(s for s in page_of(read_run(runs["survival"][0])).sections if s.key == "groups")
+    rows = [row for block in section.blocks if block.kind == "table" for row in block.rows]
+    assert any(row.faint for row in rows)
+    assert all(row.cells[0].endswith("†") == row.faint for row in rows)
+    for row in rows:
+        assert row.faint == (int(row.cells[1]) < findings.SMALL_N or int(row.cells[2]) < findings.SMALL_EVENTS)
+
+
+def test_the_forest_has_every_model_once_and_the_null_last(runs):
+    folder, _ = runs["survival"]
+    section = next(s for s in page_of(read_run(folder)).sections if s.key == "performance")
+    figure = section.blocks[0]
+    assert isinstance(figure, Figure)
+    labels = re.findall(r'class="label[^"]*">([^<]*)<', figure.svg)
+    models = pd.read_parquet(folder / "metrics.parquet")["model"].unique()
+    assert len(labels) == len(models)
+    assert labels[-1] == "stacking, outcomes permuted"
+    assert labels[:2] == ["clinical only", "hospital only"]
+
+
+def test_excluded_steps_become_exits_and_the_rest_stages():
+    flow = (
+        {"step": "in the cohort", "patients": 10, "events": 5, "reason": ""},
+        {"step": "excluded", "patients": 2, "events": 1, "reason": "no outcome"},
+        {"step": "excluded", "patients": 1, "events": None, "reason": ""},
+        {"step": "analysed", "patients": 7, "events": 4, "reason": ""},
+    )
+    first, last = flow_stages(flow, str.upper)
+    assert (first.patients, first.exits) == (10, ())
+    assert [(e.patients, e.events, e.reason) for e in last.exits] == [(2, 1, "NO OUTCOME"), (1, None, "no reason recorded")]
+
+
+def test_many_files_of_a_folder_become_one_hash_that_any_change_changes():
+    hashes = {"a.csv": "1", **{f"bags/p{i}.h5": str(i) for i in range(30)}}
+    lines = gather_hashes(hashes)
+    assert lines[0] == ("a.csv", "1")
+    assert lines[1][0] == "bags/ (30 files, hash of their list)"
+    assert gather_hashes({**hashes, "bags/p3.h5": "x"})[1][1] != lines[1][1]
+    assert not any("p3" in name for name, _ in lines)
+
+
+@pytest.mark.parametrize("num", [20, 763])
+def test_the_smallest_and_the_largest_study_make_a_page(tmp_path, num):
+    wide = tuple(f"modality_with_a_long_name_{i}" for i in range(13))
+    plan = Plan(num=20, num_patterns=3, num_sites=2, modalities=("clinical", "rna"), fusions=("stacking",))
+    if num > 20:
+        fusions = (*(f"perceiver_cross_attention_multimodal_transformer_{i}" for i in range(30)), "stacking")
+        plan = Plan(num=num, modalities=wide, num_patterns=40, num_sites=60, fusions=fusions)
+    html = write_report(write_run(tmp_path / "run", plan)).read_text(encoding="utf-8")
+    outline(html)
+    assert len(html.encode()) < 2_000_000
+    assert ("rarer combinations are pooled" in html) == (num > 20)
+
+
+def real_predictions(kind: str, rng: np.random.Generator) -> tuple[Endpoint, pd.DataFrame]:
+    declared = ENDPOINTS[kind]
+    endpoint = Endpoint(kind=kind, **{k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()})
+    n, truth = 60, rng.normal(size=60)
+    base = pd.DataFrame({"patient_id": [f"ID{i:04d}q" for i in range(n)], "site": np.repeat(["A", "B"], n // 2), "repeat": 0})
+    base = base.assign(fold=np.arange(n) % 3, pattern=np.where(np.arange(n) % 4 == 0, "clinical", "clinical+rna"))
+    time, event, y = rng.exponential(30 * np.exp(-truth)), rng.random(n) < 0.7, rng.integers(0, 3, size=n)
+    frames = []
+    for model in ("only_clinical", "stacking", "permuted_stacking"):
+        score = truth * (model != "permuted_stacking") + rng.normal(size=n)
+        p = 1 / (1 + np.exp(-score))
+        shares = rng.dirichlet(np.ones(3), size=n)
+        columns = {
+            "survival": {"time": time, "event": event, "risk": score, "high_risk": score > 0, "survival@12": 1 - p, "survival@36": (1 - p) ** 2},
+            "binary": {"y": (truth > 0).astype(int), "p": p},
+            "multilabel": {f"{k}@{c}": (truth > 0).astype(float) if k == "y" else p for k in "yp" for c in endpoint.classes},
+            "regression": {"y": truth, "yhat": score},
+        }.get(kind) or {"y": np.array(endpoint.classes)[y], **{f"p@{c}": shares[:, i] for i, c in enumerate(endpoint.classes)}}
+        frames.append(base.assign(model=model, **columns))
+    return endpoint, pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize("kind", ENDPOINTS)
+def test_tables_of_the_evaluation_are_read_as_they_are_written(tmp_path, kind, rng):
+    from oncoweave.evaluate.summary import SummaryOptions, summarise
+
+    endpoint, predictions = real_predictions(kind, rng)
+    folder = write_run(tmp_path / "run", Plan(kind=kind, num=60, modalities=("clinical", "rna"), fusions=("stacking",)))
+    predictions.to_parquet(folder / "predictions.parquet")
+    roles = {"only_clinical": "baseline", "stacking": "fusion", "permuted_stacking": "null"}
+    options = SummaryOptions(references=("only_clinical",), replicates=50)
+    for name, table in summarise(predictions, endpoint, roles=roles, generator=rng, options=options).tables().items():
+        table.to_parquet(folder / f"{name}.parquet")
+    page = outline(write_report(folder).read_text(encoding="utf-8"))
+    assert "distinguishable from the baseline" in page.text or "than the baseline" in page.text
+    assert not re.search(r"\bnan\b|<NA>|ID0\d\d\dq", page.text)

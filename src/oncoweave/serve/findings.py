@@ -1,5 +1,6 @@
 """What the tables of a run say on the questions of the verdict, as numbers and states; verdict.py puts words to them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,8 @@ class Compared:
     p: float | None
     adjusted: bool
     reading: Reading
+    doubts: tuple[tuple[str, float], ...]
+    """Where the reading is better or worse: other methods, with their p, that do not confirm it."""
 
 
 def measured(run: RunFolder, model: str) -> Measured | None:
@@ -64,10 +67,14 @@ def reading(row: pd.Series, *, better_up: bool) -> Reading:
     low, high = row["low"], row["high"]
     if not (wording.known(low) and wording.known(high)):
         return "unknown"
-    p = row["p_adjusted"] if wording.known(row["p_adjusted"]) else row["p"]
+    p = _p(row)
     if low <= 0 <= high or (wording.known(p) and p >= ALPHA):
         return "not distinguishable"
     return "better" if (low > 0) == better_up else "worse"
+
+
+def _p(row: pd.Series) -> float:
+    return float(row["p_adjusted"] if wording.known(row["p_adjusted"]) else row["p"])
 
 
 def against_reference(run: RunFolder) -> Compared | None:
@@ -82,15 +89,17 @@ def against_reference(run: RunFolder) -> Compared | None:
     better_up = higher_is_better(run, run.metric)
     turn = 1.0 if better_up else -1.0
     low, high = sorted((turn * float(row["low"]), turn * float(row["high"])))
-    adjusted = wording.known(row["p_adjusted"])
-    p = row["p_adjusted"] if adjusted else row["p"]
+    p = _p(row)
+    verdict = reading(row, better_up=better_up)
+    others = rows.iloc[1:] if verdict in ("better", "worse") else rows.iloc[:0]
     return Compared(
+        doubts=tuple((str(o["method"]), _p(o)) for _, o in others.iterrows() if wording.known(_p(o)) and _p(o) >= ALPHA),
         difference=turn * float(row["difference"]),
         low=low,
         high=high,
         p=float(p) if wording.known(p) else None,
-        adjusted=adjusted,
-        reading=reading(row, better_up=better_up),
+        adjusted=wording.known(row["p_adjusted"]),
+        reading=verdict,
     )
 
 
@@ -106,21 +115,19 @@ def best_fused(run: RunFolder) -> Measured | None:
     return measured(run, str(best["model"]))
 
 
-def nulls(run: RunFolder) -> tuple[list[Measured], float | None]:
-    """List the models trained on permuted outcomes, and the value of chance where the measure has one."""
+def nulls(run: RunFolder) -> list[Measured]:
+    """List the models trained on permuted outcomes."""
     if run.metric is None:
-        return [], None
+        return []
     table = run.measured(run.metric)
     names = table.loc[table["role"] == "null", "model"]
-    found = [m for m in (measured(run, str(name)) for name in names) if m is not None]
-    return found, wording.chance(run.metric, len(run.endpoint.classes))
+    return [found for found in (measured(run, str(name)) for name in names) if found is not None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatternFinding:
     """The main model in one pattern of missing modalities."""
 
-    pattern: str
     lacks: tuple[str, ...]
     value: float
     num: int
@@ -142,9 +149,8 @@ def missing_modalities(run: RunFolder) -> Missing:
     """Count the patients who lack a modality, from the predictions, and collect the patterns that can be judged."""
     predictions = run.predictions
     everyone = predictions.drop_duplicates("patient_id")
-    present = {str(p): frozenset(x for x in str(p).split("+") if x) for p in everyone["pattern"].unique()}
-    every = frozenset().union(*present.values())
-    lacking = sum(len(present[str(p)]) < len(every) for p in everyone["pattern"])
+    every = every_modality(everyone["pattern"].unique())
+    lacking = sum(len(wording.modalities_of(p)) < len(every) for p in everyone["pattern"])
     main = set(predictions.loc[predictions["model"] == run.main, "patient_id"])
     rows = _pattern_rows(run)
     judged, small = [], 0
@@ -152,9 +158,9 @@ def missing_modalities(run: RunFolder) -> Missing:
         if is_small(row["n"], row["events"]) or not wording.known(row["value"]):
             small += 1
             continue
-        have = frozenset(x for x in str(row["group"]).split("+") if x)
-        lacks = tuple(sorted(every - have))
-        judged.append(PatternFinding(pattern=str(row["group"]), lacks=lacks, value=float(row["value"]), num=int(row["n"])))
+        present = wording.modalities_of(row["group"])
+        lacks = tuple(modality for modality in every if modality not in present)
+        judged.append(PatternFinding(lacks=lacks, value=float(row["value"]), num=int(row["n"])))
     judged.sort(key=lambda f: (len(f.lacks), -f.num))
     return Missing(
         num=len(everyone),
@@ -163,6 +169,12 @@ def missing_modalities(run: RunFolder) -> Missing:
         judged=tuple(judged),
         num_small=small,
     )
+
+
+def every_modality(patterns: Iterable[object]) -> list[str]:
+    """List the modalities that any pattern holds, as first met from the longest pattern on."""
+    parts = sorted((wording.modalities_of(p) for p in patterns), key=len, reverse=True)
+    return list(dict.fromkeys(modality for part in parts for modality in part))
 
 
 def is_small(num: float, events: float | None) -> bool:

@@ -129,7 +129,7 @@ def _breakable(name: str) -> "Markup":
     """Let a long name break after its joints, without a character that copying would take along."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"([_+/@])(?=\S)", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([_/@]|(?<=\w)\+)(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
 def _stacked(cell: str) -> "Markup":

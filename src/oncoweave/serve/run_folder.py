@@ -1,5 +1,6 @@
 """The tables of a run folder, as the report reads them: what is there, checked; what is not, None."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
-from oncoweave.core.files import read_json
+from oncoweave.evaluate.metrics import CHANCE, MAIN
 
 _COLUMNS = {
     "metrics": ("model", "role", "metric", "value", "low", "high", "n", "events", "fold_mean", "fold_sd", "higher_is_better"),
@@ -70,17 +71,16 @@ class RunFolder:
 
     @property
     def metric(self) -> str | None:
-        """The measure of the verdict: the one main model and baseline were compared on; None where there are no measures."""
-        if self.comparisons is not None:
-            compared = self.comparisons[self.comparisons["model"] == self.main]
-            facing = compared[compared["reference"] == self.reference]
-            for rows in (facing, compared, self.comparisons):
-                if len(rows):
-                    return str(rows["metric"].iloc[0])
+        """The measure of the verdict: the first main one of the endpoint's kind that was measured; None without measures."""
         if self.metrics is None or self.metrics.empty:
             return None
-        own = self.metrics[self.metrics["model"] == self.main]
-        return str((own if len(own) else self.metrics)["metric"].iloc[0])
+        there = list(dict.fromkeys(self.metrics["metric"]))
+        return next((name for name in MAIN[self.endpoint.kind] if name in there), there[0])
+
+    @property
+    def chance(self) -> float | None:
+        """Value of that measure for a prediction that knows nothing; None where it depends on the outcome's distribution."""
+        return CHANCE.get(self.metric) if self.metric is not None else None
 
     @property
     def protocol(self) -> Mapping[str, object]:
@@ -112,7 +112,7 @@ def read_run(path: Path) -> RunFolder:
         if not (path / name).is_file():
             msg = f"{path}: the run folder has no {name} (it is written when a run ends); finish the run or {make}"
             raise DataError(msg)
-    manifest = read_json(path / "manifest.json")
+    manifest = _json(path / "manifest.json")
     missing = [key for key in _MANIFEST if key not in manifest]
     if missing:
         msg = f"{path / 'manifest.json'}: key(s) {missing} are missing, it has {list(manifest)}; {make}"
@@ -144,10 +144,17 @@ def _table(path: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame | No
 
 
 def _endpoint(declared: Mapping[str, Any]) -> Endpoint:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in declared.items()}
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in declared.items()}
     return Endpoint(**fields)
 
 
 def _flow(path: Path) -> tuple[Mapping[str, object], ...] | None:
-    """Read the flow; JSON holds a list here, not an object."""
-    return tuple(read_json(path)) if path.is_file() else None
+    return tuple(_json(path)) if path.is_file() else None
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401 - an object in the manifest, a list in the flow
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        msg = f"{path}: not JSON ({error}); {_MAKE.format(path=path.parent)}"
+        raise DataError(msg) from error

@@ -51,7 +51,9 @@ def _main_words(run: RunFolder, main: Measured) -> str:
     metric = str(run.metric)
     name = wording.measure(metric, run.endpoint.time_unit)
     num = wording.plural(run.predictions["patient_id"].nunique(), "patient")
-    plain = wording.in_hundred(metric, main.value, wording.chance(metric, len(run.endpoint.classes)))
+    plain = wording.in_hundred(metric, main.value, run.chance)
+    if run.chance is not None and main.low <= run.chance <= main.high:
+        plain += " The interval includes what guessing gives."
     interval = f" (95% interval {wording.interval(main.low, main.high)})" if wording.known(main.low) else ""
     told = (
         f"The model {wording.model(run.main)} predicts {wording.spaced(run.endpoint.name)} with {_with_article(name)} of"
@@ -79,12 +81,14 @@ def _reference_words(run: RunFolder, reference: Measured | None, compared: Compa
         "not distinguishable": "with these data the two cannot be told apart, which does not show that they are equal",
         "unknown": "without an interval nothing can be concluded",
     }[compared.reading]
-    return f"{told} {size}: {read}."
+    doubts = wording.listed([f"{method}, {wording.p_equals(p)}" for method, p in compared.doubts])
+    doubted = f" A second test does not confirm this ({doubts})." if doubts else ""
+    return f"{told} {size}: {read}.{doubted}"
 
 
 def _null_state(run: RunFolder) -> NullState:
     """Say where the models trained on permuted outcomes stand; beyond chance is what leaks look like."""
-    null, chance = findings.nulls(run)
+    null, chance = findings.nulls(run), run.chance
     if not null or chance is None:
         return "unknown"
     better_up = findings.higher_is_better(run, str(run.metric))
@@ -94,7 +98,7 @@ def _null_state(run: RunFolder) -> NullState:
 
 
 def _null_words(run: RunFolder) -> str:
-    null, chance = findings.nulls(run)
+    null, chance = findings.nulls(run), run.chance
     if not null:
         return "No model was trained on permuted outcomes, so the procedure itself has not been checked for leakage."
     told = f"Trained on permuted outcomes, the same procedure scores {wording.listed([_value(m) for m in null])}"
@@ -133,7 +137,7 @@ def _pattern_words(run: RunFolder, missing: Missing) -> str:
         told.append(f"{wording.number(partial[0].value)} {_lacking(partial[0])}")
     if len(partial) > 1:
         low, high = partial[0], partial[-1]
-        told.append(f"from {wording.number(low.value)} {_lacking(low)} to {wording.number(high.value)} {_lacking(high)}")
+        told.append(f"ranges from {wording.number(low.value)} {_lacking(low)} to {wording.number(high.value)} {_lacking(high)}")
     few = "" if partial else "; the combinations that lack something are too small to judge"
     return f"The {metric} is {wording.listed(told)}{few}."
 
@@ -163,7 +167,7 @@ def _figures(run: RunFolder, main: Measured, reference: Measured | None, compare
     if compared is not None:
         detail = wording.interval(compared.low, compared.high, sign=True)
         shown.append(KeyFigure(name="Gain over it", value=wording.number(compared.difference, sign=True), detail=detail))
-    for null in findings.nulls(run)[0][:1]:
+    for null in findings.nulls(run)[:1]:
         words = {"at chance": "; at chance", "beyond": "; beyond chance", "short": "; below chance", "unknown": ""}
         shown.append(_key("Permuted outcomes", null, words[_null_state(run)]))
     return shown

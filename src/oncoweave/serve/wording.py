@@ -8,36 +8,35 @@ import pandas as pd
 
 _MEASURES = {
     "c_index": "C-index",
-    "cindex": "C-index",
-    "harrell_c": "C-index",
-    "concordance": "C-index",
     "uno_c": "Uno’s C-index",
-    "c_index_uno": "Uno’s C-index",
+    "ordinal_c": "ordinal C-index",
     "auc": "time-dependent AUC",
-    "td_auc": "time-dependent AUC",
-    "time_dependent_auc": "time-dependent AUC",
-    "mean_auc": "mean time-dependent AUC",
     "brier": "Brier score",
     "ibs": "integrated Brier score",
-    "integrated_brier": "integrated Brier score",
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "macro_auroc": "macro AUROC",
     "macro_auprc": "macro AUPRC",
-    "balanced_accuracy": "balanced accuracy",
     "log_loss": "log loss",
-    "ece": "calibration error (ECE)",
     "quadratic_kappa": "quadratic kappa",
     "mae": "mean absolute error",
-    "rmse": "root mean squared error",
     "r2": "R²",
     "spearman": "Spearman correlation",
-    "pearson": "Pearson correlation",
-    "f1": "F1",
 }
-_RANKING = ("c_index", "cindex", "harrell_c", "concordance", "uno_c", "c_index_uno")
-_AREA = ("auroc", "macro_auroc", "auc", "td_auc", "time_dependent_auc", "mean_auc")
-_CENTRED = ("spearman", "pearson", "r2", "quadratic_kappa", "kappa", "mcc")
+_MEANINGS = {
+    "c_index": "the share of comparable pairs of patients in which the one given the higher risk had the event first",
+    "auroc": "the share of pairs, one patient with the outcome and one without, that the model puts in the right order",
+    "macro_auroc": "the share of pairs, one patient with a class and one without, put in the right order, averaged over classes",
+    "balanced_accuracy": "the share of patients classified correctly, averaged over the classes",
+    "quadratic_kappa": "agreement between predicted and true grade beyond chance, where far misses count more",
+    "r2": "the share of the variation between patients that the predictions explain",
+    "mae": "the average distance between prediction and measurement",
+}
+_IN_PAIRS = {
+    "c_index": "Of two patients, it gives the higher risk to the one whose event comes first",
+    "auroc": "Of two patients, one with the outcome and one without, it ranks the first higher",
+    "macro_auroc": "Of two patients, one with a class and one without, it ranks the first higher for that class",
+}
 
 NOT_ESTIMABLE = "not estimable"
 
@@ -132,31 +131,9 @@ def number_of_time(written: str) -> str:
         return written
 
 
-def chance(name: str, num_classes: int) -> float | None:
-    """Give the value of a measure for a prediction that knows nothing; None where that depends on the outcome's distribution."""
-    stem = name.partition("@")[0]
-    if stem in _RANKING or stem in _AREA:
-        return 0.5
-    if stem == "balanced_accuracy":
-        return 1 / max(num_classes, 2)
-    return 0.0 if stem in _CENTRED else None
-
-
 def meaning(name: str) -> str:
     """Explain a measure in one clause; empty where there is no short way."""
-    stem = name.partition("@")[0]
-    if stem in _RANKING:
-        return "the share of comparable pairs of patients in which the one given the higher risk had the event first"
-    if stem in _AREA:
-        return "the share of pairs, one patient with the outcome and one without, that the model puts in the right order"
-    return {
-        "balanced_accuracy": "the share of patients classified correctly, averaged over the classes",
-        "mae": "the average distance between prediction and measurement",
-        "spearman": "the correlation between the order of the predictions and the order of the measurements",
-        "pearson": "the correlation between predictions and measurements",
-        "r2": "the share of the variation between patients that the predictions explain",
-        "quadratic_kappa": "the agreement between predicted and true grade beyond chance, far misses counting more",
-    }.get(stem, "")
+    return _MEANINGS.get(name.partition("@")[0], "")
 
 
 def capital(sentence: str) -> str:
@@ -175,9 +152,20 @@ def model(name: str) -> str:
     return name
 
 
-def pattern(written: str) -> str:
-    """Write a pattern of modalities with spaces around its joints."""
-    return " + ".join(p for p in str(written).split("+") if p) or "no modality"
+def modalities_of(pattern: object) -> list[str]:
+    """Part a pattern such as ``clinical+rna`` into its modalities."""
+    return [part for part in str(pattern).split("+") if part]
+
+
+def combination(pattern: object, every: Sequence[str]) -> str:
+    """Name a pattern by what it holds or, where that is shorter, by what it lacks of ``every`` modality."""
+    present = modalities_of(pattern)
+    lacks = [modality for modality in every if modality not in present]
+    if not lacks and len(every) > 1:
+        return "every modality"
+    if len(lacks) <= 3 and len(present) > 2 * len(lacks):
+        return f"all but {listed(lacks)}"
+    return " + ".join(present) or "no modality"
 
 
 def count_headers(table: pd.DataFrame) -> tuple[str, ...]:
@@ -190,15 +178,10 @@ def counts(table: pd.DataFrame, row: pd.Series) -> tuple[str, ...]:
     return (count(row["n"]), count(row["events"])) if table["events"].notna().any() else (count(row["n"]),)
 
 
-def in_hundred(name: str, value: float, chance_value: float | None) -> str:
+def in_hundred(name: str, value: float, chance: float | None) -> str:
     """Say what a value of a measure means for patients, as a sentence; empty where there is no such way."""
-    stem = name.partition("@")[0]
-    cases = f"{100 * value:.0f} of 100"
-    guess = f"; guessing gives {100 * chance_value:.0f}" if chance_value is not None else ""
-    if stem in _RANKING:
-        return f"Of two patients, it gives the higher risk to the one whose event comes first in {cases} pairs{guess}."
-    if stem in _AREA:
-        return f"Of two patients, one with the outcome and one without, it ranks the first higher in {cases} pairs{guess}."
-    if stem == "balanced_accuracy":
-        return f"Averaged over the classes, it puts {cases} patients into the right one{guess}."
-    return ""
+    pairs = _IN_PAIRS.get(name.partition("@")[0])
+    if pairs is None:
+        return ""
+    guess = f"; guessing gives {100 * chance:.0f}" if chance is not None else ""
+    return f"{pairs} in {100 * value:.0f} of 100 pairs{guess}."

@@ -8,7 +8,7 @@ from oncoweave.serve import wording
 from oncoweave.serve.charts import draw
 
 _WIDTH = 860.0
-_LABEL_WIDTH = 190.0
+_MOST_LABEL = 230.0
 _ROW = 30.0
 _SHARE = 96.0
 
@@ -40,7 +40,8 @@ def contribution_bars(rows: Sequence[Contribution], *, axis: str, title: str, di
     ends = [float(e) for r in rows for e in (r.adds, r.low, r.high) if wording.known(e)]
     low, high = min([*ends, 0.0]), max([*ends, 0.0])
     pad = 0.05 * (high - low) or 0.01
-    scale = draw.Scale(low=low - pad, high=high + pad, start=_LABEL_WIDTH + 12, end=right - number_width - 16)
+    labels = min(max(draw.text_width(r.modality) for r in rows), _MOST_LABEL)
+    scale = draw.Scale(low=low - pad, high=high + pad, start=labels + 24, end=right - number_width - 16)
     top = 26.0
     bottom = top + _ROW * len(rows)
     body = [draw.text(right, 14, "Change (95% interval)", class_="head", text_anchor="end")]
@@ -50,7 +51,7 @@ def contribution_bars(rows: Sequence[Contribution], *, axis: str, title: str, di
     for i, (row, cell) in enumerate(zip(rows, cells, strict=True)):
         middle = top + (i + 0.5) * _ROW
         parts = [draw.element("title", escape(f"{row.modality}: {cell}")), *_bar(row, scale, middle)]
-        parts += draw.lines_of_text(0, middle, draw.wrap(row.modality, _LABEL_WIDTH), leading=13, class_="label")
+        parts += draw.lines_of_text(0, middle, draw.wrap(row.modality, labels), leading=13, class_="label")
         parts.append(draw.text(right, middle + 4, cell, class_="cell", text_anchor="end"))
         if shares:
             parts += _share(row, middle)

@@ -16,6 +16,9 @@ TEXT = 12.0
 SMALL = 11.0
 """Font size of ticks and notes, in px."""
 
+_WIDE = 640.0
+"""Wider drawings are not shrunk below this on narrow screens, where they scroll."""
+
 _WIDTHS = {
     191: "'",
     222: "ijl",
@@ -67,7 +70,7 @@ def svg(width: float, height: float, body: Sequence[str], *, title: str, descrip
         role="img",
         aria_labelledby=f"t-{key}",
         aria_describedby=f"d-{key}",
-        class_="chart",
+        class_="chart wide" if width > _WIDE else "chart",
     )
 
 
@@ -133,13 +136,12 @@ def wrap(content: str, width: float, *, size: float = TEXT, max_lines: int = 2, 
             if text_width((lines[-1] + piece).rstrip(), size, bold=bold) > width and lines[-1]:
                 lines.append("")
             lines[-1] += piece
-    lines = [found.rstrip() for found in lines]
-    if len(lines) <= max_lines:
-        return lines
-    last = "".join(lines[max_lines - 1 :])
-    while text_width(last + "…", size, bold=bold) > width:
-        last = last[:-1]
-    return [*lines[: max_lines - 1], last + "…"]
+    if len(lines) > max_lines:
+        last = "".join(lines[max_lines - 1 :])
+        while text_width(last + "…", size, bold=bold) > width:
+            last = last[:-1]
+        lines = [*lines[: max_lines - 1], last.rstrip(" +") + "…"]
+    return [found.rstrip() for found in lines]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

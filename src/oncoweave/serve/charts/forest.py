@@ -33,6 +33,7 @@ class Estimate:
     """Class of the style sheet that colours the row: fusion, single, baseline, null."""
     strong: bool = False
     faint: bool = False
+    """Too small to be interpreted; greyed and marked †."""
     other: float | None = None
     """A second value, without an interval, drawn as a hollow square on the same row."""
 
@@ -78,7 +79,7 @@ def forest_plot(
             drawn += [draw.text(0, y + 22, name, class_="group"), draw.line(0, y + 28, _WIDTH, y + 28, class_="hair")]
             y += _HEAD
         for row in members:
-            lines = draw.wrap(row.label, labels, bold=row.strong)
+            lines = _label_lines(row, labels)
             height = _ROW + _SECOND_LINE * (len(lines) - 1)
             drawn += _row(row, y + height / 2, lines=lines, scale=scale, edges=edges, digits=digits)
             y += height
@@ -91,7 +92,7 @@ def forest_plot(
             draw.text(x + shift, 15 + 14 * level, guide.label, class_="guide-label", text_anchor=anchor),
         ]
     body += drawn
-    body += draw.x_axis(scale, y + 4, axis, values=draw.ticks(low, high))
+    body += draw.x_axis(scale, y + 4, axis, values=draw.ticks(low, high, count=7))
     described = "; ".join(f"{r.label}: {wording.estimate(r.value, r.low, r.high, digits)}" for r in rows)
     return draw.svg(_WIDTH, y + 50, body, title=title, description=f"{axis}. {described}.")
 
@@ -116,10 +117,16 @@ def _cells(row: Estimate, digits: int) -> tuple[str, ...]:
     return (wording.estimate(row.value, row.low, row.high, digits), *row.columns)
 
 
+def _label_lines(row: Estimate, width: float) -> list[str]:
+    mark = " †" if row.faint else ""
+    lines = draw.wrap(row.label, width - draw.text_width(mark), max_lines=3, bold=row.strong)
+    return [*lines[:-1], lines[-1] + mark]
+
+
 def _label_width(groups: Sequence[tuple[str, Sequence[Estimate]]]) -> float:
     widest = max(
         [draw.text_width(name, draw.TEXT, bold=True) for name, _ in groups]
-        + [draw.text_width(row.label, bold=row.strong) for _, members in groups for row in members]
+        + [draw.text_width(row.label + " †", bold=row.strong) for _, members in groups for row in members]
     )
     return min(max(widest, _LEAST_LABEL), _MOST_LABEL)
 

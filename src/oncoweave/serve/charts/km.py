@@ -115,10 +115,7 @@ def _end_labels(curves: Sequence[Curve], x: draw.Scale, y: draw.Scale) -> list[s
     for height, i in ends:
         placed.append((max(height, placed[-1][0] + 15) if placed else height, i))
     overflow = max(placed[-1][0] - y.start, 0.0)
-    return [
-        draw.text(x(float(curves[i].time[-1])) + 6, h - overflow + 4, curves[i].label, class_=f"km-{_STYLES[i]} end-label")
-        for h, i in placed
-    ]
+    return [draw.text(x.end + 8, h - overflow + 4, curves[i].label, class_=f"km-{_STYLES[i]} end-label") for h, i in placed]
 
 
 def _described(panel: Panel, last: float, unit: str) -> str:

@@ -26,7 +26,7 @@ class Pattern:
 def missingness_chart(
     patterns: Sequence[Pattern], modalities: Sequence[str], *, having: dict[str, int], event_name: str, title: str
 ) -> str:
-    """Draw patterns as columns of dots under bars of patients (dark: with an event); ``having`` counts each modality."""
+    """Draw patterns as columns of dots under bars of patients (lower part: with an event); ``having`` counts each modality."""
     names = min(max([draw.text_width(m) for m in modalities] + [draw.text_width(event_name) + 40]), 230.0)
     left = names + 12 + _SET_WIDTH + 46
     width = min((_WIDTH - left) / max(len(patterns), 1), 62.0)

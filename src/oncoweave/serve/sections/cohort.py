@@ -57,7 +57,7 @@ def missingness_section(run: RunFolder) -> Section:
     table = table.sort_values("n", ascending=False)
     patterns = [
         Pattern(
-            present=frozenset(m for m in str(row["pattern"]).split("+") if m),
+            present=frozenset(wording.modalities_of(row["pattern"])),
             patients=int(row["n"]),
             events=int(row["events"]) if wording.known(row["events"]) else None,
         )
@@ -74,18 +74,18 @@ def missingness_section(run: RunFolder) -> Section:
     chart = missingness_chart(shown, modalities, having=having, event_name=event_name(run), title="Missingness patterns")
     caption = (
         f"Missingness patterns. Each column is one combination of modalities: a filled dot is present, a small open dot absent."
-        f" Bars count patients; {_dark_part(run)}. {wording.count(complete)} of {wording.plural(total, 'patient')}"
-        f" ({wording.percent(complete, total)}) have all {wording.plural(len(modalities), 'modality', 'modalities')}."
+        f" Bars count patients; {_event_words(run)}. {wording.count(complete)} of {wording.plural(total, 'patient')}"
+        f" ({wording.percent(complete, total)}) have every modality."
     )
     if len(shown) < len(patterns):
         caption += f" {wording.count(len(patterns) - len(shown) + 1)} rarer combinations are pooled in the last column."
     return Section(key="missingness", title=title, blocks=(Figure(svg=chart, caption=caption),))
 
 
-def _dark_part(run: RunFolder) -> str:
+def _event_words(run: RunFolder) -> str:
     if run.missingness is None or not run.missingness["events"].notna().any():
         return "this endpoint has no events to count"
-    return f"their dark part counts {event_name(run)}"
+    return f"the lower part of a bar, in the stronger colour, counts {event_name(run)}"
 
 
 def _shorten(patterns: list[Pattern]) -> list[Pattern]:

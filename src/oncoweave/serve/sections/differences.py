@@ -15,38 +15,45 @@ def comparison_section(run: RunFolder) -> Section:
     key, title, table = "comparisons", "Differences between models", run.comparisons
     if table is None or table.empty:
         return absent(key, title, "The run folder has no comparisons.parquet, so no difference between models is claimed.")
-    measures, references = list(table["metric"].unique()), list(table["reference"].unique())
-    named = ["Model", *(["Reference"] if len(references) > 1 else []), *(["Measure"] if len(measures) > 1 else []), "Reading"]
-    ours = (table["model"] == run.main) & (table["reference"] == run.reference)
-    ordered = pd.concat([table[ours], table[~ours]])
-    rows = tuple(_comparison(run, row, named, strong=i < ours.sum()) for i, (_, row) in enumerate(ordered.iterrows()))
-    within = f" in {wording.measure(str(measures[0]), run.endpoint.time_unit)}" if len(measures) == 1 else ""
-    minus = wording.model(str(references[0])) if len(references) == 1 else "reference"
-    methods = wording.listed(sorted({str(m) for m in table["method"].dropna()}))
+    blocks = tuple(_comparisons(run, table[table["metric"] == metric], str(metric)) for metric in table["metric"].unique())
+    return Section(key=key, title=title, blocks=blocks)
+
+
+def _comparisons(run: RunFolder, table: pd.DataFrame, metric: str) -> Table:
+    """Tabulate one measure: interval and p of the first method, then the adjusted p of every other."""
+    first, *others = list(dict.fromkeys(table["method"]))
+    better_up = findings.higher_is_better(run, metric)
+    rows = table[table["method"] == first].sort_values("difference", ascending=not better_up)
+    ours = (rows["model"] == run.main) & (rows["reference"] == run.reference)
+    several = rows["reference"].nunique() > 1
+    by_method = {(row["model"], row["reference"], row["method"]): row["p_adjusted"] for _, row in table.iterrows()}
+    written = []
+    for _, row in pd.concat([rows[ours], rows[~ours]]).iterrows():
+        further = [wording.p_value(by_method.get((row["model"], row["reference"], other))) for other in others]
+        cells = _comparison(row, findings.reading(row, better_up=better_up), several=several)
+        strong = row["model"] == run.main and row["reference"] == run.reference
+        written.append(Row(cells=(*cells, *further), strong=strong))
+    named = ("Model", *(("Reference",) if several else ()), "Reading")
+    header = (*named, "Difference", "95% interval", "p", "Adjusted p", *(f"Adjusted p, {other}" for other in others))
+    minus = "reference" if several else wording.model(str(rows["reference"].iloc[0]))
     caption = (
-        f"Paired differences{within}: model minus {minus}, on the same patients. A difference is called better or worse only"
-        f" where its interval leaves out zero and its adjusted p is below {findings.ALPHA:.2f}."
-        f" Method: {methods or 'not recorded'}."
+        f"Paired differences in {wording.measure(metric, run.endpoint.time_unit)}: model minus {minus}, on the same patients."
+        f" Interval and p by {first}. A difference is called better or worse only where its interval leaves out zero and its"
+        f" adjusted p is below {findings.ALPHA:.2f}."
     )
-    header = (*named, "Difference", "95% interval", "p", "Adjusted p")
-    return Section(key=key, title=title, blocks=(Table(caption=caption, header=header, rows=rows, num_text=len(named)),))
+    return Table(caption=caption, header=header, rows=tuple(written), num_text=len(named))
 
 
-def _comparison(run: RunFolder, row: pd.Series, named: list[str], *, strong: bool) -> Row:
-    reading = findings.reading(row, better_up=findings.higher_is_better(run, str(row["metric"])))
-    words = {
-        "Model": wording.model(str(row["model"])),
-        "Reference": wording.model(str(row["reference"])),
-        "Measure": wording.measure(str(row["metric"]), run.endpoint.time_unit),
-        "Reading": "no interval" if reading == "unknown" else reading,
-    }
-    numbers = (
+def _comparison(row: pd.Series, reading: findings.Reading, *, several: bool) -> tuple[str, ...]:
+    return (
+        wording.model(str(row["model"])),
+        *((wording.model(str(row["reference"])),) if several else ()),
+        "no interval" if reading == "unknown" else reading,
         wording.number(row["difference"], sign=True),
         wording.interval(row["low"], row["high"], sign=True),
         wording.p_value(row["p"]),
         wording.p_value(row["p_adjusted"]),
     )
-    return Row(cells=(*(words[name] for name in named), *numbers), strong=strong)
 
 
 def contribution_section(run: RunFolder, erase: Callable[[str], str]) -> Section:
@@ -66,14 +73,20 @@ def contribution_section(run: RunFolder, erase: Callable[[str], str]) -> Section
     chart = contribution_bars(rows, axis=f"Change in {metric} when the modality is there", title=title)
     caption = (
         f"What each modality adds to {wording.model(run.main)}: {metric} with all modalities minus {metric} with all but this"
-        " one, with 95% intervals. Filled bars have an interval that leaves out zero; dashed outlines do not, and the modality may"
+        " one, with 95% intervals. Filled bars have an interval that leaves out zero; dashed outlines do not: the modality may"
         " add nothing. A modality that repeats what others say adds little here even where it predicts well alone."
         f" {_share_words(table)}"
     )
-    noted = table[table["note"].fillna("").astype(str) != ""]
-    notes = [f"{row['modality']}: {erase(str(row['note']))}" for _, row in noted.iterrows()]
-    blocks: list[Block] = [Figure(svg=chart, caption=caption), *([Items(items=tuple(notes))] if notes else [])]
+    notes = tuple(erase(note) for note in _notes(table))
+    blocks: list[Block] = [Figure(svg=chart, caption=caption), *([Items(items=notes)] if notes else [])]
     return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """List the notes, each once with the modalities it is about, or with none where it is about all."""
+    noted = table[table["note"].fillna("").astype(str) != ""]
+    about = {str(note): list(rows["modality"]) for note, rows in noted.groupby("note", sort=False)}
+    return [note if len(names) == len(table) else f"{wording.listed(names)}: {note}" for note, names in about.items()]
 
 
 def _share_words(table: pd.DataFrame) -> str:

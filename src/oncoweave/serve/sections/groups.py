@@ -68,7 +68,7 @@ def _small_words(own: pd.DataFrame) -> str:
 def _estimate(own: pd.DataFrame, row: pd.Series, beside: float | None) -> Estimate:
     small = findings.is_small(row["n"], row["events"])
     return Estimate(
-        label=_group_name(row, small=small),
+        label=_group_name(own, row),
         value=row["value"],
         low=row["low"],
         high=row["high"],
@@ -87,7 +87,9 @@ def _table(run: RunFolder, rows: pd.DataFrame) -> Table:
     for _, row in rows.drop_duplicates("group").iterrows():
         small = findings.is_small(row["n"], row["events"])
         values = (cells.get((model, row["group"]), "–") for model in models)
-        written.append(Row(cells=(_group_name(row, small=small), *wording.counts(rows, row), *values), faint=small))
+        written.append(
+            Row(cells=(_group_name(rows, row) + (" †" if small else ""), *wording.counts(rows, row), *values), faint=small)
+        )
     noun, marked = _noun(rows), any(row.faint for row in written)
     caption = f"{_measure(run, rows)} by {noun}, estimate (95% interval).{' † too small to be interpreted.' if marked else ''}"
     header = (wording.capital(noun), *wording.count_headers(rows), *(wording.capital(wording.model(m)) for m in models))
@@ -103,6 +105,8 @@ def _measure(run: RunFolder, rows: pd.DataFrame) -> str:
     return wording.capital(wording.measure(str(rows["metric"].iloc[0]), run.endpoint.time_unit))
 
 
-def _group_name(row: pd.Series, *, small: bool) -> str:
-    name = wording.pattern(row["group"]) if row["grouping"] == "pattern" else str(row["group"])
-    return f"{name} †" if small else name
+def _group_name(rows: pd.DataFrame, row: pd.Series) -> str:
+    name = str(row["group"])
+    if row["grouping"] == "pattern":
+        name = wording.combination(name, findings.every_modality(rows["group"].unique()))
+    return name

@@ -72,6 +72,7 @@ def _intervals(run: RunFolder) -> str:
     protocol, told = run.protocol, ""
     if wording.known(protocol.get("bootstrap")):
         told = f"Intervals are 95% and come from {wording.count(protocol['bootstrap'])} bootstrap samples of patients. "
+    told += "Measures that rank compare patients within a fold, as scores of different folds have no common scale. "
     methods = sorted({str(m) for m in run.comparisons["method"].dropna()}) if run.comparisons is not None else []
     if methods:
         told += f"Models were compared in pairs on the same patients ({wording.listed(methods)}). "
@@ -80,7 +81,7 @@ def _intervals(run: RunFolder) -> str:
         told += (
             f"Survival probabilities were predicted at {wording.listed([f'{h:g}' for h in horizons])} {run.endpoint.time_unit}. "
         )
-    null = findings.nulls(run)[0]
+    null = findings.nulls(run)
     if null:
         told += "To check the whole procedure, the main model was also trained on permuted outcomes and scored on the true ones."
     return told.strip()

@@ -88,9 +88,8 @@ def _guides(run: RunFolder, table: pd.DataFrame) -> list[Guide]:
     if len(baselines):
         best = float(baselines["value"].iloc[0])
         guides.append(Guide(value=best, label=f"best baseline {wording.number(best)}", class_="guide"))
-    chance = wording.chance(str(run.metric), len(run.endpoint.classes))
-    if chance is not None:
-        guides.append(Guide(value=chance, label=f"chance {wording.number(chance, 2)}", class_="guide chance"))
+    if run.chance is not None:
+        guides.append(Guide(value=run.chance, label=f"chance {wording.number(run.chance, 2)}", class_="guide chance"))
     return guides
 
 
@@ -100,13 +99,18 @@ def _guide_words(guide: Guide) -> str:
 
 def _remarks(run: RunFolder, table: pd.DataFrame) -> list[Block]:
     remarks: list[Block] = []
-    failed = [wording.model(str(m)) for m in table.loc[table["value"].isna(), "model"]]
+    failed = [_with_reason(row) for _, row in table[table["value"].isna()].iterrows()]
     if failed:
         remarks.append(Prose(text=f"Not estimable: {wording.listed(failed)}.", role="note"))
     if run.reference not in set(table["model"]):
         text = f"The reference, {wording.model(run.reference)}, is not among the models measured."
         remarks.append(Prose(text=text, role="warning"))
     return remarks
+
+
+def _with_reason(row: pd.Series) -> str:
+    note = row.get("note")
+    return wording.model(str(row["model"])) + (f" ({note})" if isinstance(note, str) and note else "")
 
 
 def _measure_table(run: RunFolder, table: pd.DataFrame, measures: list[str]) -> Table:

@@ -17,6 +17,11 @@ _PREDICTED = {
     "ordinal": "a grade",
     "regression": "a measurement",
 }
+_CALIBRATED = {
+    "multiclass": " of the most probable class",
+    "ordinal": " of the most probable grade",
+    "multilabel": " of all known labels together",
+}
 
 
 def km_section(run: RunFolder) -> Section:
@@ -34,9 +39,9 @@ def km_section(run: RunFolder) -> Section:
     ]
     chart = km_plot(panels, unit=str(run.endpoint.time_unit), event_free="Proportion without event", title=title)
     caption = (
-        "Kaplan-Meier estimates for patients predicted at low risk (solid) and high risk (dashed), with pointwise 95% bands and,"
-        " under the axis, the number still followed. The cut-off between the groups was derived from the training patients of"
-        " each fold, never from the patients shown."
+        "Kaplan-Meier estimates, from the first repeat, for patients predicted at low risk (solid) and high risk (dashed), with"
+        " pointwise 95% bands and, under the axis, the number still followed. The cut-off between the groups was derived"
+        " from the training patients of each fold, never from the patients shown."
     )
     others = table["model"].nunique() - len(models)
     if others:
@@ -57,9 +62,11 @@ def calibration_section(run: RunFolder) -> Section:
     }.get(run.endpoint.kind, ("Predicted probability", "Observed share"))
     chart = calibration_plot(squares, predicted=predicted, observed=observed, title=title)
     fewest, most = wording.count(float(table["n"].min())), wording.count(float(table["n"].max()))
+    sizes = f"Each mark is {most} patients" if fewest == most else f"Larger marks hold more patients ({fewest} to {most} a group)"
     caption = (
-        "Calibration. Patients are grouped by what was predicted for them; marks on the dashed diagonal mean that predictions"
-        f" come true as stated. Vertical lines are 95% intervals. Larger marks hold more patients ({fewest} to {most} a group)."
+        f"Calibration{_CALIBRATED.get(run.endpoint.kind, '')}, from the first repeat. Patients are grouped by what was"
+        " predicted for them; marks on the dashed diagonal mean that predictions come true as stated. Vertical lines are 95%"
+        f" intervals. {sizes}."
     )
     hidden = table["horizon"].nunique() - _MOST_HORIZONS
     if hidden > 0:
