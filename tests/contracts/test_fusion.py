@@ -372,10 +372,9 @@ def test_late_patients_with_an_unknown_outcome_do_not_break_the_fit(late, scored
     assert np.isfinite(late.fit(scores, Target(endpoint=target.endpoint, values=values), late.Config()).combine(scores)).all()
 
 
-def test_late_agreement_is_kept_and_more_risk_is_more_risk(late, scored):
-    scores, target = scored
-    if scores.shape[2] > 1:
-        pytest.skip("with several columns one column's order is not defined")
+@pytest.mark.parametrize("kind", ["survival", "binary", "regression"])
+def test_late_more_risk_by_every_modality_is_more_risk(late, kind, rng):
+    scores, target = _scored(kind, rng)
     fitted = late.fit(scores, target, late.Config())
     low, high = (np.full((1, 3, 1), np.nanquantile(scores, q)) for q in (0.2, 0.8))
     assert fitted.combine(low)[0, 0] < fitted.combine(high)[0, 0]

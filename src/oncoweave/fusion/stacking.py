@@ -51,10 +51,11 @@ class Fitted:
 def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
     """Fit the weights on out-of-fold scores ``[n, m, c]`` of the training patients.
 
-    First each modality is calibrated by itself: the slope b of the outcome on its evidence, shrunk by (1 - se^2 / b^2) and cut at
-    0 (James & Stein 1961, positive part), which is 0 for most modalities without skill. Then non-negative weights on the
-    calibrated evidence maximise likelihood and prior together, the prior being normal about a weight common to all (Breiman 1996
-    for non-negative stacking). Where no modality has skill, all get the same small weight.
+    First each modality is calibrated by itself: the slope b of the outcome on its evidence, shrunk by (1 - t se^2 / b^2) and cut
+    at 0 (the positive part of James & Stein 1961), with t = max(1, 2 log m), beyond which the largest of m slopes without skill
+    seldom comes (Donoho & Johnstone 1994). Then non-negative weights on the calibrated evidence maximise likelihood and prior
+    together, the prior being normal about a weight common to all (Breiman 1996 for non-negative stacking). Where no modality has
+    skill, all get the same small weight.
     """
     present_scores(scores)
     scores, target = scores[target.known], target.take(target.known)
@@ -144,7 +145,9 @@ class _Problem:
     def solve(self, prior_sd: float) -> tuple[np.ndarray, np.ndarray]:
         """Return weights ``[m]`` and intercept ``[c]``."""
         num = self.evidence.shape[1]
-        slopes = np.array([self._slope(m) for m in range(num)])
+        candidates = int((~np.isnan(self.evidence)).any(axis=(0, 2)).sum())
+        threshold = max(1.0, 2.0 * float(np.log(max(candidates, 1))))
+        slopes = np.array([self._slope(m, threshold) for m in range(num)])
         useful = slopes > 0
         if not useful.any():
             return np.full(num, 1.0 / num), np.zeros(self.likelihood.num_columns)
@@ -166,8 +169,8 @@ class _Problem:
         weights[useful] = found.x[:count] * slopes[useful]
         return weights, found.x[count:]
 
-    def _slope(self, m: int) -> float:
-        """Slope of the outcome on one modality's evidence alone, shrunk by its standard error and cut at 0."""
+    def _slope(self, m: int, threshold: float) -> float:
+        """Slope of the outcome on one modality's evidence alone, shrunk by its variance times the threshold and cut at 0."""
         rows = np.flatnonzero(~np.isnan(self.evidence[:, m]).any(axis=1))
         spread = float(np.sqrt(np.mean(self.evidence[rows, m] ** 2))) if len(rows) else 0.0
         if spread == 0:
@@ -188,4 +191,4 @@ class _Problem:
             if np.abs(step).max() < 1e-8:
                 break
         slope, variance = theta[0], np.linalg.inv(information)[0, 0]
-        return float(max(slope - variance / slope, 0.0) / spread) if slope > 0 else 0.0
+        return float(max(slope - threshold * variance / slope, 0.0) / spread) if slope > 0 else 0.0
