@@ -8,17 +8,19 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.files import publish, read_json, sha256, sweep_partials, write_json
 from oncoweave.core.state import save_state
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.splits import write_splits
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fold import Fold
 from oncoweave.train.locked import LockedModel, lock
 from oncoweave.train.panel import Planned, plan
-from oncoweave.train.results import write_results
+from oncoweave.train.results import write_results, write_table
 from oncoweave.train.splitting import study_splits
 from oncoweave.train.study import Study, resolve
 
@@ -36,13 +38,14 @@ def run(study: Study, out: Path) -> Path:
     data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, resolved.modalities or ()))
     write_json(out / "flow.json", flow)
     splits, warnings = study_splits(resolved, data)
-    _write_table(out / "splits.parquet", splits)
+    warnings += _unread(cohort)
+    write_splits(out / "splits.parquet", splits)
     planned = plan(resolved, has_sites=len(np.unique(data.site)) > 1)
     if len(np.unique(data.site)) < 2:
         warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
     predictions = _cross_validate(out, resolved, data, splits, planned)
     _lock_final(out, resolved, data, planned)
-    write_results(out, resolved, data, predictions, planned, warnings)
+    write_results(out, resolved, data, predictions, planned)
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
     return out
 
@@ -96,6 +99,11 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
     return data.take(admitted), steps
 
 
+def _unread(cohort: Cohort) -> list[str]:
+    unread = [m for m, spec in cohort.modalities.items() if spec.kind not in shelf.names("modalities")]
+    return [f"Not used, because nothing on the modalities shelf reads them yet: {', '.join(unread)}."] if unread else []
+
+
 def _events(target: Target, rows: np.ndarray) -> int | None:
     if target.endpoint.kind == "survival":
         return int(np.nansum(target.values[rows, 1]))
@@ -106,7 +114,7 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
     from rich.progress import Progress
 
     row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
-    folds = splits.groupby(["repeat", "fold"], sort=True)
+    folds = splits[splits["fold"] >= 0].groupby(["repeat", "fold"], sort=True)
     frames = []
     with Progress(transient=True) as progress:
         task = progress.add_task(f"{study.name}: {len(planned)} models", total=len(folds) * len(planned))
@@ -124,7 +132,7 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
                 parts.append(locked.frame(data.take(test)).assign(repeat=repeat, fold=fold))
                 progress.advance(task)
             frames.append(pd.concat(parts, ignore_index=True))
-            _write_table(path, frames[-1])
+            write_table(path, frames[-1])
     return pd.concat(frames, ignore_index=True)
 
 
@@ -173,8 +181,3 @@ def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str]
         "seconds": round(seconds, 1),
     }
     write_json(out / "manifest.json", manifest)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with publish(path) as partial:
-        table.to_parquet(partial, index=False)

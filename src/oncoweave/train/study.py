@@ -118,7 +118,8 @@ def read_study(path: Path) -> Study:
 def resolve(study: Study, cohort: Cohort) -> Study:
     """Fill in what was left open, and refuse what the cohort cannot answer."""
     cohort.endpoint(study.endpoint)
-    modalities = study.modalities or tuple(cohort.modalities)
+    readable = shelf.names("modalities")
+    modalities = study.modalities or tuple(m for m, spec in cohort.modalities.items() if spec.kind in readable)
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)

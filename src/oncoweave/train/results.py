@@ -1,0 +1,59 @@
+"""The result tables of a run, beside its predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.files import publish
+from oncoweave.evaluate.contributions import contributions
+from oncoweave.evaluate.summary import SummaryOptions, summarise
+from oncoweave.evaluate.tables import check_predictions
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.panel import ALONE, Planned
+from oncoweave.train.study import Study
+
+
+def write_results(out: Path, study: Study, data: Dataset, predictions: pd.DataFrame, planned: list[Planned]) -> None:
+    """Write the prediction table and every table derived from it into the run folder."""
+    endpoint = data.outcome.endpoint
+    table = check_predictions(predictions, endpoint)
+    write_table(out / "predictions.parquet", table.frame)
+    rng = np.random.default_rng([study.protocol.seed, 4])
+    references = tuple(dict.fromkeys((ALONE + str(study.reference), study.main)))
+    summary = summarise(
+        table,
+        endpoint,
+        roles={p.name: p.role for p in planned},
+        generator=rng,
+        options=SummaryOptions(references=references, replicates=study.protocol.bootstrap),
+    )
+    for name, frame in summary.tables().items():
+        write_table(out / f"{name}.parquet", frame)
+    subsets = _subsets(study, planned)
+    if len(subsets) > 1:
+        added = contributions(table, endpoint, models=subsets, generator=rng, replicates=study.protocol.bootstrap)
+        write_table(out / "contributions.parquet", added)
+    write_table(out / "missingness.parquet", _missingness(data))
+
+
+def _subsets(study: Study, planned: list[Planned]) -> dict[frozenset[str], str]:
+    """Name the model of each subset of the main model's modalities that was fitted."""
+    main = next(p for p in planned if p.name == study.main)
+    ablations = {frozenset(p.modalities): p.name for p in planned if p.role == "ablation"}
+    return {frozenset(main.modalities): main.name, **ablations}
+
+
+def _missingness(data: Dataset) -> pd.DataFrame:
+    kind = data.outcome.endpoint.kind
+    events = data.outcome.event if kind == "survival" else data.outcome.values == 1 if kind == "binary" else None
+    frame = pd.DataFrame({"pattern": data.patterns, "events": np.nan if events is None else events.astype(float)})
+    grouped = frame.groupby("pattern").agg(n=("events", "size"), events=("events", "sum" if events is not None else "max"))
+    counted = grouped.assign(share=grouped["n"] / len(data)).sort_values("n", ascending=False).reset_index()
+    return counted.astype({"events": "Int64"})
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table, whole or not at all."""
+    with publish(path) as partial:
+        table.to_parquet(partial, index=False)

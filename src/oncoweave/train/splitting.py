@@ -1,0 +1,59 @@
+"""The split of a study: made by hospital and outcome, or published; with what a reader has to know of it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from oncoweave.core.errors import DataError
+from oncoweave.data.splits import check_splits, describe_splits, make_splits, read_splits
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.study import Study
+
+
+def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
+    """Make or read a resolved study's splits; also returns the warnings they call for.
+
+    A published split is used as it is, less the patients whom the study does not admit.
+
+    Raises:
+        DataError: a published split does not test every admitted patient, or has a patient on two sides.
+        InfeasibleSplitError: the split asked for cannot be made.
+    """
+    protocol, warnings = study.protocol, list[str]()
+    if protocol.splits is None:
+        splits = make_splits(
+            data.patient_ids,
+            data.outcome,
+            data.site,
+            folds=protocol.folds,
+            repeats=protocol.repeats,
+            group_by_site=bool(protocol.group_by_site),
+            seed=protocol.seed,
+        )
+    else:
+        splits = _published(Path(protocol.splits), data)
+    described = describe_splits(splits, data.patient_ids, data.outcome, data.site)
+    overlap = described["site_overlap"].mean()
+    if overlap > 0:
+        warnings.append(
+            f"{overlap:.0%} of tested patients come from a hospital that also trains: what is learnt about hospitals counts as skill"
+            " here. Compare with the site-only baseline."
+        )
+    unknown = int(described["without_site"].sum() / max(described["repeat"].nunique(), 1))
+    if unknown == len(data):
+        warnings.append("No hospital is known for any patient: the split is by patient only, and a site effect cannot be ruled out.")
+    elif unknown:
+        warnings.append(f"The hospital of {unknown} patients is not known; each is a group of its own in the split.")
+    return splits, warnings
+
+
+def _published(path: Path, data: Dataset) -> pd.DataFrame:
+    splits = read_splits(path)
+    admitted = set(data.patient_ids)
+    splits = splits[splits["patient_id"].isin(admitted)].reset_index(drop=True)
+    check_splits(splits, data.patient_ids)
+    never = admitted - set(splits.loc[splits["fold"] >= 0, "patient_id"])
+    if never:
+        msg = f"{path}: {len(never)} admitted patient(s) are never tested by these splits; add them, or exclude them from the cohort"
+        raise DataError(msg)
+    return splits
