@@ -1,7 +1,8 @@
 """Feature tokens: every value becomes a token of its own, mixed by a transformer (FT-Transformer, Gorishniy et al. 2021).
 
 Token j is x_j * w_j + b_j; a value that is not kept is no token at all, so nothing is imputed. The summary token's output is the
-patient's representation; the variant ``tokens`` also returns one token a feature, for fusions that attend to features.
+patient's representation; the variant ``tokens`` also returns one token a feature, for fusions that attend to features. Time grows
+with the square of the number of features: for thousands of genes take ``snn``.
 """
 
 from dataclasses import dataclass
