@@ -5,7 +5,7 @@ of 2000, and switching the site confounder on changes the hazard and the stain a
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -94,8 +94,7 @@ def stream(config: Config, purpose: str, index: int) -> np.random.Generator:
 
 def log_hazard(truth: PatientTruth) -> float:
     """Sum the planted effects of a patient."""
-    values = asdict(truth)
-    return float(sum(e.coefficient * (float(values[e.factor]) - e.centre) / e.scale for e in EFFECTS))
+    return float(sum(e.coefficient * (float(getattr(truth, e.factor)) - e.centre) / e.scale for e in EFFECTS))
 
 
 def draw_truths(config: Config) -> list[PatientTruth]:
@@ -186,4 +185,4 @@ def draw_outcome(config: Config, index: int, truth: PatientTruth) -> Outcome:
 
 def standard_scores(truths: Sequence[PatientTruth], factor: str) -> np.ndarray:
     """Collect one factor of all patients as numbers."""
-    return np.array([float(asdict(t)[factor]) for t in truths])
+    return np.array([float(getattr(t, factor)) for t in truths])

@@ -91,7 +91,7 @@ def _stroma(fibrosis: float, strip: Strip) -> tuple[np.ndarray, np.ndarray]:
     bundle = fibres(across, along)
     bundle = bundle + woven * (fibres(along * np.float32(0.9), across + 400) - bundle)
     fine = strip.grain(1.0, 1)
-    eosin = (0.36 + 0.2 * dense) + (0.12 + 0.02 * dense) * bundle + 0.07 * patch + 0.035 * fine
+    eosin = (0.36 + 0.2 * dense) + (0.1 + 0.02 * dense) * bundle + 0.08 * patch + 0.045 * fine
     haematoxylin = (0.13 - 0.06 * dense) + 0.025 * bundle - 0.02 * patch + 0.012 * fine
     slit = fibres(across * np.float32(0.8) + 300, along * np.float32(1.3) + 500)
     cleft = np.clip((slit + 0.4 * patch + 0.12 * fine - (1.05 + 0.9 * dense)) * 2.4, 0, 1)

@@ -61,7 +61,7 @@ def lay_out(truth: PatientTruth, size_px: int, rng: np.random.Generator) -> Layo
     tissue = (0.93 - (np.abs(x) ** 4 + np.abs(y) ** 4) ** 0.25 + 0.07 * fractal_noise(shape, side / 5, rng)) * size_px / 2
     tilt = rng.uniform(0, 2 * np.pi)
     side_field = np.cos(tilt) * x + np.sin(tilt) * y
-    fat = (side_field - rng.uniform(0.35, 0.95) + 0.16 * fractal_noise(shape, side / 4, rng)) * size_px / 2
+    fat = (side_field - rng.uniform(0.5, 1.05) + 0.16 * fractal_noise(shape, side / 4, rng)) * size_px / 2
     bed = (0.42 - side_field * 0.8 + 0.25 * fractal_noise(shape, side / 3, rng)) * size_px / 2
     bed = np.minimum(np.minimum(bed, tissue - 14), -fat - 40)
     nest, lumen, glands = _epithelium(truth.subtype, bed, size_px, rng)
@@ -170,4 +170,4 @@ def _necrosis(private_slide: float, room: np.ndarray, rng: np.random.Generator) 
         return np.full(shape, -1e4, dtype=np.float32)
     field = 1.4 * smooth_noise(shape, shape[0] / 2.2, rng) + 0.25 * smooth_noise(shape, 14, rng)
     cut = np.quantile(field[epithelium], 1 - necrotic_share(private_slide))
-    return np.minimum(signed_distance(field > cut), room + 12)
+    return np.minimum(signed_distance(field > cut), room + 6)
