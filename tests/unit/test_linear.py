@@ -100,7 +100,7 @@ def test_survival_of_the_average_patient_follows_the_baseline(rng):
     curve = model.survival(model.centre[None], np.array([0.0, np.median(time), time.max()]))[0]
     assert curve[0] == 1.0
     assert (np.diff(curve) < 0).all()
-    np.testing.assert_allclose(curve[-1], np.exp(-model.baseline.cumulative[-1]))
+    np.testing.assert_allclose(curve[-1], np.exp(-model.baseline.cumulative_hazard[-1]))
 
 
 def test_fitted_models_are_stored_and_read_back(rng, tmp_path):

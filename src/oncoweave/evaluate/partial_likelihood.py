@@ -1,4 +1,4 @@
-"""Cox partial likelihood of given log-risks, with its derivatives, and the baseline hazard that belongs to them.
+"""Cox partial likelihood of given log-risks, with its derivatives.
 
 Convention: a log-risk is high where the event comes early; patients censored at an event's time are still at risk at it. Ties
 are handled after Efron (J Am Stat Assoc 72:557, 1977) or Breslow (Biometrics 30:89, 1974).
@@ -122,31 +122,3 @@ def partial_likelihood(time: np.ndarray, event: np.ndarray, *, ties: Ties = "efr
     fraction = np.ones(len(events)) if ties == "breslow" else 1.0 - rank / size[group]
     reach = np.searchsorted(-event_times[first], -times, side="left")
     return PartialLikelihood(order=order, events=events, first=first, group=group, fraction=fraction, reach=reach)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class BaselineHazard:
-    """Cumulative hazard of a patient whose log-risk is 0."""
-
-    times: np.ndarray
-    """``Float[k]``: distinct event times, ascending."""
-    cumulative: np.ndarray
-    """``Float[k]``: cumulative hazard just after each."""
-
-    def survival(self, log_risk: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Predict ``S(t)``, ``[n, t]``; flat after the last event time."""
-        steps = np.concatenate([[0.0], self.cumulative])
-        hazard = steps[np.searchsorted(self.times, np.asarray(times, dtype=float), side="right")]
-        return np.exp(-np.exp(np.asarray(log_risk))[:, None] * hazard[None, :])
-
-
-def baseline_hazard(log_risk: np.ndarray, time: np.ndarray, event: np.ndarray) -> BaselineHazard:
-    """Estimate the baseline cumulative hazard after Breslow from the log-risks and outcomes of the training patients."""
-    time, event = np.asarray(time, dtype=float), np.asarray(event, dtype=bool)
-    times, counts = np.unique(time[event], return_counts=True)
-    order = np.argsort(time)
-    # The sum over everybody still at risk, from the latest time backwards, relative to the largest log-risk.
-    shift = float(np.max(log_risk, initial=0.0))
-    at_risk = np.cumsum(np.exp(log_risk[order][::-1] - shift))[::-1]
-    denominator = at_risk[np.searchsorted(time[order], times, side="left")]
-    return BaselineHazard(times=times, cumulative=np.cumsum(counts / denominator) * np.exp(-shift))

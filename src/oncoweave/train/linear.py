@@ -13,8 +13,9 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.curves import BaselineHazard, breslow_baseline, survival_at
 from oncoweave.evaluate.likelihoods import GaussianLikelihood, Likelihood, SoftmaxLikelihood, cox_likelihood
-from oncoweave.evaluate.partial_likelihood import BaselineHazard, Ties, baseline_hazard
+from oncoweave.evaluate.partial_likelihood import Ties
 from oncoweave.train.block_ridge import choose_block_penalties, fit_blocks, split_blocks
 from oncoweave.train.ridge import (
     choose_penalty,
@@ -53,7 +54,7 @@ class RidgeCox:
 
     def survival(self, x: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Predict ``S(t)``, ``[n, t]``."""
-        return self.baseline.survival(self.predict(x)[:, 0], times)
+        return survival_at(self.baseline, self.predict(x)[:, 0], times)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -230,7 +231,7 @@ def _cox(
     x: np.ndarray, time: np.ndarray, event: np.ndarray, *, beta: np.ndarray, centre: np.ndarray, penalty: Penalty
 ) -> RidgeCox:
     risk = (x - centre) @ beta[:, 0]
-    return RidgeCox(coefficients=beta[:, 0], centre=centre, penalty=penalty, baseline=baseline_hazard(risk, time, event))
+    return RidgeCox(coefficients=beta[:, 0], centre=centre, penalty=penalty, baseline=breslow_baseline(time, event, risk))
 
 
 def _softmax(y: np.ndarray, num_classes: int) -> tuple[SoftmaxLikelihood, np.ndarray]:
