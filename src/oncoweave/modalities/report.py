@@ -258,7 +258,6 @@ _GRADE = {
 _SUBTYPE = (
     ("Glandular growth pattern.", "Adenocarcinoma with tubule formation."),
     ("Solid growth pattern without glands.", "Sheets of cells; gland formation is not seen."),
-    ("Single tumour cells and cords.", "Discohesive growth pattern; gland formation is not seen."),
     ("Discohesive growth in single cells.", "Single-file pattern; the cells are discohesive."),
 )
 _INVASION = {
