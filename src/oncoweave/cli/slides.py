@@ -1,5 +1,6 @@
 """Slides to bags of tile features, and a look at them."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ def info(slides: list[Path] = _SLIDES, reader: str = _READER) -> None:
     found = _find(slides, None)
     for slide in found.slides:
         try:
-            with open_slide(slide.path, reader=reader) as source:
+            with closing(open_slide(slide.path, reader=reader)) as source:
                 if source.mpp is None:
                     notes.append(f"{source.path.name}: no usable resolution: {source.mpp_note}")
                 resolution = "none" if source.mpp is None else f"{source.mpp:g} ({magnification(source.mpp):.3g}x)"
@@ -143,7 +144,7 @@ def preview(
     found = _find(slides, _declared(slide_mpp))
     for slide in found.slides:
         try:
-            with open_slide(slide.path, reader=reader) as source:
+            with closing(open_slide(slide.path, reader=reader)) as source:
                 tiling = lay_tiles(source, level0=require_mpp(source, declared=slide.mpp), recipe=recipe)
             target = out / f"{slide.slide_id}.png"
             write_preview(target, tiling)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -101,7 +102,7 @@ def embed_slide(
         SlideError: the slide cannot be read, states no resolution, or has no tile worth keeping.
     """
     folder, started = Path(folder), time.monotonic()
-    with open_slide(slide.path, reader=options.reader) as source:
+    with closing(open_slide(slide.path, reader=options.reader)) as source:
         level0 = require_mpp(source, declared=slide.mpp)
         tiling = lay_tiles(source, level0=level0, recipe=recipe)
         preview = folder / "previews" / f"{slide.slide_id}.png"

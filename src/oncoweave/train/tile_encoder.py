@@ -42,11 +42,12 @@ class TileEncoder:
 
 
 def load_tile_encoder(
-    name: str, *, weights: Path | None = None, device: str = "cpu", warn: Callable[[str], object] = sys.stderr.write
+    name: str, *, weights: Path | None = None, device: str = "cpu", warn: Callable[[str], object] | None = None
 ) -> TileEncoder:
     """Build the tile encoder ``file`` or ``file/variant`` from the encoders shelf.
 
-    An encoder with parameters and no ``weights`` gets random ones, the same every time, and says so through ``warn``.
+    An encoder with parameters and no ``weights`` gets random ones, the same every time, and says so through ``warn`` (standard error, if
+    not given).
 
     Raises:
         UnknownNameError: there is no such tile encoder; names the nearest.
@@ -65,7 +66,7 @@ def load_tile_encoder(
     if weights is not None:
         _load_weights(module, Path(weights), full_name)
     elif any(True for _ in module.parameters()):
-        warn(_RANDOM_WEIGHTS.format(name=full_name))
+        (warn or sys.stderr.write)(_RANDOM_WEIGHTS.format(name=full_name))
     return TileEncoder(
         name=full_name,
         module=module.eval().to(device),

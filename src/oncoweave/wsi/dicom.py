@@ -2,8 +2,6 @@
 
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
@@ -57,11 +55,3 @@ class WsiDicomReader:
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
-
-    def __enter__(self) -> Self:
-        """Hold the slide open."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
-        self.close()

@@ -40,7 +40,7 @@ class QualityRecipe:
     fold_density: float = 0.75
     """Mean optical density that a fold has at least."""
     sharpness: float = 0.05
-    """A tile below it is blurred. H&E tiles in focus reach 0.09 to 5 at 0.5 um/px, the same ones blurred by 1 um 0.003 to 0.04."""
+    """A tile below it is blurred. H&E in focus reaches 0.09 to 5 at 0.5 um/px, and 0.003 to 0.04 blurred by 1 um."""
 
 
 def pen_mask(density: Float[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "height width"]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,6 +14,7 @@ WHITE = 255
 """What lies outside a slide, or was not scanned."""
 
 
+@runtime_checkable
 class Slide(Protocol):
     """An open slide. Reading is safe from several threads at once."""
 
@@ -40,12 +40,6 @@ class Slide(Protocol):
 
     def close(self) -> None:
         """Release the file."""
-
-    def __enter__(self) -> Self:
-        """Hold the slide open."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
 
 
 class OpenSlideReader:
@@ -85,14 +79,6 @@ class OpenSlideReader:
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
-
-    def __enter__(self) -> Self:
-        """Hold the slide open."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
-        self.close()
 
 
 def open_slide(path: Path, *, reader: str = "auto") -> Slide:

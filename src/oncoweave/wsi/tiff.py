@@ -4,8 +4,7 @@ import re
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -60,6 +59,7 @@ class TiffReader:
         left, top = (round(c / down) for c in corner_px0)
         out = np.full((size[1], size[0], 3), WHITE, dtype=np.uint8)
         right, bottom = min(left + size[0], page.imagewidth), min(top + size[1], page.imagelength)
+        inside = out[: max(0, bottom - top), : max(0, right - left)]  # edge segments are padded beyond the image
         high, wide = page.chunks[:2]
         for row in range(max(0, top) // high, -(-bottom // high)):
             for column in range(max(0, left) // wide, -(-right // wide)):
@@ -68,20 +68,12 @@ class TiffReader:
                 except Exception as error:  # each codec has its own
                     raise unreadable(corner_px0, level, error) from error
                 if segment is not None:
-                    _paste(out, segment, (column * wide - left, row * high - top))
+                    _paste(inside, segment, (column * wide - left, row * high - top))
         return out
 
     def close(self) -> None:
         """Release the file."""
         self._tiff.close()
-
-    def __enter__(self) -> Self:
-        """Hold the slide open."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
-        self.close()
 
     def _segment(self, level: int, index: int) -> np.ndarray | None:
         key = (level, index)

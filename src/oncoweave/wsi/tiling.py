@@ -97,7 +97,7 @@ def survey(slide: Slide, *, level0: Mpp, recipe: TileRecipe) -> Overview:
     density = optical_density(thumbnail, glass_colour(thumbnail))
     nothing = np.zeros(density.shape[:2], dtype=bool)
     pen = pen_mask(density) if recipe.quality.pen else nothing
-    tissue = find_tissue(density, mpp=mpp, recipe=recipe.tissue, exclude=pen)
+    tissue = find_tissue(density, mpp=mpp, recipe=recipe.tissue, exclude=_widened(pen))
     blood = blood_mask(density) & tissue if recipe.quality.blood else nothing
     fold = fold_mask(density, tissue, recipe=recipe.quality) if recipe.quality.fold else nothing
     return Overview(thumbnail=thumbnail, mpp=mpp, tissue=tissue, pen=pen, blood=blood, fold=fold)
@@ -186,6 +186,13 @@ def is_blurred(tile: UInt8[np.ndarray, "height width 3"], *, level0: Mpp, recipe
 def none_left(*, blurred: int) -> SlideError:
     """Build the error for a slide of which every tile turned out blurred."""
     return SlideError(f"no tile is left: all {blurred} with tissue are blurred; look at the preview, and see --no-blur")
+
+
+def _widened(pen: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Pen with the pale rim of a stroke, two pixels of the thumbnail wide."""
+    from scipy import ndimage
+
+    return ndimage.binary_dilation(pen, structure=np.ones((5, 5), dtype=bool))
 
 
 def _why_none(

@@ -57,17 +57,23 @@ def find_tissue(
     """Mark tissue in a thumbnail given as optical density; ``exclude`` is never tissue and never fills a hole."""
     from scipy import ndimage
 
+    kept = np.ones(density.shape[:2], dtype=bool) if exclude is None else ~exclude
+    clean = np.where(kept[..., None], density, 0)
     sigma = min(8.0 / mpp, 4.0)
-    smooth = ndimage.gaussian_filter(density, sigma=(sigma, sigma, 0), mode="nearest")
-    colour = smooth.max(axis=2) - smooth.min(axis=2)
-    kept = np.ones_like(colour, dtype=bool) if exclude is None else ~exclude
+    colour = _colour(ndimage.gaussian_filter(clean, sigma=(sigma, sigma, 0), mode="nearest"))
     threshold = np.clip(otsu(colour[kept]), recipe.lowest, recipe.highest) if kept.any() else recipe.highest
-    pieces, _ = ndimage.label((colour > recipe.faintest) & kept, structure=np.ones((3, 3)))
+    # smoothing spreads tissue over a pixel of glass beside it, which is nearly colourless by itself
+    reached = (colour > recipe.faintest) & (_colour(clean) > recipe.faintest / 2) & kept
+    pieces, _ = ndimage.label(reached, structure=np.ones((3, 3)))
     has_core = np.bincount(pieces.ravel(), weights=(colour > threshold).ravel()) > 0
     has_core[0] = False
     mask = has_core[pieces]
     mask |= kept & ~mask & ~_large(~mask, smallest=recipe.hole_um2 / mpp**2, border=True)
     return _large(mask, smallest=recipe.smallest_um2 / mpp**2)
+
+
+def _colour(density: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
+    return density.max(axis=2) - density.min(axis=2)
 
 
 def otsu(values: Float[np.ndarray, " pixel"]) -> float:
