@@ -65,7 +65,7 @@ def metrics_of(table: PredictionTable, curves: Curves) -> list[Metric]:
 
 def strata(rows: pd.DataFrame) -> np.ndarray:
     """Number the (repeat, fold) of each row."""
-    return rows.groupby(["repeat", "fold"], sort=True).ngroup().to_numpy()
+    return np.unique(_folds(rows), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def training_curves(table: PredictionTable) -> dict[tuple[int, int], Censoring]:
@@ -237,11 +237,14 @@ def _classes(rows: pd.DataFrame, endpoint: Endpoint) -> tuple[np.ndarray, np.nda
 
 
 def _local(rows: pd.DataFrame, curves: Curves) -> dict[int, Censoring]:
-    keys = rows[["repeat", "fold"]].drop_duplicates().sort_values(["repeat", "fold"])
     local = {}
-    for stratum, (repeat, fold) in enumerate(keys.itertuples(index=False)):
-        if (int(repeat), int(fold)) not in curves:
+    for stratum, (repeat, fold) in enumerate(np.unique(_folds(rows), axis=0).tolist()):
+        if (repeat, fold) not in curves:
             msg = f"repeat {repeat}, fold {fold}: the censoring of its training patients is not known; give it as train_censoring"
             raise DataError(msg)
-        local[stratum] = curves[int(repeat), int(fold)]
+        local[stratum] = curves[repeat, fold]
     return local
+
+
+def _folds(rows: pd.DataFrame) -> np.ndarray:
+    return np.column_stack([rows["repeat"].to_numpy(dtype=np.int64), rows["fold"].to_numpy(dtype=np.int64)])

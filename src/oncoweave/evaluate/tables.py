@@ -184,8 +184,9 @@ def _numbers(frame: pd.DataFrame, column: str, accept: Callable[[np.ndarray], np
 def _refuse(frame: pd.DataFrame, column: str, bad: np.ndarray, wanted: str) -> None:
     if bad.any():
         row = frame.iloc[int(np.flatnonzero(bad)[0])]
+        value = row[column].item() if isinstance(row[column], np.generic) else row[column]
         msg = (
-            f"column {column!r}: wanted {wanted}, got {row[column]!r} for patient {row['patient_id']!r}, model {row['model']!r},"
+            f"column {column!r}: wanted {wanted}, got {value!r} for patient {row['patient_id']!r}, model {row['model']!r},"
             f" repeat {row['repeat']}, fold {row['fold']} ({int(bad.sum())} such row(s))"
         )
         raise DataError(msg)

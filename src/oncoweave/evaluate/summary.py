@@ -1,0 +1,272 @@
+"""The result tables of a study, from its prediction table: how good each model is, against which other, for whom.
+
+Every number comes with patients, events and an interval over patients, or with a note that says why there is none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import DataError, unknown_name
+from oncoweave.evaluate.compare import Difference, corrected_resampled_t, holm, paired_difference
+from oncoweave.evaluate.displays import calibration_table, km_tables
+from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
+from oncoweave.evaluate.metrics import MAIN, Curves, Metric, metrics_of, training_curves
+from oncoweave.evaluate.tables import PredictionTable, check_predictions
+
+MIN_PATIENTS = 10
+MIN_EVENTS = 5
+"""Groups with fewer patients or events are listed without a value."""
+
+BOOTSTRAP = "paired patient bootstrap"
+RESAMPLED_T = "corrected resampled t over folds"
+_BY_GROUP = ("site", "pattern")
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SummaryOptions:
+    """How results are summarised."""
+
+    references: tuple[str, ...] = ()
+    """Models that every other model is compared with."""
+    replicates: int = 1000
+    level: float = 0.95
+    bins: int = 5
+    """Calibration bins."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Summary:
+    """Result tables by name; the fields are the names of the files of a run folder.
+
+    - ``metrics``: model, role, metric, value, low, high, n, events, fold_mean, fold_sd, higher_is_better, note
+    - ``comparisons``: model, reference, metric, difference (model minus reference), low, high, p, p_adjusted (Holm, over all
+      comparisons of a metric and method), method, n, events, note
+    - ``groups``: model, grouping, group, metric, value, low, high, n, events, note
+    - ``calibration``: model, horizon, bin, predicted, observed, low, high, n
+    - ``km``: model, group, time, survival, low, high, at_risk
+    - ``km_summary``: model, logrank_p, hazard_ratio, hr_low, hr_high, n, events, note
+    """
+
+    metrics: pd.DataFrame
+    comparisons: pd.DataFrame
+    groups: pd.DataFrame
+    calibration: pd.DataFrame
+    km: pd.DataFrame
+    km_summary: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Give the tables by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Study:
+    table: PredictionTable
+    roles: Mapping[str, str]
+    metrics: list[Metric]
+    resamples: Resamples
+    measured: dict[str, dict[str, Measured]] = field(default_factory=dict)
+
+    @property
+    def main(self) -> list[Metric]:
+        return [m for m in self.metrics if m.name in MAIN[self.table.endpoint.kind]]
+
+    def models(self, *left_out: str) -> list[str]:
+        return [m for m in self.table.models if self.roles[m] not in left_out]
+
+
+def summarise(
+    predictions: pd.DataFrame | PredictionTable,
+    endpoint: Endpoint,
+    *,
+    roles: Mapping[str, str],
+    generator: np.random.Generator,
+    options: SummaryOptions | None = None,
+    train_censoring: Curves | None = None,
+) -> Summary:
+    """Summarise the predictions of a study.
+
+    Rankings compare patients within a fold only. All models share one set of bootstrap draws of patients. Ablations have metrics
+    only; permuted models are not compared. The weights of survival metrics come from ``train_censoring``, one curve a
+    (repeat, fold), by default fitted on the patients of the other folds of the same repeat.
+
+    Args:
+        predictions: the prediction table; see ``tables``.
+        endpoint: what is predicted.
+        roles: role of each model: baseline, single, fusion, null or ablation.
+        generator: draws the bootstrap.
+        options: references, replicates, level, bins.
+        train_censoring: censoring of the training patients, where the table cannot tell.
+
+    Raises:
+        DataError: the table is not as the schema says.
+        UnknownNameError: a model without a role, or a reference that is not among the models.
+    """
+    options = options or SummaryOptions()
+    table = predictions if isinstance(predictions, PredictionTable) else check_predictions(predictions, endpoint)
+    for model in table.models:
+        if model not in roles:
+            raise unknown_name("role of a model", model, roles)
+    for reference in options.references:
+        if reference not in table.models:
+            raise unknown_name("reference model", reference, table.models)
+    survival = endpoint.kind == "survival"
+    curves = train_censoring if train_censoring is not None else training_curves(table) if survival else {}
+    resamples = draw(table, replicates=options.replicates, level=options.level, generator=generator)
+    study = _Study(table=table, roles=roles, metrics=metrics_of(table, curves), resamples=resamples)
+    for model in table.models:
+        study.measured[model] = measure(table.of(model), study.metrics, endpoint, resamples)
+    km, km_summary = km_tables(table, study.models("ablation"), level=options.level)
+    return Summary(
+        metrics=_metrics(study),
+        comparisons=_comparisons(study, options.references),
+        groups=_groups(study),
+        calibration=calibration_table(table, study.models("ablation"), bins=options.bins, level=options.level),
+        km=km,
+        km_summary=km_summary,
+    )
+
+
+def _metrics(study: _Study) -> pd.DataFrame:
+    rows = []
+    for model, measured in study.measured.items():
+        for name, result in measured.items():
+            interval = result.interval(study.resamples.level)
+            folds = result.folds[~np.isnan(result.folds)]
+            row = {
+                "model": model,
+                "role": study.roles[model],
+                "metric": name,
+                "value": result.value,
+                "low": interval.low,
+                "high": interval.high,
+                "n": result.n,
+                "events": result.events,
+                "fold_mean": folds.mean() if len(folds) else float("nan"),
+                "fold_sd": folds.std(ddof=1) if len(folds) > 1 else float("nan"),
+                "higher_is_better": result.metric.higher_is_better,
+                "note": result.note,
+            }
+            rows.append(row)
+    return _frame(rows)
+
+
+def _comparisons(study: _Study, references: tuple[str, ...]) -> pd.DataFrame:
+    columns = ["model", "reference", "metric", "difference", "low", "high", "p", "p_adjusted", "method", "n", "events", "note"]
+    rows = []
+    for reference in references:
+        for model in study.models("ablation", "null"):
+            if model != reference:
+                rows += _compare(study, model, reference)
+    frame = _frame(rows, [c for c in columns if c != "p_adjusted"])
+    adjusted = pd.Series(np.nan, index=frame.index)
+    for _, family in frame.groupby(["metric", "method"]):
+        adjusted[family.index] = holm(family["p"].to_numpy(dtype=float))
+    return frame.assign(p_adjusted=adjusted)[columns]
+
+
+def _compare(study: _Study, model: str, reference: str) -> list[dict[str, object]]:
+    shared, first, second, left_out = _on_common_rows(study, model, reference)
+    rows = []
+    for metric in study.main:
+        one, other = first[metric.name], second[metric.name]
+        boot = paired_difference(one.value - other.value, one.replicates - other.replicates, level=study.resamples.level)
+        resampled, reason = _over_folds(one.folds - other.folds, shared, level=study.resamples.level)
+        for method, difference, why in ((BOOTSTRAP, boot, ""), (RESAMPLED_T, resampled, reason)):
+            row = {
+                "model": model,
+                "reference": reference,
+                "metric": metric.name,
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+                "p": difference.p,
+                "method": method,
+                "n": one.n,
+                "events": one.events,
+                "note": "; ".join(part for part in (left_out, why) if part),
+            }
+            rows.append(row)
+    return rows
+
+
+def _on_common_rows(
+    study: _Study, model: str, reference: str
+) -> tuple[pd.DataFrame, dict[str, Measured], dict[str, Measured], str]:
+    """Measure two models on the rows that both predict; what is measured already is used where those are all rows."""
+    first, second = study.table.of(model), study.table.of(reference)
+    keys = ["repeat", "fold", "patient_id"]
+    if first[keys].equals(second[keys]):
+        return first, study.measured[model], study.measured[reference], ""
+    common = first[keys].merge(second[keys], on=keys)
+    if common.empty:
+        msg = f"models {model!r} and {reference!r} predict no patient in common, so they cannot be compared"
+        raise DataError(msg)
+    shared = [rows.merge(common, on=keys).sort_values(keys, ignore_index=True) for rows in (first, second)]
+    measured = [measure(rows, study.main, study.table.endpoint, study.resamples) for rows in shared]
+    note = f"on the rows that both models have: {len(common)} of {len(first)} and {len(second)}"
+    return shared[0], measured[0], measured[1], note
+
+
+def _over_folds(differences: np.ndarray, rows: pd.DataFrame, *, level: float) -> tuple[Difference, str]:
+    tested = rows.groupby(["repeat", "fold"]).size()
+    trained = tested.groupby("repeat").transform("sum") - tested
+    defined = differences[~np.isnan(differences)]
+    if len(defined) < 2 or (trained == 0).any():
+        reason = (
+            "fewer than two folds in which both models can be measured"
+            if len(defined) < 2
+            else "number of training patients not known"
+        )
+        value = float(defined.mean()) if len(defined) else float("nan")
+        return Difference(value=value, low=float("nan"), high=float("nan"), p=float("nan")), reason
+    reason = f"{len(differences) - len(defined)} fold(s) not defined" if len(defined) < len(differences) else ""
+    return corrected_resampled_t(defined, test_to_train=float((tested / trained).mean()), level=level), reason
+
+
+def _groups(study: _Study) -> pd.DataFrame:
+    columns = ["model", "grouping", "group", "metric", "value", "low", "high", "n", "events", "note"]
+    rows = []
+    for model in study.models("ablation"):
+        of_model = study.table.of(model)
+        for grouping in _BY_GROUP:
+            names = of_model[grouping].astype("string").fillna(_UNKNOWN)
+            for group in sorted(names.unique()):
+                rows += _group(study, of_model[names == group].reset_index(drop=True), model, grouping, group)
+    return _frame(rows, columns)
+
+
+def _group(study: _Study, inside: pd.DataFrame, model: str, grouping: str, group: str) -> list[dict[str, object]]:
+    n, events, _ = count(inside, study.table.endpoint)
+    small = f"fewer than {MIN_PATIENTS} patients" if n < MIN_PATIENTS else ""
+    if events is not None and events < MIN_EVENTS:
+        small = small or f"fewer than {MIN_EVENTS} events"
+    measured = {} if small else measure(inside, study.main, study.table.endpoint, study.resamples)
+    rows = []
+    for metric in study.main:
+        row: dict[str, object] = {"model": model, "grouping": grouping, "group": group, "metric": metric.name}
+        result = measured.get(metric.name)
+        if result is None:
+            row |= {"value": float("nan"), "low": float("nan"), "high": float("nan"), "n": n, "events": events, "note": small}
+        else:
+            interval = result.interval(study.resamples.level)
+            row |= {
+                "value": result.value,
+                "low": interval.low,
+                "high": interval.high,
+                "n": result.n,
+                "events": result.events,
+                "note": result.note,
+            }
+        rows.append(row)
+    return rows
+
+
+def _frame(rows: list[dict[str, object]], columns: list[str] | None = None) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({c: "Int64" for c in ("n", "events") if c in frame.columns})
