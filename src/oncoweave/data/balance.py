@@ -1,6 +1,7 @@
 """Groups of patients to folds, as evenly as they allow: dealing, and greedy assignment with local search.
 
-Imbalance is the sum over folds and columns (patients, events, strata) of (count - even share)^2 / column total.
+Imbalance is the sum over folds and columns of (count - even share)^2 / column total; patients, and what every fold must hold,
+count four times as much as a stratum.
 """
 
 import numpy as np
@@ -19,16 +20,17 @@ def deal(strata: np.ndarray, *, folds: int, rng: np.random.Generator) -> np.ndar
     return fold
 
 
-def assign(columns: np.ndarray, groups: np.ndarray, *, needed: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+def assign(strata: np.ndarray, groups: np.ndarray, *, needed: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     """Give each group one fold; returns the fold of each patient, ``Int[n]``.
 
-    ``columns`` is ``Float[n, column]``, what is to be even; ``needed`` is ``Float[n, need]``, what every fold must hold. Of
+    ``strata`` is ``Float[n, stratum]``, what is to be even; ``needed`` is ``Float[n, need]``, what every fold must hold. Of
     several random starts the most even one that holds everything needed is kept, or the most even one if none does.
     """
     groups = np.unique(groups, return_inverse=True)[1]
-    counts = _per_group(columns, groups)
-    scaled = counts / np.sqrt(np.maximum(counts.sum(axis=0), 1.0))
     wanted = _per_group(needed, groups)
+    counts = np.column_stack([2.0 * np.bincount(groups), 2.0 * wanted, _per_group(strata, groups)])
+    totals = np.concatenate([[len(groups)], needed.sum(axis=0), strata.sum(axis=0)])
+    scaled = counts / np.sqrt(np.maximum(totals, 1.0))
     best: tuple[int, float] | None = None
     for _ in range(_RESTARTS):
         fold = _improve(scaled, _greedy(scaled, folds, rng), folds)

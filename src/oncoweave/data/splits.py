@@ -223,10 +223,10 @@ def _one_split(target: Target, groups: np.ndarray, *, folds: int, grouped: bool,
         return deal(strata, folds=folds, rng=rng)
     member = np.eye(int(strata.max()) + 1)[strata.astype(int)] if strata.ndim == 1 else strata
     needed = _needed(target)
-    fold = assign(np.column_stack([np.ones(len(target)), needed, member]), groups, needed=needed, folds=folds, rng=rng)
-    counts = np.stack([np.bincount(fold, weights=column, minlength=folds) for column in needed.T], axis=1)
-    if needed.shape[1] and (counts == 0).any():
-        empty, column = np.argwhere(counts == 0)[0]
+    fold = assign(member, groups, needed=needed, folds=folds, rng=rng)
+    holds = np.eye(folds)[fold].T @ needed > 0
+    if not holds.all():
+        empty, column = np.argwhere(~holds)[0]
         what = _needed_names(target)[column]
         msg = (
             f"split: no assignment of {len(np.unique(groups))} groups to {folds} folds was found in which every fold holds {what}"
