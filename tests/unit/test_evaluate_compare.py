@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.compare import corrected_resampled_t, holm, paired_bootstrap, paired_difference
+from oncoweave.evaluate.weighted import mean_of
+
+
+def test_without_overlap_the_corrected_test_is_a_t_test(rng):
+    differences = rng.normal(0.3, 1, size=9)
+    expected = stats.ttest_1samp(differences, 0)
+    found = corrected_resampled_t(differences, test_to_train=1e-12)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_overlap_raises_the_variance_by_nadeau_and_bengio():
+    differences = np.array([0.01, 0.03, 0.02, 0.05, -0.01])
+    t = differences.mean() / np.sqrt((1 / 5 + 1 / 4) * differences.var(ddof=1))
+    assert corrected_resampled_t(differences, test_to_train=1 / 4).p == pytest.approx(2 * stats.t.sf(abs(t), 4))
+
+
+def test_equal_models_do_not_differ():
+    assert corrected_resampled_t(np.zeros(5), test_to_train=0.25).p == 1.0
+    assert paired_difference(0.0, np.zeros(100)).p == 1.0
+
+
+@pytest.mark.parametrize(("differences", "ratio"), [([0.1], 0.25), ([0.1, np.nan], 0.25), ([0.1, 0.2], 0.0)])
+def test_folds_that_cannot_be_tested_are_refused(differences, ratio):
+    with pytest.raises(DataError, match="two finite differences or more and a ratio above 0"):
+        corrected_resampled_t(np.array(differences), test_to_train=ratio)
+
+
+def test_paired_difference_is_narrower_than_its_parts(rng):
+    shared = rng.normal(size=200)
+    first, second = shared + 0.1 * rng.normal(size=200) + 0.05, shared + 0.1 * rng.normal(size=200)
+    found = paired_bootstrap(mean_of(first), mean_of(second), np.arange(200), replicates=500, generator=rng)
+    assert found.value == pytest.approx((first - second).mean())
+    assert found.high - found.low < 0.1
+    assert found.p < 0.01
+    turned = paired_bootstrap(mean_of(second), mean_of(first), np.arange(200), replicates=500, generator=rng)
+    assert turned.value == -found.value
+
+
+def test_p_is_never_zero_and_missing_replicates_have_none():
+    assert paired_difference(1.0, np.ones(99)).p == pytest.approx(2 / 100)
+    assert np.isnan(paired_difference(1.0, np.array([1.0, np.nan, np.nan])).p)
+
+
+def test_holm_keeps_order_and_leaves_out_what_was_not_asked():
+    assert holm(np.array([0.01, np.nan, 0.02])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+    assert holm(np.array([])).shape == (0,)

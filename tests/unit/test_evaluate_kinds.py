@@ -1,0 +1,111 @@
+"""Summaries of the endpoints other than survival, against scikit-learn on a single fold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn import metrics as theirs
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.evaluate.summary import SummaryOptions, summarise
+
+N = 120
+GRADES = ("low", "middle", "high")
+
+
+def table(own):
+    keys = {"patient_id": [f"p{i:03d}" for i in range(N)], "site": "s", "model": "m", "repeat": 0, "fold": 0, "pattern": "rna"}
+    return pd.DataFrame(keys | own)
+
+
+def values(frame, endpoint):
+    found = summarise(
+        frame, endpoint, roles={"m": "fusion"}, generator=np.random.default_rng(0), options=SummaryOptions(replicates=40)
+    )
+    assert ((found.metrics["low"] <= found.metrics["value"]) & (found.metrics["value"] <= found.metrics["high"])).all()
+    return found, found.metrics.set_index("metric")["value"]
+
+
+def test_binary(rng):
+    y, p = (rng.random(N) < 0.4).astype(int), np.round(rng.random(N), 1).clip(0.1, 0.9)
+    found, value = values(table({"y": y, "p": p}), Endpoint(name="response", kind="binary", columns=("response",)))
+    expected = {
+        "auroc": theirs.roc_auc_score(y, p),
+        "auprc": theirs.average_precision_score(y, p),
+        "balanced_accuracy": theirs.balanced_accuracy_score(y, p >= 0.5),
+        "brier": theirs.brier_score_loss(y, p),
+        "log_loss": theirs.log_loss(y, p),
+    }
+    assert value.to_dict() == pytest.approx(expected, abs=1e-6)  # precision is a quotient of float32
+    assert (found.metrics["events"] == y.sum()).all()
+    assert found.calibration["n"].sum() == N and found.calibration["horizon"].isna().all()
+    assert found.km.empty and found.km_summary.empty
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "ordinal"])
+def test_classes(rng, kind):
+    code, p = rng.integers(0, 3, N), rng.dirichlet(np.ones(3), N)
+    own = {"y": np.array(GRADES)[code]} | {f"p@{g}": p[:, i] for i, g in enumerate(GRADES)}
+    found, value = values(table(own), Endpoint(name="grade", kind=kind, columns=("grade",), classes=GRADES))
+    chosen = p.argmax(axis=1)
+    expected = {
+        "balanced_accuracy": theirs.balanced_accuracy_score(code, chosen),
+        "accuracy": theirs.accuracy_score(code, chosen),
+        "log_loss": theirs.log_loss(code, p),
+    }
+    if kind == "multiclass":
+        expected |= {
+            "macro_auroc": theirs.roc_auc_score(code, p, multi_class="ovr"),
+            "macro_auprc": theirs.average_precision_score(np.eye(3)[code], p, average="macro"),
+        }
+    else:
+        score = p @ np.arange(3)
+        higher = code[:, None] > code
+        expected |= {
+            "quadratic_kappa": theirs.cohen_kappa_score(code, chosen, weights="quadratic"),
+            "ordinal_c": (score[:, None] > score)[higher].mean(),
+        }
+    assert value.to_dict() == pytest.approx(expected, abs=1e-6)  # precision is a quotient of float32
+    assert found.metrics["events"].isna().all()
+
+
+def test_labels_skip_what_is_unknown_and_count_it(rng):
+    y, p = (rng.random((N, 2)) < 0.4).astype(float), rng.random((N, 2))
+    y[:30, 1] = np.nan
+    own = {"y@a": y[:, 0], "y@b": y[:, 1], "p@a": p[:, 0], "p@b": p[:, 1]}
+    found, value = values(table(own), Endpoint(name="findings", kind="multilabel", columns=("a", "b")))
+    areas = [theirs.roc_auc_score(y[:, 0], p[:, 0]), theirs.roc_auc_score(y[30:, 1], p[30:, 1])]
+    assert [value["auroc@a"], value["auroc@b"]] == pytest.approx(areas)
+    assert value["macro_auroc"] == pytest.approx(np.mean(areas))
+    row = found.metrics.set_index("metric").loc["auroc@b"]
+    assert (row["n"], row["events"], row["note"]) == (N - 30, y[30:, 1].sum(), "30 unknown label(s) left out")
+    assert found.metrics.set_index("metric").loc["macro_auroc", "note"] == "30 unknown label(s) left out"
+    assert found.calibration["n"].sum() == 2 * N - 30
+
+
+def test_regression(rng):
+    y = rng.normal(size=N)
+    yhat = np.round(y + rng.normal(size=N), 1)
+    found, value = values(table({"y": y, "yhat": yhat}), Endpoint(name="age", kind="regression", columns=("age",)))
+    expected = {
+        "r2": theirs.r2_score(y, yhat),
+        "mae": theirs.mean_absolute_error(y, yhat),
+        "spearman": stats.spearmanr(y, yhat).statistic,
+    }
+    assert value.to_dict() == pytest.approx(expected, abs=1e-6)  # ranks are summed in float32
+    assert found.calibration["n"].tolist() == [24] * 5
+    assert found.groups.query("grouping == 'site'")["value"].tolist() == pytest.approx([value["r2"], value["mae"]])
+
+
+def test_a_fold_without_a_class_is_noted_and_left_out(rng):
+    y, fold = (rng.random(N) < 0.4).astype(int), np.arange(N) % 3
+    y[fold == 2] = 0
+    frame = table({"y": y, "p": rng.random(N)}).assign(fold=fold)
+    endpoint = Endpoint(name="response", kind="binary", columns=("response",))
+    found = summarise(
+        frame, endpoint, roles={"m": "fusion"}, generator=np.random.default_rng(0), options=SummaryOptions(replicates=40)
+    )
+    row = found.metrics.set_index("metric").loc["auroc"]
+    areas = [theirs.roc_auc_score(y[fold == k], frame["p"][fold == k]) for k in (0, 1)]
+    assert row["fold_mean"] == pytest.approx(np.mean(areas))
+    assert row["note"] == "not defined in 1 of 3 folds"

@@ -1,0 +1,185 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import UnknownNameError
+from oncoweave.evaluate.censoring import fit_censoring
+from oncoweave.evaluate.summary import BOOTSTRAP, RESAMPLED_T, SummaryOptions, summarise
+from oncoweave.evaluate.survival import brier_score, harrell_c, kaplan_meier, uno_c
+
+SURVIVAL = Endpoint(name="os", kind="survival", columns=("time", "event"), time_unit="months")
+OPTIONS = SummaryOptions(references=("clinical",), replicates=60)
+ROLES = {"clinical": "baseline", "fused": "fusion", "permuted": "null", "fused[rna]": "ablation"}
+N = 90
+
+
+def outcomes(rng):
+    hazard = rng.normal(size=N)
+    time, lost = rng.exponential(size=N) * 30 * np.exp(-hazard), rng.exponential(size=N) * 60
+    return hazard, np.minimum(time, lost), (time <= lost).astype(int)
+
+
+def rows(rng, model, risk, outcome, *, fold, repeat=0):
+    _, time, event = outcome
+    frame = {"patient_id": [f"p{i:02d}" for i in range(N)], "site": ["north"] * 50 + ["south"] * 36 + [None] * 4, "model": model}
+    frame |= {
+        "repeat": repeat,
+        "fold": fold,
+        "pattern": np.where(np.arange(N) % 2, "rna", "clinical+rna"),
+        "time": time,
+        "event": event,
+    }
+    survival = {f"survival@{h}": np.exp(-h / 30 * np.exp(risk)) for h in (12, 24)}
+    return pd.DataFrame(frame | {"risk": risk + 50 * fold, "high_risk": risk > 0} | survival)
+
+
+@pytest.fixture
+def predictions(rng):
+    outcome = outcomes(rng)
+    frames = []
+    for repeat in (0, 1):
+        fold = rng.permutation(np.arange(N) % 3)
+        for model, share in (("clinical", 0.3), ("fused", 2.0), ("permuted", 0.0), ("fused[rna]", 1.0)):
+            risk = share * outcome[0] + rng.normal(size=N)
+            frames.append(rows(rng, model, risk, outcome, fold=fold, repeat=repeat))
+    return pd.concat(frames, ignore_index=True)
+
+
+def summary(predictions, **changed):
+    arguments = {"roles": ROLES, "generator": np.random.default_rng(0), "options": OPTIONS} | changed
+    return summarise(predictions, SURVIVAL, **arguments)
+
+
+def cell(table, **where):
+    found = table[np.logical_and.reduce([table[c] == v for c, v in where.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_metrics_are_those_of_the_folds(predictions):
+    found = summary(predictions).metrics
+    row = cell(found, model="fused", metric="c_index")
+    folds, uno, brier = [], [], []
+    for _, inside in predictions[predictions["model"] == "fused"].groupby(["repeat", "fold"]):
+        others = predictions[(predictions["model"] == "fused") & (predictions["repeat"] == inside["repeat"].iloc[0])].drop(
+            inside.index
+        )
+        train = others["time"].to_numpy(), others["event"].to_numpy()
+        test = inside["time"].to_numpy(), inside["event"].to_numpy()
+        folds.append(harrell_c(*test, inside["risk"].to_numpy()))
+        uno.append(uno_c(*train, *test, inside["risk"].to_numpy()))
+        curve = fit_censoring(*train)
+        brier.append(brier_score(*test, inside[["survival@12"]].to_numpy(), horizons=np.array([12.0]), censoring=curve)[0])
+    assert row["fold_mean"] == pytest.approx(np.mean(folds))
+    assert row["fold_sd"] == pytest.approx(np.std(folds, ddof=1))
+    assert (row["n"], row["role"], row["higher_is_better"]) == (N, "fusion", True)
+    assert row["events"] == predictions[predictions["model"] == "fused"].groupby("patient_id")["event"].first().sum()
+    assert row["low"] < row["value"] < row["high"]
+    assert cell(found, model="fused", metric="uno_c")["fold_mean"] == pytest.approx(np.mean(uno))
+    brier_row = cell(found, model="fused", metric="brier@12")
+    assert brier_row["fold_mean"] == pytest.approx(np.mean(brier))
+    assert not brier_row["higher_is_better"]
+    names = ["c_index", "uno_c", "auc@12", "auc@24", "brier@12", "brier@24", "ibs"]
+    assert found[found["model"] == "permuted"]["metric"].tolist() == names
+    assert found["note"].eq("").all()
+
+
+def test_risks_of_different_folds_are_never_compared(predictions):
+    # The fixture adds 50 x fold to every risk; without that, nothing may change.
+    plain = predictions.assign(risk=predictions["risk"] - 50 * predictions["fold"])
+    pd.testing.assert_frame_equal(summary(predictions).metrics, summary(plain).metrics)
+
+
+def test_the_order_of_rows_does_not_matter(predictions):
+    shuffled = summary(predictions.sample(frac=1, random_state=1)).tables()
+    for name, table in summary(predictions).tables().items():
+        pd.testing.assert_frame_equal(table, shuffled[name])
+
+
+def test_comparisons_are_paired_and_adjusted_within_their_family(predictions):
+    found = summary(predictions, options=SummaryOptions(references=("clinical", "permuted"), replicates=60))
+    rows = found.comparisons
+    assert set(rows["model"]) == {"fused", "clinical"}  # neither ablations nor permuted models are asked about
+    row = cell(rows, model="fused", reference="clinical", method=BOOTSTRAP)
+    values = found.metrics.query("metric == 'c_index'").set_index("model")["value"]
+    assert row["difference"] == pytest.approx(values["fused"] - values["clinical"])
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert cell(rows, model="fused", reference="clinical", method=RESAMPLED_T)["difference"] == pytest.approx(
+        np.subtract(*(cell(found.metrics, model=m, metric="c_index")["fold_mean"] for m in ("fused", "clinical")))
+    )
+    assert (rows["p_adjusted"] >= rows["p"]).all()
+
+
+def test_models_of_different_patients_are_compared_on_the_common_ones(predictions):
+    some = predictions[~((predictions["model"] == "fused") & predictions["patient_id"].isin(["p00", "p01"]))]
+    row = cell(summary(some).comparisons, model="fused", method=BOOTSTRAP)
+    assert row["n"] == N - 2
+    assert row["note"] == f"on the rows that both models have: {2 * N - 4} of {2 * N - 4} and {2 * N}"
+    other = summary(predictions[~predictions["patient_id"].isin(["p00", "p01"])])
+    assert row["difference"] == pytest.approx(cell(other.comparisons, model="fused", method=BOOTSTRAP)["difference"])
+
+
+def test_groups_carry_their_size_and_small_ones_no_value(predictions):
+    found = summary(predictions).groups
+    assert set(found["model"]) == {"clinical", "fused", "permuted"}
+    south = cell(found, model="fused", grouping="site", group="south")
+    inside = predictions[(predictions["model"] == "fused") & (predictions["site"] == "south")]
+    assert south["n"] == 36
+    assert south["events"] == inside[inside["repeat"] == 0]["event"].sum()
+    assert south["low"] <= south["value"] <= south["high"]
+    small = cell(found, model="fused", grouping="site", group="unknown")
+    assert (small["n"], small["note"]) == (4, "fewer than 10 patients")
+    assert np.isnan(small["value"])
+    assert set(found[found["grouping"] == "pattern"]["group"]) == {"rna", "clinical+rna"}
+    few = predictions.assign(event=np.where(predictions["site"].eq("south"), 0, predictions["event"]))
+    row = cell(summary(few).groups, model="fused", grouping="site", group="south")
+    assert (row["n"], row["events"], row["note"]) == (36, 0, "fewer than 5 events")
+
+
+def test_curves_and_calibration_use_each_patient_once(predictions):
+    found = summary(predictions)
+    first = predictions[(predictions["model"] == "fused") & (predictions["repeat"] == 0)]
+    high = first[first["high_risk"]]
+    curve = found.km[(found.km["model"] == "fused") & (found.km["group"] == "high")]
+    expected = kaplan_meier(high["time"].to_numpy(), high["event"].to_numpy())
+    assert curve["survival"].to_numpy() == pytest.approx(expected.survival)
+    assert curve["at_risk"].iloc[0] == len(high)
+    row = cell(found.km_summary, model="fused")
+    assert row["hr_low"] < row["hazard_ratio"] < row["hr_high"] and row["hazard_ratio"] > 1 and row["logrank_p"] < 0.05
+    bins = found.calibration[(found.calibration["model"] == "fused") & (found.calibration["horizon"] == 12)]
+    assert bins["n"].sum() == N and len(bins) == 5
+    assert (bins["predicted"].diff().dropna() > 0).all()
+
+
+def test_what_a_model_does_not_predict_is_said(predictions):
+    partly = predictions["model"] == "clinical"
+    columns = ["survival@12", "survival@24", "high_risk"]
+    found = summary(predictions.assign(**{c: predictions[c].astype(object).mask(partly) for c in columns}))
+    row = cell(found.metrics, model="clinical", metric="ibs")
+    assert np.isnan(row["value"]) and "no survival probabilities" in row["note"]
+    assert np.isfinite(cell(found.metrics, model="clinical", metric="c_index")["value"])
+    assert "clinical" not in set(found.km["model"]) and "clinical" not in set(found.calibration["model"])
+
+
+def test_one_hold_out_needs_the_censoring_of_its_training_patients(predictions):
+    single = predictions[(predictions["repeat"] == 0) & (predictions["fold"] == 0)]
+    row = cell(summary(single).metrics, model="fused", metric="uno_c")
+    assert np.isnan(row["value"]) and "give it as train_censoring" in row["note"]
+    curve = fit_censoring(predictions["time"].to_numpy(), predictions["event"].to_numpy())
+    given = summary(single, train_censoring={(0, 0): curve})
+    assert np.isfinite(cell(given.metrics, model="fused", metric="uno_c")["value"])
+    t_test = cell(given.comparisons, model="fused", method=RESAMPLED_T)
+    assert np.isnan(t_test["p"]) and t_test["note"] == "fewer than two folds in which both models can be measured"
+
+
+def test_one_risk_group_only_has_a_curve_but_no_ratio(predictions):
+    row = cell(summary(predictions.assign(high_risk=True)).km_summary, model="fused")
+    assert np.isnan(row["hazard_ratio"]) and "1 group" in row["note"]
+
+
+def test_unknown_models_are_refused(predictions):
+    with pytest.raises(UnknownNameError, match="no role of a model named 'fused'"):
+        summary(predictions, roles={"clinical": "baseline"})
+    with pytest.raises(UnknownNameError, match="no reference model named 'clinicl'; did you mean 'clinical'"):
+        summary(predictions, options=SummaryOptions(references=("clinicl",)))
