@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -116,13 +118,18 @@ class Page:
 
 def render(page: Page) -> str:
     """Set a page as one HTML document that needs nothing from elsewhere; all text is escaped."""
+    return _template().render(page=page)
+
+
+@cache
+def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(breakable=_breakable, stacked=_stacked)
-    return environment.get_template("report.html.j2").render(page=page)
+    return environment.get_template("report.html.j2")
 
 
 def _breakable(name: str) -> "Markup":

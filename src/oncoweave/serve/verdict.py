@@ -1,5 +1,6 @@
 """The plain-language verdict at the head of the report, computed from the tables."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from oncoweave.serve import findings, wording
@@ -10,31 +11,60 @@ from oncoweave.serve.run_folder import RunFolder
 NullState = Literal["at chance", "beyond", "short", "unknown"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evidence:
+    """What the verdict rests on, read once."""
+
+    run: RunFolder
+    main: Measured
+    reference: Measured | None
+    compared: Compared | None
+    null: list[Measured]
+
+    @property
+    def null_state(self) -> NullState:
+        """Where the models trained on permuted outcomes stand; beyond chance is what leaks look like."""
+        chance = self.run.chance
+        if not self.null or chance is None:
+            return "unknown"
+        better_up = findings.higher_is_better(self.run, str(self.run.metric))
+        if any(m.low > chance if better_up else m.high < chance for m in self.null):
+            return "beyond"
+        return "short" if any(m.high < chance if better_up else m.low > chance for m in self.null) else "at chance"
+
+
 def verdict(run: RunFolder) -> Verdict:
     """Say how good the main model is, whether it beats the baseline, whether the null is at chance, and what gaps cost."""
-    main, reference = findings.measured(run, run.main), findings.measured(run, run.reference)
-    compared, missing = findings.against_reference(run), findings.missing_modalities(run)
+    main, missing = findings.measured(run, run.main), findings.missing_modalities(run)
     if run.metric is None or main is None:
         why = "has no metrics.parquet" if run.metrics is None else f"holds no value of it for {wording.model(run.main)}"
         unknown = f"The performance of the main model is not known: the run folder {why}."
         return Verdict(headline="No verdict can be given", sentences=(unknown, _missing_words(run, missing)), figures=())
+    evidence = _Evidence(
+        run=run,
+        main=main,
+        reference=findings.measured(run, run.reference),
+        compared=findings.against_reference(run),
+        null=findings.nulls(run),
+    )
     sentences = (
         _main_words(run, main),
-        _reference_words(run, reference, compared),
-        _null_words(run),
+        _reference_words(evidence),
+        _null_words(evidence),
         _missing_words(run, missing),
         _best_words(run, main),
     )
     return Verdict(
-        headline=_headline(run, compared),
+        headline=_headline(evidence),
         sentences=tuple(sentence for sentence in sentences if sentence),
-        figures=tuple(_figures(run, main, reference, compared)),
+        figures=tuple(_figures(evidence)),
     )
 
 
-def _headline(run: RunFolder, compared: Compared | None) -> str:
+def _headline(evidence: _Evidence) -> str:
+    run, compared = evidence.run, evidence.compared
     baseline = f"the baseline ({wording.model(run.reference)})"
-    if _null_state(run) == "beyond":
+    if evidence.null_state == "beyond":
         return "Not to be trusted: the procedure also succeeds on permuted outcomes"
     if run.main == run.reference:
         return "The main model is the baseline itself"
@@ -62,7 +92,8 @@ def _main_words(run: RunFolder, main: Measured) -> str:
     return f"{told} {plain}".strip()
 
 
-def _reference_words(run: RunFolder, reference: Measured | None, compared: Compared | None) -> str:
+def _reference_words(evidence: _Evidence) -> str:
+    run, reference, compared = evidence.run, evidence.reference, evidence.compared
     name = wording.model(run.reference)
     if run.main == run.reference:
         return "It is also the baseline, so there is nothing to compare it with."
@@ -86,19 +117,8 @@ def _reference_words(run: RunFolder, reference: Measured | None, compared: Compa
     return f"{told} {size}: {read}.{doubted}"
 
 
-def _null_state(run: RunFolder) -> NullState:
-    """Say where the models trained on permuted outcomes stand; beyond chance is what leaks look like."""
-    null, chance = findings.nulls(run), run.chance
-    if not null or chance is None:
-        return "unknown"
-    better_up = findings.higher_is_better(run, str(run.metric))
-    if any(m.low > chance if better_up else m.high < chance for m in null):
-        return "beyond"
-    return "short" if any(m.high < chance if better_up else m.low > chance for m in null) else "at chance"
-
-
-def _null_words(run: RunFolder) -> str:
-    null, chance = findings.nulls(run), run.chance
+def _null_words(evidence: _Evidence) -> str:
+    null, chance = evidence.null, evidence.run.chance
     if not null:
         return "No model was trained on permuted outcomes, so the procedure itself has not been checked for leakage."
     told = f"Trained on permuted outcomes, the same procedure scores {wording.listed([_value(m) for m in null])}"
@@ -107,7 +127,7 @@ def _null_words(run: RunFolder) -> str:
         "beyond": f"{told}, beyond chance ({wording.number(chance, 2)}): information leaks, and no figure here can be trusted.",
         "short": f"{told}, below chance ({wording.number(chance, 2)}); small cohorts can do this, a leak does the opposite.",
         "unknown": f"{told}; this measure has no fixed value of chance, so hold it against the baselines.",
-    }[_null_state(run)]
+    }[evidence.null_state]
 
 
 def _missing_words(run: RunFolder, missing: Missing) -> str:
@@ -159,7 +179,8 @@ def _best_words(run: RunFolder, main: Measured) -> str:
     )
 
 
-def _figures(run: RunFolder, main: Measured, reference: Measured | None, compared: Compared | None) -> list[KeyFigure]:
+def _figures(evidence: _Evidence) -> list[KeyFigure]:
+    run, main, reference, compared = evidence.run, evidence.main, evidence.reference, evidence.compared
     metric = wording.capital(wording.measure(str(run.metric), run.endpoint.time_unit))
     shown = [_key(f"{metric}, {wording.model(main.model)}", main)]
     if reference is not None and run.reference != run.main:
@@ -167,9 +188,9 @@ def _figures(run: RunFolder, main: Measured, reference: Measured | None, compare
     if compared is not None:
         detail = wording.interval(compared.low, compared.high, sign=True)
         shown.append(KeyFigure(name="Gain over it", value=wording.number(compared.difference, sign=True), detail=detail))
-    for null in findings.nulls(run)[:1]:
+    for null in evidence.null[:1]:
         words = {"at chance": "; at chance", "beyond": "; beyond chance", "short": "; below chance", "unknown": ""}
-        shown.append(_key("Permuted outcomes", null, words[_null_state(run)]))
+        shown.append(_key("Permuted outcomes", null, words[evidence.null_state]))
     return shown
 
 

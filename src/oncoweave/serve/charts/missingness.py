@@ -10,6 +10,7 @@ _WIDTH = 860.0
 _BARS = 132.0
 _ROW = 22.0
 _SET_WIDTH = 92.0
+_MOST_NAME = 165.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +28,7 @@ def missingness_chart(
     patterns: Sequence[Pattern], modalities: Sequence[str], *, having: dict[str, int], event_name: str, title: str
 ) -> str:
     """Draw patterns as columns of dots under bars of patients (lower part: with an event); ``having`` counts each modality."""
-    names = min(max([draw.text_width(m) for m in modalities] + [draw.text_width(event_name) + 40]), 230.0)
+    names = min(max(draw.text_width(name) for name in (*modalities, "patients", event_name)), _MOST_NAME)
     left = names + 12 + _SET_WIDTH + 46
     width = min((_WIDTH - left) / max(len(patterns), 1), 62.0)
     most = max([p.patients for p in patterns] + [1])
@@ -100,7 +101,7 @@ def _numbers(patterns: Sequence[Pattern], *, left: float, width: float, top: flo
     parts = [draw.text(names, top, "patients", class_="label", text_anchor="end")]
     any_events = any(p.events is not None for p in patterns)
     if any_events:
-        parts.append(draw.text(names, top + 17, event_name, class_="label", text_anchor="end"))
+        parts.append(draw.text(names, top + 17, draw.wrap(event_name, names, max_lines=1)[0], class_="label", text_anchor="end"))
     for j, pattern in enumerate(patterns):
         x = left + (j + 0.5) * width
         parts.append(draw.text(x, top, wording.count(pattern.patients), class_="cell", text_anchor="middle"))
