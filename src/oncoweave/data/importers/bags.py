@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import DataError
-from oncoweave.data.bags import read_head, require_one_encoder
+from oncoweave.data.bags import read_head
 from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
 from oncoweave.data.importers.barcodes import tcga_patient, tcga_site
-from oncoweave.data.importers.files import lay_bags
+from oncoweave.data.importers.files import Place, lay_files
 from oncoweave.data.importers.ids import as_text, check_ids
 from oncoweave.data.importers.report import ImportReport, report_absent
 from oncoweave.data.importers.sources import pick, read_source
@@ -32,15 +32,13 @@ def read(source: Path, *, scratch: Path, slides: Path | None = None) -> tuple[Co
         raise DataError(msg)
     table = _from_barcodes(files, report) if slides is None else _from_table(slides, files, report)
     table["path"] = [str(files[s].resolve()) for s in table["slide_id"]]
-    values = lay_bags(
-        table[["slide_id", "path"]], table["patient_id"], folder=source, modality=MODALITY, scratch=scratch, report=report
-    )
+    place = Place(folder=source, scratch=scratch, modality=MODALITY)
+    values = lay_files(table[["slide_id", "path"]], table["patient_id"], place, report)
     patients = table.drop_duplicates("patient_id").set_index("patient_id")[[SITE]]
     table = table.loc[values.index].assign(path=values["path"])
-    heads = {s: read_head(scratch / p) for s, p in zip(table["slide_id"], table["path"], strict=True)}
-    width = require_one_encoder(heads)
-    encoders = sorted({h.attrs.encoder for h in heads.values() if h.attrs.encoder not in (None, "unknown")})
-    notes = {"width": str(width), **({"encoder": encoders[0]} if len(encoders) == 1 else {})}
+    head = read_head(scratch / table["path"].iloc[0])
+    encoder = None if head.attrs.encoder == "unknown" else head.attrs.encoder
+    notes = {"width": str(head.dim), **({"encoder": encoder} if encoder else {})}
     rows = table[["patient_id", "sample_id", "slide_id", "path"]].reset_index(drop=True)
     cohort = Cohort(
         name=source.resolve().name,

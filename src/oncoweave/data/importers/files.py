@@ -1,67 +1,89 @@
 """Files that a table names: bags come into the cohort folder, images and volumes stay where they are and are referred to."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from oncoweave.core.errors import DataError, SlideError
+from oncoweave.data.bags import read_bag, read_head, require_one_encoder, write_bag
 from oncoweave.data.importers.report import ImportReport
 
 BAG_SUFFIXES = (".h5", ".hdf5")
 
 
-def lay_bags(
-    values: pd.DataFrame, patients: pd.Series, *, folder: Path, modality: str, scratch: Path, report: ImportReport
-) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where files come from and where bags go."""
+
+    folder: Path
+    """Folder that paths of the table start from."""
+    scratch: Path
+    """Root of the cohort that is being made."""
+    modality: str
+    encoder: str | None = None
+    """Name of the encoder of bags that do not say."""
+
+
+def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: ImportReport) -> pd.DataFrame:
     """Convert the bags of a table into ``scratch/bags/<modality>`` and make other paths absolute.
 
-    A bag that cannot be read is left out and counted with its reason; the import fails when none can be read.
+    A bag that cannot be read is left out and counted with its reason.
+
+    Raises:
+        DataError: a file does not exist, two slides have one name, none of the bags can be read, or they are of two encoders.
     """
-    where = f"modality {modality!r}"
+    where = f"modality {place.modality!r}"
     values = values.copy()
     for column in (c for c in ("slide_path", "path") if c in values):
-        place = f"{where}, column {column!r}"
         found = [
-            str(_existing(folder / name, patient=patient, where=place)) if isinstance(name, str) else None
+            str(_existing(place.folder / name, patient=patient, where=f"{where}, column {column!r}"))
+            if isinstance(name, str)
+            else None
             for name, patient in zip(values[column], patients.loc[values.index], strict=True)
         ]
         values[column] = pd.Series(found, index=values.index, dtype=object)
-    is_bag = (
-        values["path"].map(lambda p: isinstance(p, str) and p.endswith(BAG_SUFFIXES)) if "path" in values else values.index < 0
-    )
-    if "slide_id" not in values or not is_bag.any():
+    if "slide_id" not in values or "path" not in values:
         return values
-    reasons: dict[str, int] = {}
-    unread = []
-    for row in values.index[is_bag]:
-        try:
-            values.loc[row, "path"] = lay_bag(
-                Path(values.loc[row, "path"]), str(values.loc[row, "slide_id"]), modality=modality, scratch=scratch
-            )
-        except (DataError, SlideError) as error:
-            reasons[_reason(error)] = reasons.get(_reason(error), 0) + 1
-            unread.append(row)
+    is_bag = values["path"].map(lambda p: isinstance(p, str) and p.endswith(BAG_SUFFIXES))
+    laid, reasons = _lay_bags(values[is_bag], place, where=where)
     for reason, count in reasons.items():
         report.note("left out", count, "slides", where=where, reason=reason)
-    if len(unread) == int(is_bag.sum()):
+    unread = values.index[is_bag].difference(laid.index)
+    if len(unread) and laid.empty:
         msg = f"{where}: none of {len(unread)} bag(s) could be read: {'; '.join(reasons)}"
         raise DataError(msg)
+    values.loc[laid.index, "path"] = laid
     return values.drop(index=unread)
 
 
-def lay_bag(source: Path, slide_id: str, *, modality: str, scratch: Path, encoder: str | None = None) -> str:
-    """Convert one bag of any dialect into the folder; returns its path inside. ``encoder`` names one that the bag does not."""
-    from oncoweave.data.bags import read_bag, write_bag
-
-    name = f"bags/{modality}/{slide_id}.h5"
-    if (scratch / name).exists():
-        msg = f"two slides are called {slide_id!r} in modality {modality!r}; slide ids must differ"
+def _lay_bags(values: pd.DataFrame, place: Place, *, where: str) -> tuple[pd.Series, dict[str, int]]:
+    """Bring bags in; gives their paths inside the folder by row, and how often each reason kept one out."""
+    names = values["slide_id"].astype(str)
+    odd = names[names.duplicated() | names.str.contains("/") | names.str.startswith(".")]
+    if len(odd):
+        msg = f"{where}: {len(odd)} slide id(s) stand twice or are no file name, first {odd.iloc[0]!r}; each slide needs its own"
         raise DataError(msg)
+    laid: dict[object, str] = {}
+    reasons: dict[str, int] = {}
+    for row, slide_id, source in zip(values.index, names, values["path"], strict=True):
+        name = f"bags/{place.modality}/{slide_id}.h5"
+        try:
+            _convert(Path(source), place.scratch / name, slide_id=slide_id, encoder=place.encoder)
+        except (DataError, SlideError) as error:
+            reason = str(error).partition(": ")[2] or str(error)  # without the file's name, so that equal reasons count together
+            reasons[reason] = reasons.get(reason, 0) + 1
+        else:
+            laid[row] = name
+    if laid:
+        require_one_encoder({name: read_head(place.scratch / name) for name in laid.values()})
+    return pd.Series(laid, dtype=object), reasons
+
+
+def _convert(source: Path, target: Path, *, slide_id: str, encoder: str | None) -> None:
     bag = read_bag(source)
-    attrs = replace(bag.attrs, slide_id=slide_id, encoder=bag.attrs.encoder or encoder)
-    write_bag(scratch / name, replace(bag, attrs=attrs))
-    return name
+    named = None if bag.attrs.encoder == "unknown" else bag.attrs.encoder
+    write_bag(target, replace(bag, attrs=replace(bag.attrs, slide_id=slide_id, encoder=named or encoder)))
 
 
 def _existing(path: Path, *, patient: str, where: str) -> Path:
@@ -69,8 +91,3 @@ def _existing(path: Path, *, patient: str, where: str) -> Path:
         msg = f"{where}, patient {patient!r}: no file {path}"
         raise DataError(msg)
     return path.resolve()
-
-
-def _reason(error: Exception) -> str:
-    """The reason without the file's name, so that equal reasons are counted together."""
-    return str(error).partition(": ")[2] or str(error)

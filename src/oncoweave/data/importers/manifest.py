@@ -13,7 +13,7 @@ from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
 from oncoweave.data.duplicates import repeated_vectors
 from oncoweave.data.importers import outcomes
 from oncoweave.data.importers.barcodes import tcga_site
-from oncoweave.data.importers.files import lay_bags
+from oncoweave.data.importers.files import Place, lay_files
 from oncoweave.data.importers.ids import as_text, check_ids, keep_known
 from oncoweave.data.importers.report import ImportReport, report_absent
 from oncoweave.data.importers.schema import (
@@ -150,7 +150,8 @@ def _read_modality(tables: _Tables, name: str, known: pd.Index, *, scratch: Path
     _refuse_repeats(kept, spec, where=where)
     values = _read_values(tables, name, table, where=where, report=report)
     if spec.kind in _FILES:
-        values = lay_bags(values, kept["patient_id"], folder=tables.folder, modality=name, scratch=scratch, report=report)
+        place = Place(folder=tables.folder, scratch=scratch, modality=name, encoder=spec.encoder)
+        values = lay_files(values, kept["patient_id"], place, report)
         kept = kept.loc[values.index]
     empty = values.isna().all(axis=1)
     report.note("left out", int(empty.sum()), "rows", where=where, reason="nothing was measured: the patient lacks this modality")
