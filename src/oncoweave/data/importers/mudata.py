@@ -11,7 +11,6 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from oncoweave.core.files import publish
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.importers.ids import check_ids
 from oncoweave.data.importers.report import ImportReport, report_absent
+from oncoweave.data.importers.sources import open_mudata
 from oncoweave.data.store import PATH_COLUMNS
 from oncoweave.data.tables import read_table, write_table
 
@@ -46,14 +46,8 @@ def read(source: Path) -> tuple[Cohort, ImportReport]:
     Raises:
         DataError: the file is damaged, or was written by another version of this layout.
     """
-    mudata = _library()
     report = ImportReport(source=source.name, format="mudata")
-    try:
-        with mudata.set_options(pull_on_update=False):
-            data = mudata.read_h5mu(source)
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{source}: not a readable MuData file ({error})"
-        raise DataError(msg) from error
+    data = open_mudata(source)
     cohort = _read_ours(data) if _KEY in data.uns else _read_other(data, source.stem, report)
     report_absent(cohort, report)
     return cohort, report
@@ -65,7 +59,10 @@ def write_mudata(cohort: Cohort, path: Path) -> Path:
     Raises:
         MissingExtraError: mudata is not installed.
     """
-    mudata = _library()
+    try:
+        import mudata
+    except ImportError as error:
+        raise missing_extra("mudata", "omics") from error
     parts: dict[str, AnnData] = {}
     ours: dict[str, Any] = {"version": _VERSION, "name": cohort.name}
     ours["endpoints"] = json.dumps([asdict(e) for e in cohort.endpoints.values()])
@@ -84,14 +81,6 @@ def write_mudata(cohort: Cohort, path: Path) -> Path:
         with publish(path) as partial:
             data.write(partial)
     return path
-
-
-def _library() -> ModuleType:
-    try:
-        import mudata
-    except ImportError as error:
-        raise missing_extra("mudata", "omics") from error
-    return mudata
 
 
 def _to_anndata(table: pd.DataFrame) -> tuple["AnnData", dict[str, Any]]:

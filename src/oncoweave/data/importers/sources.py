@@ -4,6 +4,7 @@ import gzip
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,25 @@ def read_source(path: Path, *, missing: Sequence[str] = MISSING_MARKS, numeric: 
         return _read_part(file, path.name.partition("::")[2])
     msg = f"{file}: a table must be .csv, .tsv, .txt, .maf, .parquet, .npz or .h5mu::part, optionally .gz"
     raise DataError(msg)
+
+
+def open_mudata(file: Path) -> Any:  # noqa: ANN401
+    """Read a MuData file without copying columns between its parts.
+
+    Raises:
+        DataError: the file is missing or damaged.
+        MissingExtraError: mudata is not installed.
+    """
+    try:
+        import mudata
+    except ImportError as error:
+        raise missing_extra("mudata", "omics") from error
+    try:
+        with mudata.set_options(pull_on_update=False):
+            return mudata.read_h5mu(file)
+    except (OSError, KeyError, ValueError) as error:
+        msg = f"{file}: not a readable MuData file ({error})"
+        raise DataError(msg) from error
 
 
 def pick(table: pd.DataFrame, columns: Sequence[str], *, where: str) -> pd.DataFrame:
@@ -196,11 +216,7 @@ def _read_npz(file: Path) -> pd.DataFrame:
 
 
 def _read_part(file: Path, part: str) -> pd.DataFrame:
-    try:
-        import mudata
-    except ImportError as error:
-        raise missing_extra("mudata", "omics") from error
-    data = mudata.read_h5mu(file)
+    data = open_mudata(file)
     if part == "obs":
         return data.obs.rename_axis("patient_id").reset_index()
     if part not in data.mod:
@@ -208,8 +224,5 @@ def _read_part(file: Path, part: str) -> pd.DataFrame:
         raise DataError(msg)
     chosen = data.mod[part]
     frame = chosen.to_df()
-    return (
-        pd.concat([chosen.obs.loc[:, ~chosen.obs.columns.isin(frame.columns)], frame], axis=1)
-        .rename_axis("patient_id")
-        .reset_index()
-    )
+    beside = chosen.obs.loc[:, ~chosen.obs.columns.isin(frame.columns)]
+    return pd.concat([beside, frame], axis=1).rename_axis("patient_id").reset_index()
