@@ -68,19 +68,19 @@ class Effect:
 
 EFFECTS = (
     Effect(
-        factor="proliferation", coefficient=0.50, centre=0, scale=1, shown_by=("slide", "expression", "report"), kind="shared"
+        factor="proliferation", coefficient=0.45, centre=0, scale=1, shown_by=("slide", "expression", "report"), kind="shared"
     ),
-    Effect(factor="immune", coefficient=-0.55, centre=0, scale=1, shown_by=("slide", "expression", "report"), kind="shared"),
-    Effect(factor="stage", coefficient=0.42, centre=2.3, scale=1, shown_by=("record", "report", "volume", "film"), kind="shared"),
+    Effect(factor="immune", coefficient=-0.52, centre=0, scale=1, shown_by=("slide", "expression", "report"), kind="shared"),
+    Effect(factor="stage", coefficient=0.50, centre=2.3, scale=1, shown_by=("record", "report", "volume", "film"), kind="shared"),
     Effect(
         factor="driver_b", coefficient=0.45, centre=0.45, scale=1, shown_by=("variants", "slide", "expression"), kind="shared"
     ),
     Effect(factor="private_slide", coefficient=0.62, centre=0, scale=1, shown_by=("slide",), kind="private"),
-    Effect(factor="private_expression", coefficient=0.62, centre=0, scale=1, shown_by=("expression",), kind="private"),
-    Effect(factor="private_record", coefficient=0.48, centre=0, scale=1, shown_by=("record",), kind="private"),
-    Effect(factor="age_years", coefficient=0.22, centre=64, scale=10, shown_by=("record",), kind="private"),
-    Effect(factor="private_report", coefficient=0.70, centre=0.3, scale=1, shown_by=("report",), kind="private"),
-    Effect(factor="private_volume", coefficient=0.40, centre=0, scale=1, shown_by=("volume",), kind="private"),
+    Effect(factor="private_expression", coefficient=0.48, centre=0, scale=1, shown_by=("expression",), kind="private"),
+    Effect(factor="private_record", coefficient=0.62, centre=0, scale=1, shown_by=("record",), kind="private"),
+    Effect(factor="age_years", coefficient=0.28, centre=64, scale=10, shown_by=("record",), kind="private"),
+    Effect(factor="private_report", coefficient=0.90, centre=0.3, scale=1, shown_by=("report",), kind="private"),
+    Effect(factor="private_volume", coefficient=0.38, centre=0, scale=1, shown_by=("volume",), kind="private"),
     Effect(factor="synergy", coefficient=0.60, centre=0, scale=1, shown_by=("slide", "expression"), kind="synergistic"),
     Effect(factor="site_effect", coefficient=1.0, centre=0, scale=1, shown_by=("site",), kind="shared"),
 )

@@ -138,7 +138,8 @@ def _diaphragm(truth: PatientTruth, lesion: Lesion, x_mm: np.ndarray, y_mm: np.n
     if truth.stage == 4 and rng.random() < 0.66:
         side = np.sign(lesion.x_mm)
         level = -62 + 0.3 * (side * x_mm - 110)
-        fluid = np.clip((level - y_mm) / 9, 0, 1) * np.clip((side * x_mm - 40) / 20, 0, 1) * (np.abs(x_mm) < 134)
+        within = np.clip((side * x_mm - 40) / 20, 0, 1) * np.clip((140 - np.abs(x_mm)) / 18, 0, 1)
+        fluid = np.clip((level - y_mm) / 9, 0, 1) * within
         shade = np.maximum(shade, 0.9 * fluid)
     return shade
 

@@ -64,8 +64,8 @@ def write_truth(config: Config, revealed: Revealed, slides: pd.DataFrame, hidden
 
     ``truth.json``: config, effects on the hazard, absences, gaps, gene sets, sites. Tables: ``patients`` (latent biology, true
     times, presence and its probability), ``genes``, ``records`` (before values went missing), ``reports`` (facts stated),
-    ``panels``, ``lesions``, ``slides`` (cells and regions counted). ``slides/``: nuclei and masks of each slide. ``pathways.gmt``:
-    the gene sets that a model may be given; nothing in it tells planted sets from decoys.
+    ``panels``, ``lesions``, ``slides`` (cells and regions counted). ``slides/``: nuclei and masks of each slide;
+    ``pathways.gmt``: the gene sets that a model may be given; nothing in it tells planted sets from decoys.
     """
     hidden.mkdir(parents=True, exist_ok=True)
     write_json(hidden / "truth.json", _planted(config))
