@@ -111,6 +111,18 @@ def test_comparisons_are_paired_and_adjusted_within_their_family(predictions):
     assert (rows["p_adjusted"] >= rows["p"]).all()
 
 
+def test_two_references_ask_one_question_of_each_other(predictions):
+    rows = summary(predictions, options=SummaryOptions(references=("clinical", "fused"), replicates=60)).comparisons
+    boot = rows[rows["method"] == BOOTSTRAP].set_index(["model", "reference"])
+    assert boot.loc[("fused", "clinical"), "difference"] == -boot.loc[("clinical", "fused"), "difference"]
+    assert (boot["p_adjusted"] == boot["p"]).all()  # a family of one question
+
+
+def test_without_references_there_are_no_comparisons(predictions):
+    found = summary(predictions, options=SummaryOptions(replicates=20)).comparisons
+    assert found.empty and list(found.columns)[:4] == ["model", "reference", "metric", "difference"]
+
+
 def test_models_of_different_patients_are_compared_on_the_common_ones(predictions):
     some = predictions[~((predictions["model"] == "fused") & predictions["patient_id"].isin(["p00", "p01"]))]
     row = cell(summary(some).comparisons, model="fused", method=BOOTSTRAP)

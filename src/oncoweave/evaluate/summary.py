@@ -164,9 +164,14 @@ def _comparisons(study: _Study, references: tuple[str, ...]) -> pd.DataFrame:
             if model != reference:
                 rows += _compare(study, model, reference)
     frame = _frame(rows, [c for c in columns if c != "p_adjusted"])
+    # Two references compared with each other stand in the table twice and are one question.
+    pairs = [tuple(sorted(names)) for names in zip(frame["model"], frame["reference"], strict=True)]
+    pair = pd.Series(pairs, index=frame.index, dtype=object)
     adjusted = pd.Series(np.nan, index=frame.index)
     for _, family in frame.groupby(["metric", "method"]):
-        adjusted[family.index] = holm(family["p"].to_numpy(dtype=float))
+        questions = family.assign(pair=pair).drop_duplicates("pair").set_index("pair")["p"]
+        answers = pd.Series(holm(questions.to_numpy(dtype=float)), index=questions.index)
+        adjusted[family.index] = pair[family.index].map(answers)
     return frame.assign(p_adjusted=adjusted)[columns]
 
 
