@@ -46,8 +46,8 @@ def load_tile_encoder(
 ) -> TileEncoder:
     """Build the tile encoder ``file`` or ``file/variant`` from the encoders shelf.
 
-    An encoder with parameters and no ``weights`` gets random ones, the same every time, and says so through ``warn`` (standard error, if
-    not given).
+    An encoder with parameters and no ``weights`` gets random ones, the same every time, and says so through ``warn`` (standard
+    error, if not given).
 
     Raises:
         UnknownNameError: there is no such tile encoder; names the nearest.

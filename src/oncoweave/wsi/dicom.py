@@ -48,7 +48,7 @@ class WsiDicomReader:
             with self._lock:
                 image = self._slide.read_region((x0, y0), self._indices[level], (x1 - x0, y1 - y0))
         except Exception as error:
-            raise unreadable(corner_px0, level, error) from error
+            raise unreadable(self.path, corner_px0, level, error) from error
         out[y0 - top : y1 - top, x0 - left : x1 - left] = np.asarray(image.convert("RGB"))
         return out
 

@@ -86,5 +86,7 @@ def sharpness(tile: UInt8[np.ndarray, "height width 3"], *, reduce: int = 1) -> 
     spread = float(centre[stained].var()) if stained.any() else 0.0
     if spread < 1e-3:
         return 0.0
+    # rounding to 8 bits alone has variance 1/12 a channel, of which the Laplacian's weights (squares sum to 20) see a share
+    rounding = 20 / 12 * float(np.square(_GREY).sum()) / reduce**2
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre
-    return float(np.square(laplacian[stained]).mean()) / spread
+    return max(0.0, float(np.square(laplacian[stained]).mean()) - rounding) / spread

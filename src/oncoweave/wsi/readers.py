@@ -69,7 +69,7 @@ class OpenSlideReader:
         try:
             rgba = np.asarray(self._slide.read_region(corner_px0, level, size))
         except self._error as error:
-            raise unreadable(corner_px0, level, error) from error
+            raise unreadable(self.path, corner_px0, level, error) from error
         alpha = rgba[..., 3]
         if alpha.min() == 255:
             return np.ascontiguousarray(rgba[..., :3])
@@ -147,8 +147,7 @@ def _order(path: Path) -> list[str]:
     return ["tifffile", "openslide"] if ".ome." in name else ["openslide", "tifffile"]
 
 
-def unreadable(corner_px0: tuple[int, int], level: int, error: Exception) -> SlideError:
+def unreadable(path: Path, corner_px0: tuple[int, int], level: int, error: Exception) -> SlideError:
     """Build the error for a place that cannot be decoded."""
-    return SlideError(
-        f"level {level} cannot be read at level-0 pixel {corner_px0}: {error}; the file is damaged or cut short, copy it again"
-    )
+    where = f"{path.name}: level {level} cannot be read at level-0 pixel {corner_px0}"
+    return SlideError(f"{where}: {error}; the file is damaged or cut short, copy it again")

@@ -1,7 +1,10 @@
 """Slides through tifffile: any tiled, striped or OME-TIFF of 8-bit RGB, levels in SubIFDs included."""
 
+import logging
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -32,11 +35,14 @@ class TiffReader:
             raise missing_extra("tifffile", "slides") from error
         self.path = path
         try:
-            self._tiff = tifffile.TiffFile(path)
+            with _lost_pages() as lost:
+                self._tiff = tifffile.TiffFile(path)
         except Exception as error:  # a damaged header makes tifffile raise a dozen types
             raise SlideError(_said(error).replace(str(path), path.name)) from error
         try:
-            self._pages = _rgb_pages(self._tiff)
+            with _lost_pages() as later:
+                self._pages = [] if lost else _rgb_pages(self._tiff)
+            _refuse_cut_short(self._tiff, self._pages, [*lost, *later])
         except SlideError:
             self._tiff.close()
             raise
@@ -66,7 +72,7 @@ class TiffReader:
                 try:
                     segment = self._segment(level, row * page.chunked[1] + column)
                 except Exception as error:  # each codec has its own
-                    raise unreadable(corner_px0, level, error) from error
+                    raise unreadable(self.path, corner_px0, level, error) from error
                 if segment is not None:
                     _paste(inside, segment, (column * wide - left, row * high - top))
         return out
@@ -129,6 +135,34 @@ def _rgb_pages(tiff: "TiffFile") -> list["TiffPage"]:
             msg = f"stored in strips of {page.chunks[1]} x {page.chunks[0]} px, too large to decode piece by piece; save it tiled"
             raise SlideError(msg)
     return pages
+
+
+def _refuse_cut_short(tiff: "TiffFile", pages: list["TiffPage"], lost: list[str]) -> None:
+    end = max((o + b for p in pages for o, b in zip(p.dataoffsets, p.databytecounts, strict=True) if b), default=0)
+    if end > tiff.filehandle.size:
+        lost = [*lost, f"its pixels should end at byte {end}"]
+    if lost:
+        msg = f"cut short at byte {tiff.filehandle.size}: {'; '.join(lost)}; copy the file again"
+        raise SlideError(msg)
+
+
+@contextmanager
+def _lost_pages() -> Iterator[list[str]]:
+    """Hear of pages that lie beyond the end of the file: tifffile logs them and goes on with those before."""
+    logger, lost = logging.getLogger("tifffile"), list[str]()
+
+    def listen(record: logging.LogRecord) -> bool:
+        said = re.search(r"invalid (offset to first page|page offset) \d+", record.getMessage())
+        if said is None:
+            return True
+        lost.append(said.group())
+        return False
+
+    logger.addFilter(listen)
+    try:
+        yield lost
+    finally:
+        logger.removeFilter(listen)
 
 
 def _stated_mpp(tiff: "TiffFile", page: "TiffPage") -> tuple[Mpp | None, str]:
