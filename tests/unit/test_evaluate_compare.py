@@ -52,3 +52,16 @@ def test_holm_keeps_order_and_leaves_out_what_was_not_asked():
     assert holm(np.array([0.01, np.nan, 0.02])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
     assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
     assert holm(np.array([])).shape == (0,)
+
+
+def test_p_of_a_clear_difference_does_not_depend_on_how_many_replicates_were_drawn(rng):
+    draws = rng.normal(0.08, 0.02, size=4000)
+    few, many = paired_difference(0.08, draws[:200]), paired_difference(0.08, draws)
+    assert few.p < 1e-3
+    assert many.p == pytest.approx(2 * stats.norm.sf(4), rel=1.0)
+    assert abs(np.log10(few.p) - np.log10(many.p)) < 1
+
+
+def test_p_of_a_small_difference_is_the_share_of_replicates_beyond_zero():
+    draws = np.concatenate([np.full(30, -1.0), np.full(169, 1.0)])
+    assert paired_difference(0.7, draws).p == pytest.approx(2 * 31 / 200)

@@ -10,6 +10,10 @@ from oncoweave.evaluate.intervals import draw_weights, percentile_interval, repl
 from oncoweave.evaluate.pairs import Statistic
 
 
+_FEW = 10
+"""Replicates on the other side of zero, below which their share is too coarse for a p value."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
     """A difference of a metric between two models, first minus second, with its interval and two-sided p value."""
@@ -24,12 +28,18 @@ def paired_difference(value: float, replicates: np.ndarray, *, level: float = 0.
     """Interval and p value from bootstrap differences of two models under the same patient weights.
 
     p is twice the smaller tail share of replicates on the other side of zero, with one added to both counts so that it is never 0
-    (Davison and Hinkley 1997, section 4.2). Replicates in which a metric was not defined are left out.
+    (Davison and Hinkley 1997, section 4.2). Where fewer than ten replicates lie there, the share only says how many were drawn,
+    and p is that of a normal difference with the replicates' standard deviation. Replicates in which a metric was not defined
+    are left out.
     """
     interval = percentile_interval(value, replicates, level=level)
+    if not np.isfinite(interval.low):
+        return Difference(value=value, low=interval.low, high=interval.high, p=float("nan"))
     defined = replicates[~np.isnan(replicates)]
     tail = min((defined <= 0).sum(), (defined >= 0).sum())
-    p = min(1.0, 2.0 * float(tail + 1) / (len(defined) + 1)) if np.isfinite(interval.low) else float("nan")
+    p = min(1.0, 2.0 * float(tail + 1) / (len(defined) + 1))
+    if tail < _FEW and defined.std() > 0:
+        p = min(p, float(2 * stats.norm.sf(abs(value) / defined.std(ddof=1))))
     return Difference(value=value, low=interval.low, high=interval.high, p=p)
 
 
