@@ -85,8 +85,8 @@ def shaped(
     level = 0.0
     if kind == TUMOUR:
         level = 1 / (1 + np.exp(-1.2 * grade))
-        size, spread = size * (0.86 + 0.3 * level), spread + 0.12 * level
-        density, clump = density + 0.12 * level, clump + 0.1 * level
+        size, spread = size * (0.82 + 0.36 * level), spread + 0.12 * level
+        density, clump = density + 0.22 * level, clump + 0.1 * level
     scale = size * np.exp(rng.normal(0, spread, n)).clip(0.55, 1.8)
     shape = np.exp(rng.normal(0, 0.11, n))
     return Nuclei(

@@ -108,7 +108,7 @@ def _cytoplasm(truth: PatientTruth, strip: Strip) -> tuple[np.ndarray, np.ndarra
     Bluer when proliferating, pink towards a lumen, with cell borders in solid nests, and with vacuoles where driver A is mutated.
     """
     fine, coarse = strip.grain(1.0, 2), strip.grain(3.0, 3)
-    haematoxylin = 0.22 + 0.07 * np.tanh(truth.proliferation) + 0.045 * coarse + 0.025 * fine + 0.03 * strip["medium"]
+    haematoxylin = 0.23 + 0.1 * np.tanh(0.8 * truth.proliferation) + 0.045 * coarse + 0.025 * fine + 0.03 * strip["medium"]
     eosin = (0.48 if truth.subtype == SOLID else 0.4) + 0.05 * coarse + 0.035 * fine
     if truth.subtype == GLANDULAR:
         apical = np.clip(1 - np.abs(strip["lumen"] + 9) / 13, 0, 1)
@@ -128,8 +128,8 @@ def _necrosis(strip: Strip, haematoxylin: np.ndarray, eosin: np.ndarray, ragged:
     dead = np.clip((strip["necrosis"] + 6 * ragged) / 12 + 0.5, 0, 1)
     if dead.any():
         coarse, fine = strip.grain(3.0, 4), strip.grain(1.0, 5)
-        ghost_haematoxylin = 0.35 * haematoxylin + 0.05 + 0.045 * coarse + 0.03 * fine
-        ghost_eosin = 0.3 * eosin + 0.34 + 0.09 * coarse + 0.07 * fine + 0.06 * strip["clot"]
+        ghost_haematoxylin = 0.3 * haematoxylin + 0.09 + 0.045 * coarse + 0.03 * fine
+        ghost_eosin = 0.22 * eosin + 0.46 + 0.11 * coarse + 0.09 * fine + 0.06 * strip["clot"]
         haematoxylin += dead * (ghost_haematoxylin - haematoxylin)
         eosin += dead * (ghost_eosin - eosin)
 

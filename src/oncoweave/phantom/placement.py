@@ -47,7 +47,7 @@ def _tumour(truth: PatientTruth, layout: Layout, size_px: int, rng: np.random.Ge
         look = cells.shaped(cells.TUMOUR, x, y, angle, rng, size=0.94, grade=grade)
         look = replace(look, major=look.major * rng.uniform(1.12, 1.4, len(look)))
     else:
-        spacing = (23.5 if truth.subtype == DISCOHESIVE else 25.5) - 1.2 * np.tanh(truth.proliferation)
+        spacing = (23.5 if truth.subtype == DISCOHESIVE else 25.5) - 2.0 * np.tanh(0.7 * truth.proliferation)
         x, y = _hexagonal(size_px, spacing, rng)
         inside = at(layout.nest, x, y) > 5
         x, y = x[inside], y[inside]
@@ -96,7 +96,7 @@ def _lymphocytes(immune: float, layout: Layout, size_px: int, mm2: float, rng: n
     rate = np.where(layout.nest > 0, 0.22, 0.25 + 1.5 * near * (layout.tumour_bed > -120)) * clouds
     dead = (layout.tissue < 8) | (layout.fat > 0) | (layout.lumen > -3) | (layout.necrosis > 0)
     rate[dead] = 0.0
-    expected = 900 * np.exp(0.85 * immune) * mm2
+    expected = 850 * np.exp(0.95 * immune) * mm2
     number = rng.poisson(min(expected * rate.mean(), 14000 * mm2))
     return _scattered(cells.LYMPHOCYTE, rate, number, rng)
 

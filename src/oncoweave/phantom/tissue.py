@@ -158,8 +158,8 @@ def _stamp(field: np.ndarray, ring: Ring, offset_px: float) -> None:
 
 
 def necrotic_share(private_slide: float) -> float:
-    """Share of the solid tumour area that is necrotic, from the slide's private risk factor (a logistic curve, 0 to 0.45)."""
-    return float(0.45 / (1 + np.exp(-1.3 * (private_slide - 0.9))))
+    """Share of the solid tumour area that is necrotic, from the slide's private risk factor (a logistic curve, 0 to 0.6)."""
+    return float(0.6 / (1 + np.exp(-1.4 * (private_slide - 0.8))))
 
 
 def _necrosis(private_slide: float, room: np.ndarray, rng: np.random.Generator) -> np.ndarray:
