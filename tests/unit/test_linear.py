@@ -135,3 +135,24 @@ def test_what_cannot_be_fitted_is_refused(rng):
         fit_ridge(np.ones((10, 2)), time, penalty=1.0, penalty_factors=np.array([1.0, -1.0]))
     with pytest.raises(DataError, match="block name for each of 2"):
         fit_block_ridge(np.ones((10, 2)), np.array(["a"]), time)
+
+
+def test_a_path_is_judged_fold_by_fold_at_what_the_other_folds_choose():
+    from oncoweave.train.ridge import PathScores
+
+    scores = PathScores(
+        penalties=np.array([4.0, 2.0, 1.0]), contributions=np.array([[0.0, 0.0, 0.0], [5.0, -1.0, 1.0], [-2.0, 6.0, 0.0]])
+    )
+    assert scores.best == 2.0
+    # fold 0: the others prefer the third step; fold 1: the second; fold 2: the second and third tie, the first of them counts
+    assert scores.fair_total == -2.0 + -1.0 + 1.0
+
+
+def test_block_penalties_do_not_depend_on_the_units_of_a_block(rng):
+    x = rng.normal(size=(120, 6))
+    time, event = _survival(rng, x[:, 0] + x[:, 3])
+    groups = np.repeat(["a", "b"], 3)
+    factor = np.repeat([1.0, 1000.0], 3)
+    plain = fit_block_ridge_cox(x, groups, time, event)
+    scaled = fit_block_ridge_cox(x * factor, groups, time, event)
+    np.testing.assert_allclose(scaled.predict(x * factor), plain.predict(x), atol=1e-4)

@@ -18,10 +18,10 @@ from oncoweave.evaluate.likelihoods import GaussianLikelihood, Likelihood, Softm
 from oncoweave.evaluate.partial_likelihood import Ties
 from oncoweave.train.block_ridge import choose_block_penalties, fit_blocks, split_blocks
 from oncoweave.train.ridge import (
-    choose_penalty,
     design,
     inner_folds,
     maximise,
+    score_path,
 )
 
 _FOLDS = 5
@@ -207,7 +207,7 @@ def _fit(
     centre = x.mean(axis=0)
     rotation = design(x - centre, factors)
     if penalty is None:
-        penalty, _ = choose_penalty(inner_folds(likelihood, labels), rotation.rotated)
+        penalty = score_path(inner_folds(likelihood, labels), rotation.rotated).best
     theta = maximise(likelihood, rotation.rotated, penalty=penalty)
     beta = rotation.coefficients(theta[: rotation.rotated.shape[1]])
     return (np.vstack([beta, theta[-1:]]) if likelihood.has_intercept else beta), centre, Penalty(values=(float(penalty),))

@@ -136,33 +136,55 @@ def inner_folds(likelihood: Likelihood, labels: np.ndarray) -> InnerFolds:
 
 def cross_validate(
     folds: InnerFolds, z: np.ndarray, *, penalty: float, starts: Sequence[np.ndarray | None], tolerance: float = 1e-4
-) -> tuple[float, list[np.ndarray]]:
-    """Cross-validated log-likelihood (Verweij & van Houwelingen, Stat Med 12:2305, 1993), and the fold solutions.
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Cross-validated log-likelihood of each fold (Verweij & van Houwelingen, Stat Med 12:2305, 1993), and the fold solutions.
 
-    Each fold contributes the log-likelihood of all patients minus that of its fitted ones, so that a fold with few events counts
-    for what it holds.
+    A fold contributes the log-likelihood of all patients minus that of its fitted ones, so that a fold with few events counts for
+    what it holds.
     """
-    total, solutions = 0.0, []
+    contributions, solutions = [], []
     for rows, part, start in zip(folds.rows, folds.parts, starts, strict=True):
         theta = maximise(part, z[rows], penalty=penalty, start=start, tolerance=tolerance)
         eta = z @ theta[: z.shape[1]] + (theta[-1] if part.has_intercept else 0.0)
-        total += folds.whole.value(eta) - part.value(eta[rows])
+        contributions.append(folds.whole.value(eta) - part.value(eta[rows]))
         solutions.append(theta)
-    return total, solutions
+    return np.array(contributions), solutions
 
 
-def choose_penalty(folds: InnerFolds, z: np.ndarray, *, num: int = 12, patience: int = 3) -> tuple[float, float]:
-    """Choose the penalty with the best cross-validated log-likelihood; returns it and that log-likelihood.
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class PathScores:
+    """Cross-validated log-likelihoods along a path of penalties."""
 
-    The path runs from strong to weak with warm starts, and ends early when ``patience`` penalties in a row did not improve: the
-    weak end costs most and has overfitted by then.
+    penalties: np.ndarray
+    """``[step]``, from strong to weak."""
+    contributions: np.ndarray
+    """``[step, fold]``."""
+
+    @property
+    def best(self) -> float:
+        """The penalty of the highest total."""
+        return float(self.penalties[self.contributions.sum(axis=1).argmax()])
+
+    @property
+    def fair_total(self) -> float:
+        """Total in which each fold is judged at the penalty that the other folds choose, so that choosing does not flatter it."""
+        others = self.contributions.sum(axis=1, keepdims=True) - self.contributions
+        chosen = others.argmax(axis=0)
+        return float(self.contributions[chosen, np.arange(self.contributions.shape[1])].sum())
+
+
+def score_path(folds: InnerFolds, z: np.ndarray, *, num: int = 12, patience: int = 3) -> PathScores:
+    """Cross-validate a path of penalties with warm starts.
+
+    The path ends early when ``patience`` penalties in a row did not improve: the weak end costs most and has overfitted by then.
     """
-    best, best_score, since = np.inf, -np.inf, 0
+    path = penalty_path(folds.whole, z, num=num)
+    scores: list[np.ndarray] = []
     starts: list[np.ndarray | None] = [None] * len(folds.rows)
-    for penalty in penalty_path(folds.whole, z, num=num):
-        score, solutions = cross_validate(folds, z, penalty=float(penalty), starts=starts)
+    for penalty in path:
+        contributions, solutions = cross_validate(folds, z, penalty=float(penalty), starts=starts)
         starts = list(solutions)
-        best, best_score, since = (float(penalty), score, 0) if score > best_score else (best, best_score, since + 1)
-        if since >= patience:
+        scores.append(contributions)
+        if len(scores) - 1 - int(np.argmax([c.sum() for c in scores])) >= patience:
             break
-    return best, best_score
+    return PathScores(penalties=path[: len(scores)], contributions=np.stack(scores))
