@@ -217,23 +217,57 @@ def test_a_gain_in_a_measure_where_less_is_better_is_a_negative_difference(tmp_p
     assert compared.low < compared.difference < compared.high < 0
 
 
-def test_a_significant_p_does_not_make_up_for_an_interval_over_zero():
-    row = pd.Series({"low": -0.01, "high": 0.04, "p": 0.001, "p_adjusted": 0.001})
-    assert findings.reading(row, better_up=True) == "not distinguishable"
-    assert findings.reading(row.replace(-0.01, 0.01), better_up=True) == "better"
-    assert findings.reading(row.replace(-0.01, 0.01), better_up=False) == "worse"
-    assert findings.reading(pd.Series({"low": 0.01, "high": 0.04, "p": 0.02, "p_adjusted": 0.2}), better_up=True) == (
-        "not distinguishable"
-    )
-    assert findings.reading(pd.Series({"low": np.nan, "high": 0.04, "p": 0.02, "p_adjusted": 0.2}), better_up=True) == "unknown"
+@pytest.mark.parametrize(
+    ("low", "p", "p_adjusted", "better_up", "primary", "wanted"),
+    [
+        (-0.01, 0.001, 0.001, True, True, "not distinguishable"),
+        (0.01, 0.001, 0.001, True, False, "better"),
+        (0.01, 0.001, 0.001, False, False, "worse"),
+        (0.01, 0.02, 0.2, True, False, "not distinguishable"),
+        (0.01, 0.02, 0.2, True, True, "better"),
+        (0.01, 0.2, 0.2, True, True, "not distinguishable"),
+        (np.nan, 0.02, 0.02, True, True, "unknown"),
+    ],
+)
+def test_a_difference_needs_its_interval_and_its_p(low, p, p_adjusted, better_up, primary, wanted):
+    row = pd.Series({"low": low, "high": 0.04, "p": p, "p_adjusted": p_adjusted})
+    assert findings.reading(row, better_up=better_up, primary=primary) == wanted
+
+
+def test_a_bootstrap_too_small_for_its_comparisons_is_told(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=40))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    num = len(pd.read_parquet(folder / "comparisons.parquet")) // 2
+    for samples, told in ((100, True), (10_000, False)):
+        manifest["study"]["protocol"]["bootstrap"] = samples
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        section = next(s for s in page_of(read_run(folder)).sections if s.key == "comparisons")
+        warnings = [b.text for b in section.blocks if b.kind == "prose"]
+        assert bool(warnings) == told
+    assert num * 2 / 101 > 0.05
+
+
+def test_one_hospital_that_is_not_recorded_is_told(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=40))
+    groups = pd.read_parquet(folder / "groups.parquet")
+    one = groups[groups["grouping"] == "site"].groupby("model").head(1).assign(group="unknown", n=40)
+    pd.concat([one, groups[groups["grouping"] == "pattern"]]).to_parquet(folder / "groups.parquet")
+    predictions = pd.read_parquet(folder / "predictions.parquet").assign(site="unknown")
+    predictions.to_parquet(folder / "predictions.parquet")
+    page = page_of(read_run(folder))
+    section = next(s for s in page.sections if s.key == "groups")
+    assert section.blocks[0].text.startswith("The patients’ hospital is not recorded")
+    assert "Hospitals" not in dict(page.facts)
 
 
 def test_a_second_method_that_does_not_confirm_is_told(tmp_path):
     folder = write_run(tmp_path / "run", Plan(gain=0.08))
     table = pd.read_parquet(folder / "comparisons.parquet")
-    table.loc[table["method"].str.startswith("corrected"), "p_adjusted"] = 0.31
+    table.loc[table["method"].str.startswith("corrected"), "p"] = 0.31
     table.to_parquet(folder / "comparisons.parquet")
-    assert "A second test does not confirm this (corrected resampled t over folds, p = 0.31)." in said(folder)
+    text = said(folder)
+    assert text.startswith("Better than the baseline (clinical only), not confirmed by a second test.")
+    assert "A second test does not confirm this (corrected resampled t over folds, p = 0.31)." in text
 
 
 @pytest.mark.parametrize(("null", "words"), [(0.5, "which is chance, as it should be"), (0.7, "information leaks")])

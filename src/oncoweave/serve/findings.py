@@ -36,7 +36,6 @@ class Compared:
     low: float
     high: float
     p: float | None
-    adjusted: bool
     reading: Reading
     doubts: tuple[tuple[str, float], ...]
     """Where the reading is better or worse: other methods, with their p, that do not confirm it."""
@@ -62,19 +61,19 @@ def higher_is_better(run: RunFolder, metric: str) -> bool:
     return bool(rows.iloc[0]) if len(rows) else True
 
 
-def reading(row: pd.Series, *, better_up: bool) -> Reading:
-    """Read one row of comparisons: a difference counts when its interval leaves out zero and its adjusted p is below .05."""
+def reading(row: pd.Series, *, better_up: bool, primary: bool) -> Reading:
+    """Read one row of comparisons: a difference counts when its interval leaves out zero and its p is below .05.
+
+    The primary comparison, main model against reference, was named before the analysis and is read by its own p; it is one
+    question, asked once. All others are read by the adjusted p.
+    """
     low, high = row["low"], row["high"]
     if not (wording.known(low) and wording.known(high)):
         return "unknown"
-    p = _p(row)
+    p = row["p"] if primary or not wording.known(row["p_adjusted"]) else row["p_adjusted"]
     if low <= 0 <= high or (wording.known(p) and p >= ALPHA):
         return "not distinguishable"
     return "better" if (low > 0) == better_up else "worse"
-
-
-def _p(row: pd.Series) -> float:
-    return float(row["p_adjusted"] if wording.known(row["p_adjusted"]) else row["p"])
 
 
 def against_reference(run: RunFolder) -> Compared | None:
@@ -89,16 +88,14 @@ def against_reference(run: RunFolder) -> Compared | None:
     better_up = higher_is_better(run, run.metric)
     turn = 1.0 if better_up else -1.0
     low, high = sorted((turn * float(row["low"]), turn * float(row["high"])))
-    p = _p(row)
-    verdict = reading(row, better_up=better_up)
+    verdict = reading(row, better_up=better_up, primary=True)
     others = rows.iloc[1:] if verdict in ("better", "worse") else rows.iloc[:0]
     return Compared(
-        doubts=tuple((str(o["method"]), _p(o)) for _, o in others.iterrows() if wording.known(_p(o)) and _p(o) >= ALPHA),
+        doubts=tuple((str(o["method"]), float(o["p"])) for _, o in others.iterrows() if o["p"] >= ALPHA),
         difference=turn * float(row["difference"]),
         low=low,
         high=high,
-        p=float(p) if wording.known(p) else None,
-        adjusted=wording.known(row["p_adjusted"]),
+        p=float(row["p"]) if wording.known(row["p"]) else None,
         reading=verdict,
     )
 

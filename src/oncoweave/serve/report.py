@@ -67,9 +67,10 @@ def _facts(run: RunFolder) -> tuple[tuple[str, str], ...]:
     ]
     if "event" in patients:
         facts.append(("Events", wording.count(float(patients["event"].sum()))))
-    sites = patients["site"].nunique()
-    if sites:
-        facts.append(("Hospitals", wording.count(sites)))
-    facts.append(("Models", wording.count(run.predictions["model"].nunique())))
+    if run.num_sites:
+        facts.append(("Hospitals", wording.count(run.num_sites)))
+    if run.metrics is not None:
+        models = run.metrics.loc[run.metrics["role"].isin(["baseline", "single", "fusion"]), "model"]
+        facts.append(("Models", wording.count(models.nunique())))
     facts.append(("Date", str(run.manifest["created"])[:10]))
     return tuple(facts)

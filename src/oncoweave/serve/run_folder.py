@@ -38,6 +38,9 @@ _MANIFEST = (
     "study",
 )
 
+UNKNOWN = "unknown"
+"""Group of the patients whose hospital is not recorded."""
+
 _MAKE = "make the run with: oncoweave run study.yaml --out {path}"
 
 
@@ -81,6 +84,11 @@ class RunFolder:
     def chance(self) -> float | None:
         """Value of that measure for a prediction that knows nothing; None where it depends on the outcome's distribution."""
         return CHANCE.get(self.metric) if self.metric is not None else None
+
+    @property
+    def num_sites(self) -> int:
+        """Count the hospitals that are recorded."""
+        return int(self.predictions.loc[self.predictions["site"] != UNKNOWN, "site"].nunique())
 
     @property
     def protocol(self) -> Mapping[str, object]:

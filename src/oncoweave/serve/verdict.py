@@ -74,7 +74,7 @@ def _headline(evidence: _Evidence) -> str:
         "better": f"Better than {baseline}",
         "worse": f"Worse than {baseline}",
         "not distinguishable": f"Not distinguishable from {baseline}",
-    }[compared.reading]
+    }[compared.reading] + (", not confirmed by a second test" if compared.doubts else "")
 
 
 def _main_words(run: RunFolder, main: Measured) -> str:
@@ -102,7 +102,7 @@ def _reference_words(evidence: _Evidence) -> str:
     told = f"The baseline, {name}, reaches {_value(reference)}."
     if compared is None:
         return f"{told} The run holds no paired comparison of the two, so no difference is claimed."
-    p = f"; {'adjusted ' if compared.adjusted else ''}{wording.p_equals(compared.p)}" if compared.p is not None else ""
+    p = f"; {wording.p_equals(compared.p)}" if compared.p is not None else ""
     change = "gain" if compared.difference >= 0 else "loss"
     range_ = wording.interval(compared.low, compared.high, sign=True)
     size = f"The {change} over it, patient by patient, is {wording.number(compared.difference, sign=True)} ({range_}{p})"

@@ -157,15 +157,20 @@ def modalities_of(pattern: object) -> list[str]:
     return [part for part in str(pattern).split("+") if part]
 
 
-def combination(pattern: object, every: Sequence[str]) -> str:
+def pattern(written: object) -> str:
+    """Write a pattern with spaces around its joints."""
+    return " + ".join(modalities_of(written)) or "no modality"
+
+
+def combination(written: object, every: Sequence[str]) -> str:
     """Name a pattern by what it holds or, where that is shorter, by what it lacks of ``every`` modality."""
-    present = modalities_of(pattern)
+    present = modalities_of(written)
     lacks = [modality for modality in every if modality not in present]
     if not lacks and len(every) > 1:
         return "every modality"
     if len(lacks) <= 3 and len(present) > 2 * len(lacks):
         return f"all but {listed(lacks)}"
-    return " + ".join(present) or "no modality"
+    return pattern(written)
 
 
 def count_headers(table: pd.DataFrame) -> tuple[str, ...]:

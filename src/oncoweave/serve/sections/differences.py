@@ -1,12 +1,13 @@
 """What sets models apart: paired comparisons, and what each modality adds."""
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
 
 from oncoweave.serve import findings, wording
 from oncoweave.serve.charts.bars import Contribution, contribution_bars
-from oncoweave.serve.page import Block, Figure, Items, Row, Section, Table, absent
+from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
 from oncoweave.serve.run_folder import RunFolder
 
 
@@ -15,40 +16,53 @@ def comparison_section(run: RunFolder) -> Section:
     key, title, table = "comparisons", "Differences between models", run.comparisons
     if table is None or table.empty:
         return absent(key, title, "The run folder has no comparisons.parquet, so no difference between models is claimed.")
-    blocks = tuple(_comparisons(run, table[table["metric"] == metric], str(metric)) for metric in table["metric"].unique())
-    return Section(key=key, title=title, blocks=blocks)
+    parts = table.groupby(["metric", "reference"], sort=False)
+    tables = [_comparisons(run, part, metric=str(metric), reference=str(reference)) for (metric, reference), part in parts]
+    return Section(key=key, title=title, blocks=(*tables, *_resolution(run, table)))
 
 
-def _comparisons(run: RunFolder, table: pd.DataFrame, metric: str) -> Table:
-    """Tabulate one measure: interval and p of the first method, then the adjusted p of every other."""
+def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference: str) -> Table:
+    """Tabulate one measure against one reference: interval and p of the first method, then the adjusted p of every other."""
     first, *others = list(dict.fromkeys(table["method"]))
     better_up = findings.higher_is_better(run, metric)
-    rows = table[table["method"] == first].sort_values("difference", ascending=not better_up)
-    ours = (rows["model"] == run.main) & (rows["reference"] == run.reference)
-    several = rows["reference"].nunique() > 1
-    by_method = {(row["model"], row["reference"], row["method"]): row["p_adjusted"] for _, row in table.iterrows()}
+    adjusted = {(row["model"], row["method"]): row["p_adjusted"] for _, row in table.iterrows()}
     written = []
-    for _, row in pd.concat([rows[ours], rows[~ours]]).iterrows():
-        further = [wording.p_value(by_method.get((row["model"], row["reference"], other))) for other in others]
-        cells = _comparison(row, findings.reading(row, better_up=better_up), several=several)
-        strong = row["model"] == run.main and row["reference"] == run.reference
-        written.append(Row(cells=(*cells, *further), strong=strong))
-    named = ("Model", *(("Reference",) if several else ()), "Reading")
-    header = (*named, "Difference", "95% interval", "p", "Adjusted p", *(f"Adjusted p, {other}" for other in others))
-    minus = "reference" if several else wording.model(str(rows["reference"].iloc[0]))
+    for _, row in table[table["method"] == first].sort_values("difference", ascending=not better_up).iterrows():
+        primary = metric == run.metric and {row["model"], reference} == {run.main, run.reference}
+        further = [wording.p_value(adjusted.get((row["model"], other))) for other in others]
+        cells = _comparison(row, findings.reading(row, better_up=better_up, primary=primary))
+        written.append(Row(cells=(*cells, *further), strong=primary))
+    further_tests = "".join(f" Test {i + 2}: {other}." for i, other in enumerate(others))
     caption = (
-        f"Paired differences in {wording.measure(metric, run.endpoint.time_unit)}: model minus {minus}, on the same patients."
-        f" Interval and p by {first}. A difference is called better or worse only where its interval leaves out zero and its"
-        f" adjusted p is below {findings.ALPHA:.2f}."
+        f"Paired differences in {wording.measure(metric, run.endpoint.time_unit)}: model minus {wording.model(reference)}, on the"
+        f" same patients. Interval and p by {first}.{further_tests} A difference is called better or worse only where its"
+        f" interval leaves out zero and its adjusted p is below {findings.ALPHA:.2f}."
     )
-    return Table(caption=caption, header=header, rows=tuple(written), num_text=len(named))
+    if any(row.strong for row in written):
+        caption += " The primary comparison, in bold, was named before the analysis and is read by its own p."
+    further_columns = tuple(f"Adjusted p, test {i + 2}" for i in range(len(others)))
+    header = ("Model", "Reading", "Difference", "95% interval", "p", "Adjusted p", *further_columns)
+    return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 
 
-def _comparison(row: pd.Series, reading: findings.Reading, *, several: bool) -> tuple[str, ...]:
+def _resolution(run: RunFolder, table: pd.DataFrame) -> list[Block]:
+    """Warn where the bootstrap is too small for any adjusted p to fall below the limit."""
+    samples = run.protocol.get("bootstrap")
+    family = int(table.groupby(["metric", "method"]).size().max())
+    if not wording.known(samples) or 2 * family / (samples + 1) < findings.ALPHA:
+        return []
+    text = (
+        f"With {wording.count(samples)} bootstrap samples no p can be below {wording.number(2 / (samples + 1))}, so that of"
+        f" {wording.count(family)} adjusted comparisons none may reach {findings.ALPHA:.2f} however large the difference. Set"
+        f" protocol.bootstrap to {wording.count(math.ceil(2 * family / findings.ALPHA / 1000) * 1000)} or more to resolve them."
+    )
+    return [Prose(text=text, role="warning")]
+
+
+def _comparison(row: pd.Series, reading: findings.Reading) -> tuple[str, ...]:
     return (
         wording.model(str(row["model"])),
-        *((wording.model(str(row["reference"])),) if several else ()),
-        "no interval" if reading == "unknown" else reading,
+        "no interval" if reading == "unknown" else reading.replace(" ", "\u00a0"),
         wording.number(row["difference"], sign=True),
         wording.interval(row["low"], row["high"], sign=True),
         wording.p_value(row["p"]),
@@ -77,8 +91,8 @@ def contribution_section(run: RunFolder, erase: Callable[[str], str]) -> Section
         " add nothing. A modality that repeats what others say adds little here even where it predicts well alone."
         f" {_share_words(table)}"
     )
-    notes = tuple(erase(note) for note in _notes(table))
-    blocks: list[Block] = [Figure(svg=chart, caption=caption), *([Items(items=notes)] if notes else [])]
+    notes = [erase(note) for note in _notes(table)]
+    blocks: list[Block] = [Figure(svg=chart, caption=caption), *(Prose(text=note, role="note") for note in notes)]
     return Section(key=key, title=title, blocks=tuple(blocks))
 
 
@@ -91,5 +105,5 @@ def _notes(table: pd.DataFrame) -> list[str]:
 
 def _share_words(table: pd.DataFrame) -> str:
     if table["share"].notna().any():
-        return "The Shapley share divides what all of them achieve together among the modalities, averaged over all combinations."
+        return "The Shapley share divides what all achieve together, by what each adds to combinations of the others."
     return "Shapley shares were not computed: they need the model on every combination of modalities."

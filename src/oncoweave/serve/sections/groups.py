@@ -5,7 +5,7 @@ import pandas as pd
 from oncoweave.serve import findings, wording
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
 from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
-from oncoweave.serve.run_folder import RunFolder
+from oncoweave.serve.run_folder import UNKNOWN, RunFolder
 
 _MOST_DRAWN = 24
 _NAMES = {"site": "hospital", "pattern": "combination of modalities"}
@@ -24,11 +24,23 @@ def groups_section(run: RunFolder) -> Section:
     blocks: list[Block] = []
     for grouping in dict.fromkeys(["site", "pattern", *chosen["grouping"]]):
         rows = chosen[chosen["grouping"] == grouping].sort_values("n", ascending=False)
+        groups = [str(group) for group in rows["group"].unique()]
         if rows.empty:
             blocks.append(Prose(text=f"groups.parquet holds no figures by {_NAMES[grouping]}.", role="absent"))
+        elif len(groups) == 1:
+            blocks.append(Prose(text=_one_group(grouping, groups[0]), role="absent"))
         else:
             blocks += [_figure(run, rows), _table(run, rows)]
     return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _one_group(grouping: str, group: str) -> str:
+    if grouping == "site":
+        known = f"All patients are of one hospital ({group})" if group != UNKNOWN else "The patients’ hospital is not recorded"
+        return f"{known}, so it is not known how the model does elsewhere."
+    if grouping == "pattern":
+        return f"All patients have the same modalities ({wording.pattern(group)}), so nothing is known of patients who lack one."
+    return f"There is only one group by {wording.spaced(grouping)}: {group}."
 
 
 def _figure(run: RunFolder, rows: pd.DataFrame) -> Figure:

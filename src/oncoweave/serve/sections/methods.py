@@ -120,9 +120,9 @@ def _limits(run: RunFolder) -> list[str]:
     num = run.predictions["patient_id"].nunique()
     if num < 100:
         limits.append(f"With {wording.plural(num, 'patient')} every interval here is wide and may itself be inaccurate.")
-    if not run.protocol.get("group_by_site"):
+    if not run.protocol.get("group_by_site") and run.num_sites > 1:
         limits.append("Hospitals may be shared between training and test patients; in a new hospital expect less.")
-    if run.predictions["site"].nunique() < 2:
+    if run.num_sites < 2:
         limits.append("The patients come from one hospital, or their hospital is not recorded; nothing is known of others.")
     limits.append(
         "The data are retrospective, of one cohort. Before clinical use a model must be locked and tested on patients elsewhere."

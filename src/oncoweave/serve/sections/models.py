@@ -1,5 +1,7 @@
 """How well each model predicts: the forest plot of the main measure, and a table of every measure."""
 
+import math
+
 import pandas as pd
 
 from oncoweave.serve import findings, wording
@@ -40,6 +42,8 @@ def performance_section(run: RunFolder) -> Section:
         " are 95% intervals over patients. The model the study is about, named before the analysis, is in bold. Squares are"
         f" baselines, circles single modalities, diamonds fusions, crosses the null. {' '.join(_guide_words(g) for g in guides)}"
     )
+    if table["n"].nunique() > 1:
+        caption += " A model with a smaller n predicts only for patients who have its modality, and is measured on those."
     return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption.strip()), *_remarks(run, table)))
 
 
@@ -53,7 +57,8 @@ def measures_section(run: RunFolder) -> Section:
     table = table.sort_values("role", key=lambda role: role.map(order), kind="stable")
     measures = list(dict.fromkeys(run.metrics["metric"]))
     shown = measures[:_MEASURES_SHOWN]
-    parts = [shown[i : i + _MEASURES_A_TABLE] for i in range(0, len(shown), _MEASURES_A_TABLE)]
+    size = math.ceil(len(shown) / math.ceil(len(shown) / _MEASURES_A_TABLE))
+    parts = [shown[i : i + size] for i in range(0, len(shown), size)]
     blocks: list[Block] = [_measure_table(run, table, part) for part in parts]
     if len(shown) < len(measures):
         left = wording.plural(len(measures) - len(shown), "further measure")
@@ -128,7 +133,7 @@ def _measure_table(run: RunFolder, table: pd.DataFrame, measures: list[str]) -> 
     caption += ", below it mean ± standard deviation over folds" if table["fold_mean"].notna().any() else ""
     return Table(
         caption=f"{caption}. ↑ higher is better, ↓ lower is better.",
-        header=("Model", *(f"{wording.capital(name)} {arrow}" for name, arrow in zip(names, arrows, strict=True))),
+        header=("Model", *(f"{wording.capital(name)}\u00a0{arrow}" for name, arrow in zip(names, arrows, strict=True))),
         rows=tuple(rows),
     )
 
