@@ -84,8 +84,7 @@ def check(
         hashes=hashes,
     )
     console = _console()
-    if not any(f.area == "outcomes" and f.level == "error" for f in findings):
-        _print_description(console, describe(read, endpoint=endpoint))
+    _print_description(console, describe(read, endpoint=endpoint))
     _print_findings(console, findings)
     if any(f.level == "error" for f in findings):
         raise typer.Exit(1)

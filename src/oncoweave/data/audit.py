@@ -5,11 +5,13 @@ What looks like an identifier is counted and placed (table, column, row); it is 
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 
 from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.findings import Finding, rows_text
 
@@ -19,7 +21,8 @@ _PERSON_COLUMN = re.compile(
     r"street|zip(?:_?code)?|postcode|postal_code|insurance_\w*|passport\w*|nhs_number)(?:$|_)",
     re.IGNORECASE,
 )
-_DATE = r"(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d{2}|(?:19|20)\d{2}-\d{2}-\d{2})"
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"
+_DATE = rf"(?:{_DAY}[./-]{_DAY}[./-](?:19|20)?\d{{2}}|(?:19|20)\d{{2}}-\d{{2}}-\d{{2}})"
 _IN_TEXT: Mapping[str, re.Pattern[str]] = {
     "e-mail address": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "social security number": re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"),
@@ -36,7 +39,7 @@ _IN_TEXT: Mapping[str, re.Pattern[str]] = {
         r"(?:\b(?:Mr|Mrs|Ms|Miss|Herr|Frau)\.?|\b(?:Patient|Name|Pt)(?: name)?\s*:)\s+[A-Z][a-zà-ÿ'-]+(?:,?\s+[A-Z][a-zà-ÿ'-]+)*"
     ),
     "name of a physician": re.compile(r"\b(?:Dr|Prof)\.?(?:\s+med\.?)?\s+[A-Z][a-zà-ÿ'-]+"),
-    "calendar date": re.compile(rf"(?<![\d.-]){_DATE}(?![\d.-])"),
+    "calendar date": re.compile(rf"(?<![\d./-]){_DATE}(?![\d/-]|\.\d)"),
 }
 _SERIOUS = frozenset(_IN_TEXT) - {"name of a physician", "calendar date"}
 _IN_IDS = ("e-mail address", "social security number", "calendar date")
@@ -77,10 +80,19 @@ def check_identifiers(cohort: Cohort) -> list[Finding]:
     return findings
 
 
+def readable_targets(cohort: Cohort) -> dict[str, Target]:
+    """Read the endpoints that can be read; that one cannot is for the check of outcomes to say."""
+    targets = {}
+    for name in cohort.endpoints:
+        with suppress(DataError):
+            targets[name] = cohort.target(name)
+    return targets
+
+
 def check_outcome_leakage(cohort: Cohort) -> list[Finding]:
     """Look for features that are the outcome: by name, or because they rank patients as the outcome does."""
     findings = []
-    targets = {name: cohort.target(name) for name in cohort.endpoints}
+    targets = readable_targets(cohort)
     for modality, table in cohort.tables.items():
         if cohort.modalities[modality].kind != "record":
             continue
@@ -202,4 +214,6 @@ def _spearman(left: np.ndarray, right: np.ndarray) -> float:
     both = ~(np.isnan(left) | np.isnan(right))
     if both.sum() < 10 or len(np.unique(left[both])) < 2 or len(np.unique(right[both])) < 2:
         return 0.0
-    return abs(float(pd.Series(left[both]).corr(pd.Series(right[both]), method="spearman")))
+    a, b = (pd.Series(v[both]).rank().to_numpy() for v in (left, right))
+    a, b = a - a.mean(), b - b.mean()
+    return float(abs(a @ b) / np.sqrt((a @ a) * (b @ b)))

@@ -114,7 +114,7 @@ def _check_amount(target: Target, *, where: str) -> list[Finding]:
     if kind == "survival":
         events = int(target.event[known].sum())
         level = "error" if events == 0 else "warning" if events < FEW_EVENTS else None
-        message = f"{events} event(s) in {int(known.sum())} patients: too few to learn from"
+        message = f"{events or 'no'} event(s) among {int(known.sum())} patients: too few to learn from"
     else:
         counts = pd.Series(target.values[known].ravel()).value_counts()
         least = int(counts.min()) if len(counts) > 1 else 0

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.core.endpoint import Target
+from oncoweave.data.audit import readable_targets
 from oncoweave.data.cohort import Cohort
 
 NOTHING = "(none)"
@@ -25,7 +26,7 @@ class Description:
     modalities: pd.DataFrame
     """name, kind, patients, samples, columns, missing (share of values not measured among those who have the modality)."""
     endpoints: pd.DataFrame
-    """name, kind, known, events, summary."""
+    """name, kind, known, summary."""
     patterns: pd.DataFrame
     """See :func:`missingness`."""
     endpoint: str | None
@@ -34,7 +35,7 @@ class Description:
 
 def describe(cohort: Cohort, *, endpoint: str | None = None, subsets: bool = False) -> Description:
     """Describe a cohort; ``endpoint`` is the one whose events are counted by pattern, the first when not given."""
-    chosen = endpoint or next(iter(cohort.endpoints), None)
+    chosen = endpoint or next(iter(readable_targets(cohort)), None)
     return Description(
         name=cohort.name,
         num_patients=len(cohort),
@@ -130,10 +131,13 @@ def _modalities(cohort: Cohort) -> pd.DataFrame:
 
 
 def _endpoints(cohort: Cohort) -> pd.DataFrame:
-    rows = []
+    rows, targets = [], readable_targets(cohort)
     for name, endpoint in cohort.endpoints.items():
-        target = cohort.target(name)
-        rows.append({"name": name, "kind": endpoint.kind, "known": int(target.known.sum()), "summary": _summary(target)})
+        target = targets.get(name)
+        known, summary = (
+            (0, "cannot be read, see oncoweave cohort check") if target is None else (int(target.known.sum()), _summary(target))
+        )
+        rows.append({"name": name, "kind": endpoint.kind, "known": known, "summary": summary})
     return pd.DataFrame(rows, columns=["name", "kind", "known", "summary"])
 
 
