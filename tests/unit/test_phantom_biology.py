@@ -8,7 +8,7 @@ import pytest
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.phantom import biology
-from oncoweave.phantom.biology import EFFECTS, MODALITIES, Config, draw_outcome, draw_truths, standard_scores
+from oncoweave.phantom.biology import EFFECTS, MODALITIES, Config, draw_outcome, draw_truths
 from oncoweave.phantom.missingness import ABSENCES, absence_probability, draw_presence
 from oncoweave.phantom.record import GAPS, draw_record
 
@@ -36,6 +36,10 @@ def presence(many):
 def records(many):
     drawn = [draw_record(MANY, i, t) for i, t in enumerate(many)]
     return tuple(pd.DataFrame(rows) for rows in zip(*drawn, strict=True))
+
+
+def standard_scores(truths, factor):
+    return np.array([float(getattr(t, factor)) for t in truths])
 
 
 def concordance(survival, risk):

@@ -6,7 +6,7 @@ import pytest
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import sha256
 from oncoweave.phantom import radiology
-from oncoweave.phantom.biology import Config, draw_truths, standard_scores, stream
+from oncoweave.phantom.biology import Config, draw_truths, stream
 from oncoweave.phantom.cohort import draw_cohort, write_phantom
 from oncoweave.phantom.sections import stain_of
 from oncoweave.phantom.slide_file import write_slide
@@ -75,7 +75,7 @@ def test_a_lesion_is_soft_tissue_where_the_truth_says_and_grows_with_stage():
     truths = draw_truths(config)
     lesions = [radiology.draw_lesion(t, stream(config, "lesion", i)) for i, t in enumerate(truths)]
     assert np.corrcoef([t.stage for t in truths], [f.radius_mm for f in lesions])[0, 1] > 0.8
-    assert np.corrcoef(standard_scores(truths, "private_volume"), [f.spiculation for f in lesions])[0, 1] > 0.9
+    assert np.corrcoef([t.private_volume for t in truths], [f.spiculation for f in lesions])[0, 1] > 0.9
     volume = radiology.draw_volume(truths[0], lesions[0], stream(config, "scan", 0))
     at = [
         round(mm / s + (n - 1) / 2)

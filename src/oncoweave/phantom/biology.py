@@ -4,7 +4,6 @@ Every draw of a patient comes from a generator of its own (:func:`stream`), so a
 of 2000, and switching the site confounder on changes the hazard and the stain and nothing else.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -181,8 +180,3 @@ def draw_outcome(config: Config, index: int, truth: PatientTruth) -> Outcome:
         labels=tuple(float("nan") if u else float(f) for f, u in zip(findings, unknown, strict=True)),
         grade=1 + int(np.searchsorted((-0.6, 0.6), truth.proliferation + rng.normal(0, 0.35))),
     )  # fmt: skip
-
-
-def standard_scores(truths: Sequence[PatientTruth], factor: str) -> np.ndarray:
-    """Collect one factor of all patients as numbers."""
-    return np.array([float(getattr(t, factor)) for t in truths])

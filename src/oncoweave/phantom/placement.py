@@ -19,8 +19,8 @@ def populate(truth: PatientTruth, layout: Layout, size_px: int, mpp: float, rng:
     """
     mm2 = (size_px * mpp / 1000) ** 2
     tumour = _tumour(truth, layout, size_px, rng)
-    parts = [tumour, _lining(layout, rng), _debris(layout, size_px, mm2, rng)]
-    parts += [_fibroblasts(truth, layout, size_px, mm2, rng), _lymphocytes(truth.immune, layout, size_px, mm2, rng)]
+    parts = [tumour, _lining(layout, rng), _debris(layout, mm2, rng)]
+    parts += [_fibroblasts(truth, layout, mm2, rng), _lymphocytes(truth.immune, layout, mm2, rng)]
     everything = join_spaced(parts)
     inside = (everything.x >= 0) & (everything.x < size_px) & (everything.y >= 0) & (everything.y < size_px)
     return everything.take(inside & (at(layout.tissue, everything.x, everything.y) > 4))
@@ -88,7 +88,7 @@ def _gland_cells(layout: Layout, rng: np.random.Generator) -> tuple[np.ndarray, 
     return x[inside], y[inside], angle[inside]
 
 
-def _lymphocytes(immune: float, layout: Layout, size_px: int, mm2: float, rng: np.random.Generator) -> Nuclei:
+def _lymphocytes(immune: float, layout: Layout, mm2: float, rng: np.random.Generator) -> Nuclei:
     """Scatter lymphocytes: thickest in the stroma beside the tumour, in clouds, and a few among tumour cells."""
     shape = layout.nest.shape
     clouds = np.exp(0.95 * smooth_noise(shape, 30, rng) - 0.45)
@@ -101,7 +101,7 @@ def _lymphocytes(immune: float, layout: Layout, size_px: int, mm2: float, rng: n
     return _scattered(cells.LYMPHOCYTE, rate, number, rng)
 
 
-def _fibroblasts(truth: PatientTruth, layout: Layout, size_px: int, mm2: float, rng: np.random.Generator) -> Nuclei:
+def _fibroblasts(truth: PatientTruth, layout: Layout, mm2: float, rng: np.random.Generator) -> Nuclei:
     stroma = (layout.tissue > 10) & (layout.nest < -4) & (layout.fat < -6) & (layout.lumen < -8) & (layout.necrosis < 4)
     number = rng.poisson(1700 * mm2 * stroma.mean() * np.exp(-0.15 * truth.synergy_slide))
     found = _scattered(cells.FIBROBLAST, stroma.astype(np.float32), number, rng)
@@ -120,7 +120,7 @@ def _lining(layout: Layout, rng: np.random.Generator) -> Nuclei:
     return cells.shaped(cells.ENDOTHELIUM, x, y, angle, rng)
 
 
-def _debris(layout: Layout, size_px: int, mm2: float, rng: np.random.Generator) -> Nuclei:
+def _debris(layout: Layout, mm2: float, rng: np.random.Generator) -> Nuclei:
     rate = np.where(layout.necrosis > 0, 1.0, 0.0) + 0.006 * (layout.nest > 10)
     return _scattered(cells.DEBRIS, rate, rng.poisson(3200 * mm2 * rate.mean()), rng)
 

@@ -24,10 +24,10 @@ def smooth_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generat
     return field / np.float32(0.72)  # bicubic interpolation of unit noise loses about half of the variance
 
 
-def fractal_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generator, *, octaves: int = 3) -> np.ndarray:
-    """Sum smooth fields of halving scale and amplitude; sd about 1, float32."""
-    total = sum(smooth_noise(shape, scale_px / 2**i, rng) * np.float32(0.5**i) for i in range(octaves))
-    return np.asarray(total, dtype=np.float32) / np.float32(np.sqrt(sum(0.25**i for i in range(octaves))))
+def fractal_noise(shape: tuple[int, int], scale_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Sum three smooth fields of halving scale and amplitude; sd about 1, float32."""
+    total = sum(smooth_noise(shape, scale_px / 2**i, rng) * np.float32(0.5**i) for i in range(3))
+    return np.asarray(total, dtype=np.float32) / np.float32(np.sqrt(sum(0.25**i for i in range(3))))
 
 
 @lru_cache(maxsize=8)
