@@ -14,7 +14,7 @@ from oncoweave.data.store import read_cohort, write_cohort
 SIZE = 60
 
 
-def build(rng, *, patients=None, endpoints=None, root=None, **tables) -> Cohort:
+def build(rng, *, patients=None, endpoints=None, root=None, notes=None, **tables) -> Cohort:
     """A clean cohort of sixty patients of three sites; keywords replace or add parts. A table is given as (kind, values)."""
     ids = pd.Index([f"P{i:03d}" for i in range(SIZE)], name="patient_id")
     base = pd.DataFrame(
@@ -37,7 +37,7 @@ def build(rng, *, patients=None, endpoints=None, root=None, **tables) -> Cohort:
         name="checked",
         patients=base,
         tables=frames,
-        modalities={n: ModalitySpec(name=n, kind=k, notes={"encoder": "e"}) for n, (k, _) in tables.items()},
+        modalities={n: ModalitySpec(name=n, kind=k, notes={"encoder": "e", **(notes or {})}) for n, (k, _) in tables.items()},
         endpoints=endpoints or {"os": Endpoint(name="os", kind="survival", columns=("os_time", "os_event"), time_unit="days")},
         root=root,
     )
@@ -154,6 +154,18 @@ FOUND = {
         "error",
         "genes",
         "2-Sep → SEPTIN2",
+    ),
+    "counts below zero": (
+        lambda r: build(r, rna=("expression", {"TP53": r.normal(size=SIZE)}), notes={"scale": "counts"}),
+        "error",
+        "units",
+        "declared as counts, but .* negative",
+    ),
+    "logs that are counts": (
+        lambda r: build(r, rna=("expression", {"TP53": r.poisson(900, SIZE)}), notes={"scale": "log2"}),
+        "error",
+        "units",
+        "declared as log2, but the highest value is .*: these look like counts",
     ),
     "outcome by name": (
         lambda r: build(r, **record(r, days_to_death=r.normal(size=SIZE))),

@@ -11,7 +11,7 @@ from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
 from oncoweave.data.importers.choose import detect, import_cohort
 from oncoweave.data.importers.manifest import read
-from oncoweave.data.store import read_cohort, verify
+from oncoweave.data.store import read_cohort, verify, write_cohort
 
 TARGETS = """patient_id,days,status,grade,hosp,er,pr,score
 001,400,deceased,G1,A,1,0,0.5
@@ -83,6 +83,7 @@ def test_patients_outcomes_and_values_are_what_the_tables_say(source):
         ("left out", "columns", "modality 'clinical', clinical.csv"): 1,
         ("unknown", "patients", "all modalities"): 1,  # x9 lacks everything, and stays
         ("unknown", "patients", "endpoint os"): 1,  # NaN time
+        ("chosen", "columns", "modality 'clinical', clinical.csv"): 1,  # zeros kept
     }
 
 
@@ -289,6 +290,34 @@ def test_a_page_that_does_not_fit_names_the_key(source, change, message):
     change(source.page)
     with pytest.raises(ConfigError, match=message):
         source.read()
+
+
+def test_volumes_and_films_are_referred_to_and_checked(source, tmp_path):
+    (tmp_path / "ct" / "series").mkdir(parents=True)
+    (tmp_path / "ct" / "series" / "1.dcm").write_bytes(b"slice")
+    (tmp_path / "film.png").write_bytes(b"film")
+    source.write("images.csv", "patient_id,ct,film\n001,ct/series,film.png\n002,,film.png\n")
+    source.page["modalities"] |= {
+        "ct": {"kind": "volume", "table": "images.csv", "path": "ct"},
+        "film": {"kind": "film", "table": "images.csv", "path": "film"},
+    }
+    cohort, report = source.read()
+    assert cohort.tables["ct"]["path"].tolist() == [str(tmp_path / "ct" / "series")]
+    assert cohort.tables["film"]["patient_id"].tolist() == ["001", "002"]
+    assert reasons(report)["left out", "rows", "modality 'ct', images.csv"] == 1
+    path = write_cohort(cohort, tmp_path / "out")
+    assert not [p for p in path.rglob("*") if p.suffix in (".dcm", ".png")]
+    (tmp_path / "film.png").unlink()
+    assert verify(path) == [f"{tmp_path / 'film.png'}: the file referred to is missing"]
+    with pytest.raises(DataError, match=r"modality 'film', column 'path', patient '001': no file .*film\.png"):
+        source.read()
+
+
+def test_a_header_may_begin_with_a_hash_and_tables_with_comments(source):
+    source.write("clinical.csv", "# exported on a Monday\n#patient_id;age;date\n001;61;x\n")
+    source.page["modalities"]["clinical"]["patient"] = "#patient_id"
+    cohort, _ = source.read()
+    assert cohort.tables["clinical"]["age"].tolist() == [61]
 
 
 def test_pickled_arrays_are_not_read(source):

@@ -16,13 +16,17 @@ from oncoweave.data.cohort import Cohort
 from oncoweave.data.findings import Finding, rows_text
 
 _PERSON_COLUMN = re.compile(
-    r"(?:^|_)(?:(?:first|last|family|given|middle|maiden|full|patient)_?name|name|surname|dob|birth_?(?:date|day)|date_?of_?birth|"
-    r"geburtsdatum|nachname|vorname|ssn|social_security\w*|mrn|medical_record\w*|phone\w*|telephone|mobile|fax|e_?mail\w*|address|"
-    r"street|zip(?:_?code)?|postcode|postal_code|insurance_\w*|passport\w*|nhs_number)(?:$|_)",
+    r"^(?:name|address|street|mobile)$|"
+    r"(?:^|_)(?:(?:first|last|family|given|middle|maiden|full|patient)_?name|surname|dob|birth_?(?:date|day)|date_?of_?birth|"
+    r"geburtsdatum|nachname|vorname|ssn|social_security\w*|mrn|medical_record\w*|phone\w*|telephone|fax|e_?mail\w*|"
+    r"(?:home|street|postal)_address|zip(?:_?code)?|postcode|postal_code|insurance_\w*|passport\w*|nhs_number)(?:$|_)",
     re.IGNORECASE,
 )
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
-_DATE = rf"(?:{_DAY}[./-]{_DAY}[./-](?:19|20)?\d{{2}}|(?:19|20)\d{{2}}-\d{{2}}-\d{{2}})"
+_YEAR = r"(?:19|20)?\d{2}"
+_DATE = "(?:" + "|".join(rf"{_DAY}{s}{_DAY}{s}{_YEAR}" for s in (r"\.", "/", "-")) + r"|(?:19|20)\d{2}-\d{2}-\d{2})"
+_NO_NAME = r"(?!(?:The|There|This|It|In|An?|Print|Surg|Path|Diagnosis|Date|Case|Specimen|Clinical|Operation|None|Unknown)\b)"
+"""Words that follow a title or a label in reports from which the names were taken out."""
 _IN_TEXT: Mapping[str, re.Pattern[str]] = {
     "e-mail address": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
     "social security number": re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"),
@@ -36,9 +40,11 @@ _IN_TEXT: Mapping[str, re.Pattern[str]] = {
     ),
     "phone number": re.compile(r"(?<![\w.-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"),
     "name of a person": re.compile(
-        r"(?:\b(?:Mr|Mrs|Ms|Miss|Herr|Frau)\.?|\b(?:Patient|Name|Pt)(?: name)?\s*:)\s+[A-Z][a-zà-ÿ'-]+(?:,?\s+[A-Z][a-zà-ÿ'-]+)*"
+        r"(?:\b(?:Mr|Mrs|Ms|Miss|Herr|Frau)\.?|\b(?:Patient|Name|Pt)(?: name)?\s*:)\s+"
+        + _NO_NAME
+        + r"[A-Z][a-zà-ÿ'-]+(?:,?\s+[A-Z][a-zà-ÿ'-]+)*"
     ),
-    "name of a physician": re.compile(r"\b(?:Dr|Prof)\.?(?:\s+med\.?)?\s+[A-Z][a-zà-ÿ'-]+"),
+    "name of a physician": re.compile(r"\b(?:Dr|Prof)\.?(?:\s+med\.?)?\s+" + _NO_NAME + r"[A-Z][a-zà-ÿ'-]+"),
     "calendar date": re.compile(rf"(?<![\d./-]){_DATE}(?![\d/-]|\.\d)"),
 }
 _SERIOUS = frozenset(_IN_TEXT) - {"name of a physician", "calendar date"}

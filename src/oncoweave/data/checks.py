@@ -10,7 +10,7 @@ from oncoweave.data.cohort import Cohort
 from oncoweave.data.duplicates import check_duplicates
 from oncoweave.data.findings import Finding, rows_text, sorted_findings
 from oncoweave.data.genes import GeneTable, check_genes
-from oncoweave.data.plausible import check_age, check_times
+from oncoweave.data.plausible import check_age, check_scale, check_times
 from oncoweave.data.store import verify
 
 IDS = ("patient_id", "sample_id")
@@ -34,6 +34,9 @@ def check_cohort(
         findings += check_values(table, kind=cohort.modalities[name].kind, where=f"modality {name!r}")
         if cohort.modalities[name].kind in ("expression", "variants"):
             findings += check_genes([c for c in map(str, table) if c not in IDS], where=f"modality {name!r}", genes=genes)
+        if cohort.modalities[name].kind == "expression":
+            values = table.drop(columns=list(IDS)).to_numpy(dtype=float, na_value=np.nan)
+            findings += check_scale(values, cohort.modalities[name].notes.get("scale"), where=f"modality {name!r}")
     findings += _check_ages(cohort)
     findings += check_identifiers(cohort)
     findings += check_outcome_leakage(cohort)

@@ -11,6 +11,8 @@ MOST_YEARS = 60.0
 LEAST_DAYS = 30.0
 """A cohort whose longest follow-up is shorter was probably declared in the wrong unit."""
 OLDEST_YEARS = 120.0
+HIGHEST_LOG2 = 40.0
+"""No log2 count or z-score is higher: 2^40 reads of one gene have never been made."""
 
 
 def check_times(target: Target) -> list[Finding]:
@@ -50,6 +52,17 @@ def _likely(longest: float, unit: str, *, shorter: bool) -> str:
         if right_side and usual and 1 <= convert_time(longest, source=candidate, target="years") <= MOST_YEARS:
             return f", probably {candidate}"
     return ""
+
+
+def check_scale(values: np.ndarray, scale: str | None, *, where: str) -> list[Finding]:
+    """Check that expression values can be on the scale that is declared: counts, log2 or z."""
+    known = values[~np.isnan(values)]
+    message = None
+    if known.size and scale == "counts" and (known < 0).any():
+        message = f"declared as counts, but {int((known < 0).sum()):,} value(s) are negative, the lowest {known.min():.3g}"
+    elif known.size and scale in ("log2", "z") and known.max() > HIGHEST_LOG2:
+        message = f"declared as {scale}, but the highest value is {known.max():,.0f}: these look like counts"
+    return [] if message is None else [Finding(level="error", area="units", where=where, message=f"{message}; correct the scale")]
 
 
 def check_age(values: np.ndarray, *, where: str) -> list[Finding]:

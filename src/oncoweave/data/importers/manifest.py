@@ -251,7 +251,10 @@ def _report_half_numbers(values: pd.DataFrame, *, where: str, report: ImportRepo
     for name in values.select_dtypes(object):
         known = values[name].dropna()
         parsed = pd.to_numeric(known, errors="coerce").notna()
-        if name not in codes and 0.5 < parsed.mean() < 1:
+        if name not in codes and len(known) and parsed.all():
+            reason = f"column {name!r} holds numbers with leading zeros, read as codes; list it under categorical to confirm"
+            report.note("chosen", 1, "columns", where=where, reason=reason)
+        elif name not in codes and 0.5 < parsed.mean() < 1:
             place = first_place(~parsed)
             reason = f"column {name!r} is mostly numbers but read as text; the first value that is no number stands in {place}"
             report.note("changed", int((~parsed).sum()), "values", where=where, reason=reason)

@@ -160,20 +160,16 @@ def _category(value: object) -> object:
 
 
 def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd.DataFrame:
-    opened = gzip.open if file.suffix == ".gz" else open
-    with opened(file, "rt", encoding="utf-8-sig") as stream:
-        line = next((text for text in stream if not text.startswith("#")), "")
-    separator = max("\t,;", key=line.count)
+    skipped, header = _header(file)
     try:
         frame = pd.read_csv(
             file,
-            sep=separator,
+            sep=max("\t,;", key=header.count),
             dtype={numeric: str} if numeric else str,
             keep_default_na=False,
             na_values=list(missing),
             encoding="utf-8-sig",
-            comment=None,
-            skiprows=_comment_lines(file),
+            skiprows=skipped,
             float_precision="round_trip",
             low_memory=False,
         )
@@ -185,16 +181,19 @@ def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd
     return frame
 
 
-def _comment_lines(file: Path) -> int:
-    """Count the ``#`` lines above the header, as cBioPortal and MAF files have them."""
+def _header(file: Path) -> tuple[int, str]:
+    """Find the header line and how many lines to skip above it.
+
+    ``#`` lines are comments above tab-separated tables (cBioPortal, MAF); above others only where they hold no separator, since
+    there a header may begin with ``#``.
+    """
+    tabbed = Path(file.name.removesuffix(".gz")).suffix.lower() in (".tsv", ".txt", ".maf")
     opened = gzip.open if file.suffix == ".gz" else open
-    count = 0
     with opened(file, "rt", encoding="utf-8-sig") as stream:
-        for line in stream:
-            if not line.startswith("#"):
-                break
-            count += 1
-    return count
+        for skipped, line in enumerate(stream):
+            if not line.startswith("#") or not (tabbed or not any(s in line for s in ",;\t")):
+                return skipped, line
+    return 0, ""
 
 
 def _read_npz(file: Path) -> pd.DataFrame:
