@@ -167,6 +167,12 @@ FOUND = {
         "units",
         "declared as log2, but the highest value is .*: these look like counts",
     ),
+    "scores out of range": (
+        lambda r: build(r, rna=("expression", {"TP53": np.append(r.normal(size=SIZE - 1), 900)}), notes={"scale": "z"}),
+        "warning",
+        "units",
+        r"1 z-score\(s\) exceed 40, the highest is 900",
+    ),
     "outcome by name": (
         lambda r: build(r, **record(r, days_to_death=r.normal(size=SIZE))),
         "warning",

@@ -11,8 +11,8 @@ MOST_YEARS = 60.0
 LEAST_DAYS = 30.0
 """A cohort whose longest follow-up is shorter was probably declared in the wrong unit."""
 OLDEST_YEARS = 120.0
-HIGHEST_LOG2 = 40.0
-"""No log2 count or z-score is higher: 2^40 reads of one gene have never been made."""
+HIGHEST = 40.0
+"""No log2 count is higher: 2^40 reads of one gene have never been made. A z-score that is higher is no score of a common gene."""
 
 
 def check_times(target: Target) -> list[Finding]:
@@ -57,12 +57,20 @@ def _likely(longest: float, unit: str, *, shorter: bool) -> str:
 def check_scale(values: np.ndarray, scale: str | None, *, where: str) -> list[Finding]:
     """Check that expression values can be on the scale that is declared: counts, log2 or z."""
     known = values[~np.isnan(values)]
-    message = None
-    if known.size and scale == "counts" and (known < 0).any():
-        message = f"declared as counts, but {int((known < 0).sum()):,} value(s) are negative, the lowest {known.min():.3g}"
-    elif known.size and scale in ("log2", "z") and known.max() > HIGHEST_LOG2:
-        message = f"declared as {scale}, but the highest value is {known.max():,.0f}: these look like counts"
-    return [] if message is None else [Finding(level="error", area="units", where=where, message=f"{message}; correct the scale")]
+    negative, high = int((known < 0).sum()), int((known > HIGHEST).sum())
+    if scale == "counts" and negative:
+        message = f"declared as counts, but {negative:,} value(s) are negative, the lowest {known.min():.3g}; correct the scale"
+        return [Finding(level="error", area="units", where=where, message=message, count=negative)]
+    if scale == "log2" and high:
+        message = f"declared as log2, but the highest value is {known.max():,.0f}: these look like counts; correct the scale"
+        return [Finding(level="error", area="units", where=where, message=message, count=high)]
+    if scale == "z" and high:
+        message = (
+            f"{high:,} z-score(s) exceed {HIGHEST:.0f}, the highest is {known.max():,.0f}: these are counts, or scores against a"
+            " reference that hardly varies; one of them can rule a linear model"
+        )
+        return [Finding(level="warning", area="units", where=where, message=message, count=high)]
+    return []
 
 
 def check_age(values: np.ndarray, *, where: str) -> list[Finding]:
