@@ -5,9 +5,10 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 import torch
+from scored import KINDS, scored_patients
 
 from oncoweave.core import shelf
-from oncoweave.core.endpoint import Endpoint, Target
+from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.nn.tokens import Tokens
@@ -227,11 +228,8 @@ def test_network_inputs_are_not_changed(network, tokens):
     before = {m: (t.values.clone(), t.keep.clone()) for m, t in tokens.items()}
     given = dict(tokens)
     network(given)
-    network(given)
-    assert set(given) == set(before)
-    for m, t in given.items():
-        assert torch.equal(t.values, before[m][0])
-        assert torch.equal(t.keep, before[m][1])
+    assert list(given) == list(before)
+    assert all(torch.equal(t.values, before[m][0]) and torch.equal(t.keep, before[m][1]) for m, t in given.items())
 
 
 def test_network_refusals(network, tokens):
@@ -294,7 +292,11 @@ def test_network_means_of_identical_vectors_do_not_depend_on_how_many_are_presen
 
 # ---- late: out-of-fold scores
 
-KINDS = {"survival": 1, "binary": 1, "multiclass": 3, "multilabel": 2, "ordinal": 3, "regression": 1}
+
+def _scored_missing(kind, rng):
+    scores, target = scored_patients(kind, rng)
+    scores[~_who(rng, len(scores))] = np.nan
+    return scores, target
 
 
 @pytest.fixture(params=_named("late"))
@@ -304,31 +306,7 @@ def late(request):
 
 @pytest.fixture(params=KINDS)
 def scored(request, rng):
-    return _scored(request.param, rng)
-
-
-def _scored(kind, rng, n=60):
-    columns = {"survival": ("time", "event"), "multilabel": ("a", "b")}.get(kind, ("y",))
-    classes = ("low", "middle", "high") if kind in ("multiclass", "ordinal") else ()
-    unit = "months" if kind == "survival" else None
-    endpoint = Endpoint(name="y", kind=kind, columns=columns, classes=classes, time_unit=unit)
-    truth = rng.normal(size=n)
-    noisy = truth[:, None, None] + rng.normal(size=(n, 3, KINDS[kind]))
-    if kind == "survival":
-        values, scores = np.stack([np.ceil(50 * rng.exponential(np.exp(-truth))), rng.random(n) < 0.7], axis=1), noisy + 5
-    elif kind == "regression":
-        values, scores = 100 + 10 * truth, 100 + 10 * noisy
-    elif kind == "binary":
-        values, scores = truth > 0, 1 / (1 + np.exp(-noisy))
-    elif kind == "multilabel":
-        values, scores = np.stack([truth > 0, truth > 0.5], axis=1).astype(float), 1 / (1 + np.exp(-noisy))
-        values[5, 0] = np.nan
-    else:
-        values = np.digitize(truth, [-0.5, 0.5])
-        logits = noisy * 0.3 - 0.5 * (truth[:, None, None] - np.array([-1.0, 0.0, 1.0])) ** 2
-        scores = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-    scores[~_who(rng, n)] = np.nan
-    return scores, Target(endpoint=endpoint, values=np.asarray(values, dtype=float))
+    return _scored_missing(request.param, rng)
 
 
 def test_late_output_follows_the_convention_and_keeps_its_inputs(late, scored):
@@ -374,7 +352,7 @@ def test_late_patients_with_an_unknown_outcome_do_not_break_the_fit(late, scored
 
 @pytest.mark.parametrize("kind", ["survival", "binary", "regression"])
 def test_late_more_risk_by_every_modality_is_more_risk(late, kind, rng):
-    scores, target = _scored(kind, rng)
+    scores, target = _scored_missing(kind, rng)
     fitted = late.fit(scores, target, late.Config())
     low, high = (np.full((1, 3, 1), np.nanquantile(scores, q)) for q in (0.2, 0.8))
     assert fitted.combine(low)[0, 0] < fitted.combine(high)[0, 0]
@@ -405,7 +383,7 @@ def test_late_refusals(late, scored):
 @pytest.mark.parametrize("name", ["average", "weighted", "median", "rank"])
 def test_late_means_of_identical_scores_do_not_depend_on_how_many_are_present(name, rng):
     for kind in KINDS:
-        scores, target = _scored(kind, rng)
+        scores, target = _scored_missing(kind, rng)
         same = np.repeat(np.nan_to_num(scores[:, :1], nan=0.5), 3, axis=1)
         module = shelf.load("fusion", name)
         fitted = module.fit(same, target, module.Config())
