@@ -44,13 +44,17 @@ class ColourStatistics(nn.Module):
         self.dim = len(self.names)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
-        """Measure a batch of tiles."""
+        """Measure a batch of tiles, one by one: a tile's planes fit a processor's cache and a batch's do not."""
+        return torch.cat([self._measure(image) for image in images.split(1)])
+
+    def _measure(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         density = -torch.log10(images.clamp(1 / 255, 1))
         stains = torch.einsum("bchw,cs->bshw", density, self.unmix.to(density.dtype))
         planes = torch.cat([density, stains], dim=1)
         mean = density.mean(dim=1, keepdim=True)
         columns = [planes.mean(dim=(2, 3)), planes.std(dim=(2, 3), correction=0), _correlations(density)]
-        columns += [(stains[:, :2] > level).to(density.dtype).mean(dim=(2, 3)) for level in _LEVELS]
+        pixels = images.shape[2] * images.shape[3]
+        columns += [torch.count_nonzero(stains[:, :2] > level, dim=(2, 3)).to(density.dtype) / pixels for level in _LEVELS]
         for scale in range(max(self.config.gradient_scales, self.config.pattern_scales)):
             plane = mean if scale == 0 else F.avg_pool2d(mean, 2**scale)
             if scale < self.config.gradient_scales:
@@ -80,7 +84,13 @@ def _gradients(plane: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "b
     down = plane[..., 2:, 1:-1] - plane[..., :-2, 1:-1]
     size = (across.square() + down.square()).sqrt().flatten(1)
     return torch.stack(
-        [size.mean(dim=1), size.std(dim=1, correction=0), (size > 0.1).to(size.dtype).mean(dim=1), size.amax(dim=1)], dim=1
+        [
+            size.mean(dim=1),
+            size.std(dim=1, correction=0),
+            torch.count_nonzero(size > 0.1, dim=1).to(size.dtype) / size.shape[1],
+            size.amax(dim=1),
+        ],
+        dim=1,
     )
 
 

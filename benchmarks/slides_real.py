@@ -1,0 +1,132 @@
+"""Every file of a folder of slides through ``oncoweave slides embed``: tiles, time, peak memory, or the refusal's message.
+
+    python benchmarks/slides_real.py FOLDER... --out RESULTS [--encoder colour] [--mpp 0.5] [--declare 0.5]
+
+Each file is embedded by a process of its own, start-up included; "cpu s" is processor time, which a busy machine does not stretch.
+A file refused for want of a resolution is tried again with the one declared. Prints a Markdown table and writes it to ``RESULTS/slides.md``; the previews lie in ``RESULTS/<file>/previews``.
+"""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from oncoweave.wsi.files import SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One file, embedded or refused."""
+
+    file: str
+    megabytes: float
+    declared: str
+    exit_code: int
+    seconds: float
+    cpu_seconds: float
+    peak_megabytes: float
+    row: dict
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--encoder", default="colour")
+    parser.add_argument("--mpp", default="0.5")
+    parser.add_argument("--declare", default="0.5")
+    given = parser.parse_args()
+    files = sorted(f for folder in given.folders for f in folder.rglob("*") if f.name.lower().endswith(SUFFIXES))
+    measured = []
+    for file in files:
+        options = ["--encoder", given.encoder, "--mpp", given.mpp]
+        measured.append(embed(file, given.out / file.name, options, declared=""))
+        if "--slide-mpp" in measured[-1].row["reason"]:
+            folder = given.out / f"{file.name}-declared"
+            measured.append(embed(file, folder, [*options, "--slide-mpp", given.declare], declared=given.declare))
+    text = table(measured)
+    (given.out / "slides.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def embed(file: Path, out: Path, options: list[str], *, declared: str) -> Measured:
+    """Embed one file in a child process and take its time and largest resident memory."""
+    out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "oncoweave.cli.main", "slides", "embed", str(file), "--out", str(out), *options]
+    started = time.monotonic()
+    child = os.posix_spawn(
+        sys.executable,
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, stream, str(out / "output.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            for stream in (1, 2)
+        ],
+    )
+    _, status, usage = os.wait4(child, 0)
+    seconds = time.monotonic() - started
+    return Measured(
+        file=file.name,
+        megabytes=file.stat().st_size / 1e6,
+        declared=declared,
+        exit_code=os.waitstatus_to_exitcode(status),
+        seconds=seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_megabytes=usage.ru_maxrss / 1024,
+        row=pd.read_parquet(out / "slides.parquet").iloc[0].to_dict(),
+    )
+
+
+def table(measured: list[Measured]) -> str:
+    """Lay the measurements out as Markdown."""
+    head = [
+        "file",
+        "MB",
+        "reader",
+        "px",
+        "um/px",
+        "tiles",
+        "dropped",
+        "tissue",
+        "s",
+        "cpu s",
+        "tiles/cpu s",
+        "peak MB",
+        "exit",
+        "refusal",
+    ]
+    rows = []
+    for m in measured:
+        r = m.row
+        done = r["status"] != "failed"
+        dropped = ", ".join(f"{r[f'{name}_tiles']} {name}" for name in ("blood", "fold", "blur") if r[f"{name}_tiles"])
+        rows.append(
+            [
+                m.file,
+                f"{m.megabytes:.2f}",
+                r["reader"],
+                f"{r['width']} x {r['height']}" if done else "",
+                f"{r['mpp']:.3g}{' declared' if r['mpp_declared'] else ''}"
+                if done
+                else (f"{m.declared} declared" if m.declared else ""),
+                str(r["tiles"]),
+                dropped,
+                f"{r['tissue']:.0%}" if done else "",
+                f"{m.seconds:.1f}",
+                f"{m.cpu_seconds:.1f}",
+                f"{r['tiles'] / m.cpu_seconds:.0f}" if done else "",
+                f"{m.peak_megabytes:.0f}",
+                str(m.exit_code),
+                r["reason"],
+            ]
+        )
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+if __name__ == "__main__":
+    main()
