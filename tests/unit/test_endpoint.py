@@ -39,10 +39,22 @@ def test_classes_are_indexed_in_the_order_declared():
 @pytest.mark.parametrize(
     ("endpoint", "columns", "message"),
     [
-        (SURVIVAL, {"months": [1.0, -2.0], "death": [0, 1]}, r"wanted a follow-up time of zero or more, got -2.0 for patient 'p1'"),
-        (SURVIVAL, {"months": [1.0, 2.0], "death": ["yes", "no"]}, r"wanted a number in column 'death', got 'yes' for patient 'p0'"),
+        (
+            SURVIVAL,
+            {"months": [1.0, -2.0], "death": [0, 1]},
+            r"wanted a follow-up time of zero or more, got -2.0 for patient 'p1'",
+        ),
+        (
+            SURVIVAL,
+            {"months": [1.0, 2.0], "death": ["yes", "no"]},
+            r"wanted a number in column 'death', got 'yes' for patient 'p0'",
+        ),
         (SURVIVAL, {"months": [1.0, 2.0], "death": [1, 2]}, r"wanted 0 or 1, got 2.0 for patient 'p1'"),
-        (SURVIVAL, {"time": [1.0], "death": [1]}, r"column\(s\) \['months'\] not in the patient table; it has \['time', 'death'\]"),
+        (
+            SURVIVAL,
+            {"time": [1.0], "death": [1]},
+            r"column\(s\) \['months'\] not in the patient table; it has \['time', 'death'\]",
+        ),
     ],
 )
 def test_bad_outcomes_are_refused_with_patient_and_value(endpoint, columns, message):

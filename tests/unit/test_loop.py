@@ -51,7 +51,14 @@ def train(*, epochs=6, checkpoint=None, cut_after=None, y=Y, patience=50, learni
 
     config = LoopConfig(epochs=epochs, batch_size=8, patience=patience, learning_rate=learning_rate)
     return train_network(
-        model, Squares(), load, train_rows=np.arange(32), validation_rows=np.arange(32, 40), config=config, seed=3, checkpoint=checkpoint
+        model,
+        Squares(),
+        load,
+        train_rows=np.arange(32),
+        validation_rows=np.arange(32, 40),
+        config=config,
+        seed=3,
+        checkpoint=checkpoint,
     )
 
 

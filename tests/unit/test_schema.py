@@ -18,7 +18,10 @@ def test_minimal_study_is_valid():
     [
         ({"endpiont": "os"}, r"unknown key 'endpiont'; did you mean 'endpoint'\?"),
         ({"protocol": {"fold": 5}}, r"unknown key 'protocol.fold'; did you mean 'folds'\?"),
-        ({"models": [{"name": "a", "fusion": "concat", "encoder": {}}]}, r"unknown key 'models.0.encoder'; did you mean 'encoders'\?"),
+        (
+            {"models": [{"name": "a", "fusion": "concat", "encoder": {}}]},
+            r"unknown key 'models.0.encoder'; did you mean 'encoders'\?",
+        ),
         ({"protocol": {"folds": 1}}, r"protocol.folds: input should be greater than or equal to 2 \(got 1\)"),
     ],
 )
