@@ -2,8 +2,9 @@
 
     python benchmarks/slides_real.py FOLDER... --out RESULTS [--encoder colour] [--mpp 0.5] [--declare 0.5]
 
-Each file is embedded by a process of its own, start-up included; "cpu s" is processor time, which a busy machine does not stretch.
-A file refused for want of a resolution is tried again with the one declared. Prints a Markdown table and writes it to ``RESULTS/slides.md``; the previews lie in ``RESULTS/<file>/previews``.
+Each file is embedded by a process of its own, start-up included; "cpu s" is processor time, which a busy machine stretches less.
+A file refused for want of a resolution is tried again with the one declared. Prints a Markdown table and writes it to
+``RESULTS/slides.md``; the previews lie in ``RESULTS/<file>/previews``.
 """
 
 import argparse

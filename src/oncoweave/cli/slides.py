@@ -65,6 +65,7 @@ def embed(
 
     recipe = _recipe(mpp, tile, overlap, min_tissue, stain, (pen, blood, fold, blur))
     declared = _declared(slide_mpp)
+    _share_cores(readers)
     tile_encoder = load_tile_encoder(encoder, weights=weights, device=device)
     options = _options(batch, readers, reader, previews=previews)
     if len(slides) == 1 and _is_cohort(slides[0]):
@@ -171,6 +172,15 @@ def _options(batch: int, readers: int, reader: str, *, previews: bool) -> "Embed
     from oncoweave.train.embed import EmbedOptions
 
     return EmbedOptions(batch=batch, readers=readers, reader=reader, previews=previews)
+
+
+def _share_cores(readers: int) -> None:
+    """Leave the readers their cores: torch's threads spin while they wait, which costs thrice the time where cores are short."""
+    import os
+
+    import torch
+
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) - readers)))
 
 
 def _declared(slide_mpp: float | None) -> float | None:
