@@ -42,9 +42,7 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleDict(
-            {name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()}
-        )
+        self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
         fusion = shelf.load("fusion", config.fusion)
         self.fusion = fusion.build(fusion.Config(), dims=dict.fromkeys(config.modalities, config.width), dim_out=config.width)
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))

@@ -46,7 +46,7 @@ def parse_config(schema: type[Config], content: object, *, where: str) -> Config
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(schema, e) for e in error.errors()]  # type: ignore[arg-type]
+        lines = [_explain(schema, e) for e in error.errors()]
         msg = f"{where}: " + "; ".join(lines)
         raise ConfigError(msg) from error
 

@@ -43,7 +43,8 @@ def load_state(path: Path) -> object:
         with safe_open(path, framework="numpy") as stream:
             metadata = stream.metadata() or {}
             if metadata.get("oncoweave_state") != _VERSION:
-                msg = f"{path}: not a fitted model of oncoweave (state version {metadata.get('oncoweave_state')!r}, wanted {_VERSION!r})"
+                came = metadata.get("oncoweave_state")
+                msg = f"{path}: not a fitted model of oncoweave (state version {came!r}, wanted {_VERSION!r})"
                 raise DataError(msg)
             return _unpack(json.loads(metadata["structure"]), {k: stream.get_tensor(k) for k in stream.keys()})  # noqa: SIM118
     except SafetensorError as error:

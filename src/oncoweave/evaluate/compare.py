@@ -9,7 +9,6 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate
 from oncoweave.evaluate.pairs import Statistic
 
-
 _FEW = 10
 """Replicates on the other side of zero, below which their share is too coarse for a p value."""
 

@@ -87,9 +87,7 @@ class Dataset:
 
     def with_target(self, target: Target) -> "Dataset":
         """Replace the outcome, for a permuted null."""
-        return Dataset(
-            patient_ids=self.patient_ids, site=self.site, target=target, samples=self.samples, kinds=self.kinds
-        )
+        return Dataset(patient_ids=self.patient_ids, site=self.site, target=target, samples=self.samples, kinds=self.kinds)
 
 
 def load_dataset(cohort: Cohort, endpoint: str | None, modalities: Sequence[str]) -> Dataset:

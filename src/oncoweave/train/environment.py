@@ -54,7 +54,7 @@ def commit() -> str:
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
@@ -76,7 +76,9 @@ def _torchvision() -> Finding:
     found = _version("torchvision")
     torch = _version("torch") or ""
     mismatched = found is not None and "+cpu" in torch and "+cpu" not in found
-    advice = "uninstall torchvision: its build does not fit this CPU build of torch and breaks what imports it" if mismatched else ""
+    advice = (
+        "uninstall torchvision: its build does not fit this CPU build of torch and breaks what imports it" if mismatched else ""
+    )
     return Finding(part="torchvision (not needed)", found=found or "-", ok=not mismatched, required=False, advice=advice)
 
 

@@ -1,7 +1,9 @@
 """One set of training rows, and what is fitted on them once and used by several models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -9,24 +11,40 @@ from oncoweave.core import shelf
 from oncoweave.data.splits import inner_splits
 from oncoweave.train.dataset import Dataset
 
+if TYPE_CHECKING:
+    from oncoweave.nn.tokens import Tokens
+
 
 @runtime_checkable
 class Preparation(Protocol):
     """What a modality's ``fit`` returns; see the modalities shelf."""
 
-    dim: int
-    num_tokens: int | None
-    feature_names: tuple[str, ...]
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
 
-    def collate(self, samples: object) -> object: ...
-    def block(self, samples: object) -> np.ndarray: ...
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens of every patient; None where they differ."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Name of each column of the block."""
+
+    def collate(self, samples: Sequence[object | None]) -> "Tokens":
+        """Make a batch of tokens."""
+
+    def block(self, samples: Sequence[object | None]) -> np.ndarray:
+        """Make a row of columns a patient, all NaN where the modality is absent."""
 
 
 @runtime_checkable
 class Fitted(Protocol):
     """What a learner leaves behind: a frozen dataclass that ``core.state`` can store."""
 
-    modalities: tuple[str, ...]
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it predicts from."""
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; NaN rows for patients who lack every modality of the model."""
@@ -40,6 +58,8 @@ class Fold:
     seed: int
     inner_folds: int
     group_by_site: bool
+    scratch: Path | None = None
+    """Folder where networks that are being trained leave their checkpoints; None leaves none."""
     _preparations: dict[str, Preparation] = field(default_factory=dict)
     _inner: np.ndarray | None = None
     _parts: "list[Fold] | None" = None
@@ -77,6 +97,7 @@ class Fold:
                     seed=self.seed + 7919 * (int(k) + 1),
                     inner_folds=self.inner_folds,
                     group_by_site=self.group_by_site,
+                    scratch=self.scratch,
                 )
                 for k in np.unique(self.inner)
             ]

@@ -22,16 +22,20 @@ from oncoweave.train.linear import (
 class Head(Protocol):
     """A fitted linear model on fused columns; ``predict`` follows the convention of late fusion, ``[n, c]``."""
 
-    num_outputs: int
+    @property
+    def num_outputs(self) -> int:
+        """Columns of what it predicts."""
 
-    def predict(self, x: np.ndarray) -> np.ndarray: ...
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return ``[n, c]``."""
 
 
 @runtime_checkable
 class Linear(Protocol):
     """What ``train.linear`` fits."""
 
-    def predict(self, x: np.ndarray) -> np.ndarray: ...
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return ``[n, c]``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -81,9 +85,7 @@ def _cox(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | 
     return SingleHead(model=model, num_outputs=1)
 
 
-def _logistic(
-    x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, groups: np.ndarray | None
-) -> Linear:
+def _logistic(x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, groups: np.ndarray | None) -> Linear:
     if groups is None:
         return fit_ridge_logistic(x, y, num_classes=num_classes, inner=inner)
     return fit_block_ridge_logistic(x, groups, y, num_classes=num_classes, inner=inner)
@@ -102,7 +104,9 @@ def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray
     for values in target.values.T:
         known = ~np.isnan(values)
         if not known.any():
-            msg = f"endpoint {target.endpoint.name!r}: a label is unknown for every training patient; leave it out of the endpoint"
+            msg = (
+                f"endpoint {target.endpoint.name!r}: a label is unknown for every training patient; leave it out of the endpoint"
+            )
             raise DataError(msg)
         rates.append(float(values[known].mean()))
         varied = 0 < rates[-1] < 1

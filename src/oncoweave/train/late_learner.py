@@ -62,9 +62,7 @@ def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], F
     return base
 
 
-def fit_late(
-    fold: Fold, modalities: Sequence[str], bases: Sequence[Base], *, fusion: str
-) -> tuple[FittedLate, np.ndarray]:
+def fit_late(fold: Fold, modalities: Sequence[str], bases: Sequence[Base], *, fusion: str) -> tuple[FittedLate, np.ndarray]:
     """Fit a late fusion on the out-of-fold scores of its bases; also returns the training rows' combined scores ``[n, c]``."""
     scores = np.stack([base.out_of_fold for base in bases], axis=1)
     rows = ~np.isnan(scores).all(axis=(1, 2)) & fold.train.outcome.known

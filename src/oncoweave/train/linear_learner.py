@@ -65,9 +65,7 @@ def fit_site(fold: Fold) -> FittedSite:
     """Fit the site-only baseline."""
     rows = fold.train.outcome.known
     sites = tuple(sorted(set(fold.train.site[rows])))
-    head = fit_head(
-        _one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=None
-    )
+    head = fit_head(_one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=None)
     return FittedSite(modalities=(), sites=sites, head=head)
 
 

@@ -34,9 +34,7 @@ class LockedModel:
         output = self.fitted.predict(data)
         rows = np.flatnonzero(~np.isnan(output).any(axis=1))
         kept, output = data.take(rows), output[rows]
-        frame = pd.DataFrame(
-            {"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns}
-        )
+        frame = pd.DataFrame({"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns})
         truth = {} if kept.target is None else self._truth(kept.target.values)
         return frame.assign(**truth, **self._columns(output))
 

@@ -22,7 +22,8 @@ class Objective(Protocol):
 
     num_outputs: int
 
-    def loss(self, outputs: Tensor, values: Tensor) -> Tensor: ...
+    def loss(self, outputs: Tensor, values: Tensor) -> Tensor:
+        """Loss of a batch, a scalar."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,12 @@ def _finite(loss: Tensor, where: str, epoch: int) -> None:
 
 
 def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator, progress: Progress, best: dict[str, Tensor]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    order: torch.Generator,
+    progress: Progress,
+    best: dict[str, Tensor],
 ) -> None:
     state = {
         "model": _snapshot(model),

@@ -88,7 +88,7 @@ def fit_network(
     rows = rows[target.known[rows]]
     validation = fold.inner[rows] == fold.inner.min()
     goal = shelf.load("objectives", objective or DEFAULT_OBJECTIVES[target.endpoint.kind]).fit(target.take(rows[~validation]))
-    seed = int(fold.rng("network", fusion, *modalities).integers(2**31))
+    seed = int(fold.rng("network", fusion, *modalities, *encoders.values()).integers(2**31))
     config = ModelConfig(
         modalities={m: _shape(m, fold.train.kinds[m], preparations[m], encoders) for m in modalities},
         fusion=fusion,
@@ -106,6 +106,7 @@ def fit_network(
         validation_rows=rows[validation],
         config=loop,
         seed=seed,
+        checkpoint=None if fold.scratch is None else fold.scratch / f"network-{seed}.ckpt",
     )
     return FittedNetwork(
         modalities=tuple(modalities),
@@ -123,7 +124,7 @@ def _shape(modality: str, kind: str, preparation: Preparation, encoders: Mapping
 
 
 def _collate(data: Dataset, rows: np.ndarray, preparations: Mapping[str, Preparation]) -> dict[str, Tokens]:
-    return {m: p.collate([data.samples[m][i] for i in rows]) for m, p in preparations.items()}  # type: ignore[misc]
+    return {m: p.collate([data.samples[m][i] for i in rows]) for m, p in preparations.items()}
 
 
 def _present_rows(data: Dataset, modalities: Sequence[str], preparations: Mapping[str, Preparation]) -> np.ndarray:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from oncoweave.train.fold import Fitted, Fold
-from oncoweave.train.late_learner import Base, FittedLate, fit_base, fit_late
+from oncoweave.train.late_learner import Base, fit_base, fit_late
 from oncoweave.train.linear_learner import fit_linear, fit_site
 from oncoweave.train.network_learner import fit_network
 from oncoweave.train.study import ModelSpec, Study
@@ -47,11 +47,12 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
     for name in modalities:
         role = "baseline" if name == study.reference else "single"
         planned.append(Planned(name=ALONE + name, role=role, modalities=(name,), fit=_alone(name)))
-    for model in models:
-        planned.append(Planned(name=model.name, role="fusion", modalities=_of(model), fit=_fitter(model, study)))
+    planned += [Planned(name=m.name, role="fusion", modalities=_of(m), fit=_fitter(m, study)) for m in models]
     for subset in ablations(_of(main)):
         smaller = main.model_copy(update={"modalities": subset})
-        planned.append(Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=_fitter(smaller, study)))
+        planned.append(
+            Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=_fitter(smaller, study))
+        )
     for k in range(study.protocol.permutations):
         suffix = "" if k == 0 else f"_{k + 1}"
         planned.append(
@@ -129,7 +130,14 @@ def _permuted(fit: Callable[[Fold], Trained], k: int) -> Callable[[Fold], Traine
     def fit_null(fold: Fold) -> Trained:
         order = fold.rng("permutation", k).permutation(len(fold.train))
         shuffled = fold.train.with_target(fold.train.outcome.take(order))
-        null = Fold(train=shuffled, seed=fold.seed, inner_folds=fold.inner_folds, group_by_site=fold.group_by_site)
+        seed = fold.seed + 104_729 * (k + 1)  # its own, so that nothing random is shared with the models it is held against
+        null = Fold(
+            train=shuffled,
+            seed=seed,
+            inner_folds=fold.inner_folds,
+            group_by_site=fold.group_by_site,
+            scratch=fold.scratch,
+        )
         return fit(null)
 
     return fit_null

@@ -1,5 +1,6 @@
 """The evaluation protocol: repeated, nested, site-grouped cross-validation of a whole panel, written to a run folder."""
 
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -114,18 +115,22 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
     from rich.progress import Progress
 
     row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
-    folds = splits[splits["fold"] >= 0].groupby(["repeat", "fold"], sort=True)
+    tested = splits[splits["fold"] >= 0]
+    folds = sorted(set(zip(tested["repeat"].astype(int), tested["fold"].astype(int), strict=True)))
     frames = []
     with Progress(transient=True) as progress:
         task = progress.add_task(f"{study.name}: {len(planned)} models", total=len(folds) * len(planned))
-        for (repeat, fold), held_out in folds:
+        for repeat, fold in folds:
             path = out / "parts" / f"repeat{repeat}_fold{fold}.parquet"
             if path.exists():
                 frames.append(pd.read_parquet(path))
                 progress.advance(task, len(planned))
                 continue
-            test = np.array([row_of[p] for p in held_out["patient_id"]])
-            train = _fold_of(study, data.take(np.setdiff1d(_rows_of(splits, repeat, row_of), test)), repeat=repeat, fold=fold)
+            in_repeat = splits[splits["repeat"] == repeat]
+            rows = np.array([row_of[p] for p in in_repeat["patient_id"]])
+            is_test = in_repeat["fold"].to_numpy() == fold
+            test = rows[is_test]
+            train = _fold_of(study, data.take(np.sort(rows[~is_test])), repeat=repeat, fold=fold, scratch=out / "checkpoints")
             parts = []
             for model in planned:
                 locked = lock(model, train, study)
@@ -133,31 +138,30 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
                 progress.advance(task)
             frames.append(pd.concat(parts, ignore_index=True))
             write_table(path, frames[-1])
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return pd.concat(frames, ignore_index=True)
 
 
-def _rows_of(splits: pd.DataFrame, repeat: int, row_of: dict[str, int]) -> np.ndarray:
-    return np.array([row_of[p] for p in splits.loc[splits["repeat"] == repeat, "patient_id"]])
-
-
-def _fold_of(study: Study, train: Dataset, *, repeat: int, fold: int) -> Fold:
+def _fold_of(study: Study, train: Dataset, *, repeat: int, fold: int, scratch: Path) -> Fold:
     return Fold(
         train=train,
         seed=study.protocol.seed * 1_000_003 + repeat * 1_009 + fold,
         inner_folds=study.protocol.inner_folds,
         group_by_site=bool(study.protocol.group_by_site),
+        scratch=scratch,
     )
 
 
 def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) -> None:
     """Fit every model a user may apply on all patients, and store it."""
-    fold = _fold_of(study, data, repeat=study.protocol.repeats, fold=0)
+    fold = _fold_of(study, data, repeat=study.protocol.repeats, fold=0, scratch=out / "checkpoints")
     for model in planned:
         path = out / "models" / f"{model.name}.safetensors"
         if model.role in ("null", "ablation") or path.exists():
             continue
         locked: LockedModel = lock(model, fold, study)
         save_state(path, locked)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str], *, seconds: float) -> None:

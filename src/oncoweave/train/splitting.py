@@ -36,12 +36,14 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
     overlap = described["site_overlap"].mean()
     if overlap > 0:
         warnings.append(
-            f"{overlap:.0%} of tested patients come from a hospital that also trains: what is learnt about hospitals counts as skill"
-            " here. Compare with the site-only baseline."
+            f"{overlap:.0%} of tested patients come from a hospital that also trains: what is learnt about hospitals counts as"
+            " skill here. Compare with the site-only baseline."
         )
     unknown = int(described["without_site"].sum() / max(described["repeat"].nunique(), 1))
     if unknown == len(data):
-        warnings.append("No hospital is known for any patient: the split is by patient only, and a site effect cannot be ruled out.")
+        warnings.append(
+            "No hospital is known for any patient: the split is by patient only, and a site effect cannot be ruled out."
+        )
     elif unknown:
         warnings.append(f"The hospital of {unknown} patients is not known; each is a group of its own in the split.")
     return splits, warnings
@@ -54,6 +56,6 @@ def _published(path: Path, data: Dataset) -> pd.DataFrame:
     check_splits(splits, data.patient_ids)
     never = admitted - set(splits.loc[splits["fold"] >= 0, "patient_id"])
     if never:
-        msg = f"{path}: {len(never)} admitted patient(s) are never tested by these splits; add them, or exclude them from the cohort"
+        msg = f"{path}: {len(never)} admitted patient(s) are never tested by these splits; add them, or leave them out of the cohort"
         raise DataError(msg)
     return splits

@@ -59,7 +59,7 @@ class Protocol(Strict):
     repeats: int = Field(default=3, ge=1)
     inner_folds: int = Field(default=5, ge=2)
     group_by_site: bool | Literal["auto"] = "auto"
-    """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are at least as many as folds."""
+    """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are as many as folds."""
     splits: str | None = None
     """A table with patient_id, repeat and fold, to use published splits; folds and repeats are then read from it."""
     seed: int = 0
