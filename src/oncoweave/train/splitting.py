@@ -56,6 +56,6 @@ def _published(path: Path, data: Dataset) -> pd.DataFrame:
     check_splits(splits, data.patient_ids)
     never = admitted - set(splits.loc[splits["fold"] >= 0, "patient_id"])
     if never:
-        msg = f"{path}: {len(never)} admitted patient(s) are never tested by these splits; add them, or leave them out of the cohort"
+        msg = f"{path}: {len(never)} admitted patient(s) are never tested by these splits; add or exclude them"
         raise DataError(msg)
     return splits

@@ -3,8 +3,9 @@
 Simple rules with thresholds that can be read and changed. The colour rules are on optical density, the light absorbed in red,
 green and blue (haematoxylin and eosin both absorb green most):
 
-- **pen**: blue, green or cyan ink absorbs red clearly more than green; red ink absorbs green and blue strongly and red hardly;
-  black ink absorbs everything alike. Pen pixels are not tissue.
+- **pen**: blue, green or cyan ink absorbs red more than green, on glass clearly and on tissue, where it is dark, at least about as
+  much; red ink absorbs green and blue strongly and red hardly; black ink absorbs everything alike. Pen pixels are not tissue.
+  Heavy brown or black pigment looks like black ink.
 - **blood**: red cells absorb green and blue alike and red little. A tile is dropped when most of its tissue is blood.
 - **fold**: tissue lying double absorbs twice as much. A tile is dropped when much of its tissue is far denser than the slide's
   median.
@@ -47,9 +48,10 @@ def pen_mask(density: Float[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "
     """Mark ink."""
     red, green, blue = np.moveaxis(density, 2, 0)
     colour = density.max(axis=2) - density.min(axis=2)
-    cold = (red > 1.2 * green) & (colour > 0.25)
+    mean = density.mean(axis=2)
+    cold = ((red > 1.5 * green) & (colour > 0.3)) | ((red > 0.9 * green) & (red > blue) & (colour > 0.15) & (mean > 0.4))
     warm = (green > 0.6) & (blue > 0.7 * green) & (red < 0.12 * green)
-    black = (density.min(axis=2) > 0.7) & (colour < 0.2)
+    black = (density.min(axis=2) > 0.7 * density.max(axis=2)) & (mean > 0.45)
     return cold | warm | black
 
 
