@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from oncoweave.train.slide_record import ARTEFACTS
 from oncoweave.wsi.files import SUFFIXES
 
 
@@ -104,7 +105,7 @@ def table(measured: list[Measured]) -> str:
     for m in measured:
         r = m.row
         done = r["status"] != "failed"
-        dropped = ", ".join(f"{r[f'{name}_tiles']} {name}" for name in ("blood", "fold", "blur") if r[f"{name}_tiles"])
+        dropped = ", ".join(f"{r[f'{name}_tiles']} {name}" for name in ARTEFACTS if r[f"{name}_tiles"])
         rows.append(
             [
                 m.file,

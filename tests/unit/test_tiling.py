@@ -115,6 +115,21 @@ def test_no_tile_says_why(write_slide, slide, recipe, why):
     assert re.search(why, tiling.reason), tiling.reason
 
 
+def test_a_tile_with_much_pen_is_dropped_whatever_tissue_it_has(write_slide):
+    import tifffile
+
+    path = write_slide(boxes=((256, 128, 512, 384),), levels=1)
+    image = tifffile.imread(path)
+    image[200:300, 256:384] = (30, 40, 120)  # 78 % of the upper left tile is ink, 34 % of the one below
+    image[300:400, 640:660] = (30, 40, 120)  # some on the right: 13 %
+    scale = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, image, tile=(256, 256), photometric="rgb", metadata=None, **scale)
+    tiling = tiles_of(path, replace(RECIPE, min_tissue=0.1))
+    assert tiling.dropped["pen"].tolist() == [[256, 128], [256, 256]]
+    assert len(tiling.coords) == 10
+    assert tiling.tissue_fraction.min() < 0.95  # where some ink was taken out
+
+
 def test_blood_is_dropped_and_counted(write_slide):
     path = write_slide(colour=(215, 90, 105))
     tiling = tiles_of(path)

@@ -21,7 +21,7 @@ _OVERLAP = typer.Option(0.0, help="Share of a tile's side that neighbours have i
 _MIN_TISSUE = typer.Option(0.25, help="Share of a tile that must be tissue.")
 _SLIDE_MPP = typer.Option(None, help="Level-0 um/px of slides that state none.")
 _READER = typer.Option("auto", help="Slide reader: auto, openslide, tifffile or wsidicom.")
-_PEN = typer.Option(True, "--pen/--no-pen", help="Take pen out of the tissue.")
+_PEN = typer.Option(True, "--pen/--no-pen", help="Take pen out of the tissue, and drop tiles with much of it.")
 _BLOOD = typer.Option(True, "--blood/--no-blood", help="Drop tiles of blood.")
 _FOLD = typer.Option(True, "--fold/--no-fold", help="Drop tiles of folded tissue.")
 _BLUR = typer.Option(True, "--blur/--no-blur", help="Drop tiles out of focus.")
@@ -243,7 +243,9 @@ def _echo_summary(record: "SlideRecord") -> None:
         f"{len(results)} slides: {record.count('done')} embedded, {record.count('reused')} kept from an earlier run,"
         f" {record.count('failed')} failed; {tiles:,} tiles of {record.encoder.name} ({record.encoder.dim} wide)"
     )
-    dropped = {name: sum(getattr(r, f"{name}_tiles") for r in results) for name in ("blood", "fold", "blur")}
+    from oncoweave.train.slide_record import ARTEFACTS
+
+    dropped = {name: sum(getattr(r, f"{name}_tiles") for r in results) for name in ARTEFACTS}
     if any(dropped.values()):
         typer.echo("dropped tiles: " + ", ".join(f"{count:,} {name}" for name, count in dropped.items() if count))
     declared = sum(r.mpp_declared for r in results)

@@ -151,6 +151,7 @@ def embed_slide(
             height=source.dimensions[1],
             tissue=float(tiling.overview.tissue.mean()),
             pen=float(tiling.overview.pen.mean()),
+            pen_tiles=dropped.get("pen", 0),
             blood_tiles=dropped.get("blood", 0),
             fold_tiles=dropped.get("fold", 0),
             blur_tiles=len(encoded.blurred),

@@ -17,6 +17,8 @@ from oncoweave.wsi.tiling import TileRecipe
 
 SCHEMA = "oncoweave.slides"
 VERSION = 1
+ARTEFACTS = ("pen", "blood", "fold", "blur")
+"""What tiles are dropped for; :class:`SlideResult` counts them as ``<artefact>_tiles``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,7 @@ class SlideResult:
     """Share of the slide that is tissue."""
     pen: float = float("nan")
     """Share of the slide that is pen."""
+    pen_tiles: int = 0
     blood_tiles: int = 0
     fold_tiles: int = 0
     blur_tiles: int = 0
@@ -112,7 +115,7 @@ class SlideRecord:
             "finished": {status: self.count(status) for status in ("done", "reused", "failed")},
             "tiles": sum(r.tiles for r in done),
             "seconds": round(sum(r.seconds for r in done if r.status != "reused" and r.seconds == r.seconds), 3),
-            "dropped": {name: sum(getattr(r, f"{name}_tiles") for r in done) for name in ("blood", "fold", "blur")},
+            "dropped": {name: sum(getattr(r, f"{name}_tiles") for r in done) for name in ARTEFACTS},
             "mpp_declared": sum(r.mpp_declared for r in done),
             "enlarged": sum(r.enlarged > 1.01 for r in done),
             "failures": {r.slide_id: r.reason for r in done if r.status == "failed"},

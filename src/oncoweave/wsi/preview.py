@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from oncoweave.core.files import publish
 from oncoweave.wsi.tiling import Tiling
 
-COLOURS = {"kept": (0, 90, 255), "blood": (255, 0, 0), "fold": (255, 200, 0), "blur": (255, 0, 255)}
+COLOURS = {"kept": (0, 90, 255), "pen": (0, 160, 0), "blood": (255, 0, 0), "fold": (255, 200, 0), "blur": (255, 0, 255)}
 """Colour of a tile's frame; what was dropped carries a cross."""
 PEN = (0, 200, 0)
 TISSUE = (0, 0, 0)

@@ -3,9 +3,9 @@
 Simple rules with thresholds that can be read and changed. The colour rules are on optical density, the light absorbed in red,
 green and blue (haematoxylin and eosin both absorb green most):
 
-- **pen**: blue, green or cyan ink absorbs red more than green, on glass clearly and on tissue, where it is dark, at least about as
-  much; red ink absorbs green and blue strongly and red hardly; black ink absorbs everything alike. Pen pixels are not tissue.
-  Heavy brown or black pigment looks like black ink.
+- **pen**: blue, green or cyan ink absorbs red more than green, on glass clearly and on tissue, where it is dark, at least about
+  as much; red ink absorbs green and blue strongly and red hardly; black ink absorbs everything alike. Pen pixels are not tissue,
+  and a tile is dropped when a part of it is pen. Heavy brown or black pigment looks like black ink.
 - **blood**: red cells absorb green and blue alike and red little. A tile is dropped when most of its tissue is blood.
 - **fold**: tissue lying double absorbs twice as much. A tile is dropped when much of its tissue is far denser than the slide's
   median.
@@ -32,6 +32,8 @@ class QualityRecipe:
     blood: bool = True
     fold: bool = True
     blur: bool = True
+    pen_share: float = 0.2
+    """Share of a tile that must be pen."""
     blood_share: float = 0.7
     """Share of a tile's tissue that must be blood."""
     fold_share: float = 0.5

@@ -122,10 +122,17 @@ def lay_tiles(slide: Slide, *, level0: Mpp, recipe: TileRecipe) -> Tiling:
     tissue = share(overview.tissue)
     enough = tissue >= recipe.min_tissue
     held = np.maximum(tissue, 1e-9)
-    blood = enough & (share(overview.blood) >= recipe.quality.blood_share * held)
-    fold = enough & ~blood & (share(overview.fold) >= recipe.quality.fold_share * held)
-    kept = enough & ~blood & ~fold
-    dropped = {name: corners[gone] for name, gone in (("blood", blood), ("fold", fold)) if gone.any()}
+    found = {
+        "pen": share(overview.pen) >= recipe.quality.pen_share,
+        "blood": share(overview.blood) >= recipe.quality.blood_share * held,
+        "fold": share(overview.fold) >= recipe.quality.fold_share * held,
+    }
+    kept = enough.copy()
+    dropped = {}
+    for name, gone in found.items():
+        if (kept & gone).any():
+            dropped[name] = corners[kept & gone]
+        kept &= ~gone
     return Tiling(
         coords=corners[kept],
         tissue_fraction=tissue[kept].astype(np.float32),
