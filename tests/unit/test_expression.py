@@ -102,3 +102,15 @@ def test_nothing_to_learn_is_refused():
 def test_a_row_of_gaps_is_an_absent_patient():
     spec = ModalitySpec(name="rna", kind="expression", notes={"scale": "z"})
     assert expression.read(make_record("P1", [{"A": None, "B": None}], modality=spec, root=Path())) is None
+
+
+def test_an_absurd_value_counts_as_ten_robust_deviations_and_does_not_flatten_the_others(rng):
+    values = rng.normal(size=(60, 3))
+    wild = values.copy()
+    wild[7, 1] = 36_000.0
+    samples = [Sample(patient_id=f"p{i}", genes=("A", "B", "C"), values=row[None], scale="z") for i, row in enumerate(wild)]
+    preparation = expression.fit(samples)
+    block = preparation.block(samples)
+    assert block[7, 1] < 12
+    assert block[:, 1].std() == pytest.approx(1.0)
+    assert np.median(np.abs(block[:, 1])) > 0.3

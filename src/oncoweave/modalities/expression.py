@@ -1,7 +1,8 @@
 """Expression: one number a gene, from counts, log2 values or z-scores.
 
 Several samples of a patient are averaged gene by gene, after normalisation. Counts become log2(CPM + 1), with the library size of
-the sample taken over all genes of the table. Genes are chosen on training patients by median absolute deviation, then z-scored.
+the sample taken over all genes of the table. Genes are chosen on training patients by median absolute deviation, drawn in to
+ten robust standard deviations about the median (public z-scores reach 36,000), then z-scored.
 """
 
 from collections.abc import Sequence
@@ -112,12 +113,19 @@ def profile(sample: Sample) -> Float[np.ndarray, " gene"]:
     return mean_of_known(values)
 
 
+_REACH = 10 * 1.4826
+"""Median absolute deviations from the median (ten standard deviations of a normal gene), beyond which a value is drawn in."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Preparation:
     """Genes chosen and z-scored on training patients; a gene that a patient lacks is imputed with the training mean."""
 
     genes: tuple[str, ...]
     scale: str
+    low: Float[np.ndarray, " gene"]
+    high: Float[np.ndarray, " gene"]
+    """Values below ``low`` or above ``high`` count as these; infinite where the deviation is zero."""
     scaling: Scaling
     num_seen: int
     """Genes that any training patient had, before the filter."""
@@ -151,7 +159,8 @@ class Preparation:
         for sample in samples:
             if sample is not None and sample.scale != self.scale:
                 raise _other_scale(sample, self.scale)
-        return self.scaling(line_up([None if s is None else (s.genes, profile(s)) for s in samples], self.genes))
+        values = line_up([None if s is None else (s.genes, profile(s)) for s in samples], self.genes)
+        return self.scaling(np.clip(values, self.low, self.high))
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:
@@ -174,13 +183,18 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     if not len(usable):
         msg = f"no gene of {len(genes)} varies between the {len(present)} training patients; leave the modality out"
         raise DataError(msg)
-    deviation = np.abs(values[:, usable] - np.nanmedian(values[:, usable], axis=0))
-    order = np.lexsort((-np.nanstd(values[:, usable], axis=0), -np.nanmedian(deviation, axis=0)))
-    chosen = np.sort(usable[order[:MAX_GENES]])
+    median = np.nanmedian(values[:, usable], axis=0)
+    deviation = np.nanmedian(np.abs(values[:, usable] - median), axis=0)
+    order = np.lexsort((-np.nanstd(values[:, usable], axis=0), -deviation))[:MAX_GENES]
+    kept = np.sort(order)
+    reach = np.where(deviation[kept] > 0, _REACH * deviation[kept], np.inf)
+    chosen, low, high = usable[kept], median[kept] - reach, median[kept] + reach
     return Preparation(
         genes=tuple(genes[i] for i in chosen),
         scale=present[0].scale,
-        scaling=fit_scaling(values[:, chosen]),
+        low=low,
+        high=high,
+        scaling=fit_scaling(np.clip(values[:, chosen], low, high)),
         num_seen=len(genes),
     )
 
