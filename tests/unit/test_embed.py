@@ -1,4 +1,5 @@
 import json
+import threading
 from dataclasses import replace
 
 import h5py
@@ -67,6 +68,15 @@ def test_readers_never_run_far_ahead(colour):
     for seen, index in enumerate(done):
         assert index == seen
         assert len(started) <= seen + 1 + 4 * 8
+
+
+def test_tiles_are_read_while_the_encoder_works():
+    """The first tile is consumed only once a later one was read; without overlap this would wait in vain."""
+    read_on = threading.Event()
+    done = embed._in_order(lambda i: read_on.set() if i == 5 else i, 20, options=EmbedOptions(batch=2))
+    next(done)
+    assert read_on.wait(timeout=10)
+    assert sum(1 for _ in done) == 19
 
 
 def test_a_tile_that_cannot_be_read_fails_the_slide_and_leaves_no_bag(write_slide, tmp_path, colour):

@@ -149,6 +149,27 @@ def test_a_damaged_tile_is_an_error_not_a_blank(write_slide, reader):
         slide.read_region((256, 256), 0, (256, 256))
 
 
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_readers_agree_on_a_dicom_slide(real_data):
+    path = real_data / "wsi_samples" / "sm_image.dcm"
+    with closing(open_slide(path, reader="openslide")) as a, closing(open_slide(path, reader="wsidicom")) as b:
+        assert a.dimensions == b.dimensions == (50, 50)
+        assert a.mpp == b.mpp == pytest.approx(0.499)
+        np.testing.assert_array_equal(a.read_region((7, 3), 0, (60, 30)), b.read_region((7, 3), 0, (60, 30)))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("region", [((0, 0), (300, 300)), ((999, 1501), (257, 100)), ((2100, 2900), (200, 100))])
+def test_readers_agree_on_a_real_slide(real_data, region):
+    """JPEG decoders round differently by a level or two."""
+    path = real_data / "wsi_samples" / "cmu_1_small_region.svs"
+    with closing(open_slide(path, reader="openslide")) as a, closing(open_slide(path, reader="tifffile")) as b:
+        assert (a.dimensions, a.mpp) == (b.dimensions, b.mpp)
+        ours, theirs = (s.read_region(region[0], 0, region[1]).astype(int) for s in (b, a))
+        assert np.abs(ours - theirs).max() <= 2
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
 def test_a_slide_cut_short_is_never_read_as_if_whole(write_slide, share):
     path = write_slide(levels=1)

@@ -123,6 +123,7 @@ COLOURS = {
     "green pen over tissue": (60, 81, 85),
     "fat": (240, 235, 240),
     "blue pen": (30, 60, 190),
+    "blue pen on glass": (65, 100, 170),
     "green pen": (40, 150, 90),
     "cyan pen": (60, 170, 200),
     "red pen": (230, 30, 45),

@@ -51,7 +51,7 @@ def pen_mask(density: Float[np.ndarray, "height width 3"]) -> Bool[np.ndarray, "
     red, green, blue = np.moveaxis(density, 2, 0)
     colour = density.max(axis=2) - density.min(axis=2)
     mean = density.mean(axis=2)
-    cold = ((red > 1.5 * green) & (colour > 0.3)) | ((red > 0.9 * green) & (red > blue) & (colour > 0.15) & (mean > 0.4))
+    cold = ((red > 1.3 * green) & (colour > 0.3)) | ((red > 0.9 * green) & (red > blue) & (colour > 0.15) & (mean > 0.4))
     warm = (green > 0.6) & (blue > 0.7 * green) & (red < 0.12 * green)
     black = (density.min(axis=2) > 0.7 * density.max(axis=2)) & (mean > 0.45)
     return cold | warm | black
