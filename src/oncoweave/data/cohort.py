@@ -122,7 +122,7 @@ class Cohort:
             for patient in self.patients.index
         ]
 
-    def take(self, patient_ids: Sequence[str]) -> "Cohort":
+    def take(self, patient_ids: Sequence[str] | np.ndarray) -> "Cohort":
         """Keep some patients, in the order given."""
         strangers = sorted(set(patient_ids) - set(self.patients.index))
         if strangers:
