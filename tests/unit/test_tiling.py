@@ -130,6 +130,19 @@ def test_a_tile_with_much_pen_is_dropped_whatever_tissue_it_has(write_slide):
     assert tiling.tissue_fraction.min() < 0.95  # where some ink was taken out
 
 
+def test_a_spot_of_ink_colour_is_not_a_stroke(write_slide):
+    import tifffile
+
+    path = write_slide(boxes=((256, 128, 512, 384),), levels=1)
+    image = tifffile.imread(path)
+    image[300:332, 400:432] = (30, 40, 120)  # 16 um wide
+    scale = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, image, tile=(256, 256), photometric="rgb", metadata=None, **scale)
+    tiling = tiles_of(path)
+    assert not tiling.overview.pen.any()
+    assert len(tiling.coords) == 12
+
+
 def test_blood_is_dropped_and_counted(write_slide):
     path = write_slide(colour=(215, 90, 105))
     tiling = tiles_of(path)

@@ -32,6 +32,8 @@ class QualityRecipe:
     blood: bool = True
     fold: bool = True
     blur: bool = True
+    pen_um2: float = 1000.0
+    """Smaller spots of ink colour are refracting debris, not a stroke."""
     pen_share: float = 0.2
     """Share of a tile that must be pen."""
     blood_share: float = 0.7

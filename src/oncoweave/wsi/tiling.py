@@ -11,7 +11,7 @@ from oncoweave.wsi.geometry import Box0, Mpp, Px0, TilePx, check_mpp, grid, px0_
 from oncoweave.wsi.image import read_box, read_thumbnail
 from oncoweave.wsi.quality import QualityRecipe, blood_mask, fold_mask, pen_mask, sharpness
 from oncoweave.wsi.readers import Slide
-from oncoweave.wsi.tissue import TissueRecipe, find_tissue, glass_colour, optical_density
+from oncoweave.wsi.tissue import TissueRecipe, find_tissue, glass_colour, large_pieces, optical_density
 
 Stain = Literal["none", "macenko", "reinhard"]
 
@@ -96,7 +96,7 @@ def survey(slide: Slide, *, level0: Mpp, recipe: TileRecipe) -> Overview:
     thumbnail = read_thumbnail(slide, level0=level0, target=mpp)
     density = optical_density(thumbnail, glass_colour(thumbnail))
     nothing = np.zeros(density.shape[:2], dtype=bool)
-    pen = pen_mask(density) if recipe.quality.pen else nothing
+    pen = large_pieces(pen_mask(density), smallest=recipe.quality.pen_um2 / mpp**2) if recipe.quality.pen else nothing
     tissue = find_tissue(density, mpp=mpp, recipe=recipe.tissue, exclude=_widened(pen))
     blood = blood_mask(density) & tissue if recipe.quality.blood else nothing
     fold = fold_mask(density, tissue, recipe=recipe.quality) if recipe.quality.fold else nothing

@@ -68,8 +68,8 @@ def find_tissue(
     has_core = np.bincount(pieces.ravel(), weights=(colour > threshold).ravel()) > 0
     has_core[0] = False
     mask = has_core[pieces]
-    mask |= kept & ~mask & ~_large(~mask, smallest=recipe.hole_um2 / mpp**2, border=True)
-    return _large(mask, smallest=recipe.smallest_um2 / mpp**2)
+    mask |= kept & ~mask & ~large_pieces(~mask, smallest=recipe.hole_um2 / mpp**2, border=True)
+    return large_pieces(mask, smallest=recipe.smallest_um2 / mpp**2)
 
 
 def _colour(density: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
@@ -94,7 +94,9 @@ def otsu(values: Float[np.ndarray, " pixel"]) -> float:
     return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)
 
 
-def _large(mask: Bool[np.ndarray, "height width"], *, smallest: float, border: bool = False) -> Bool[np.ndarray, "height width"]:
+def large_pieces(
+    mask: Bool[np.ndarray, "height width"], *, smallest: float, border: bool = False
+) -> Bool[np.ndarray, "height width"]:
     """Keep pieces of at least ``smallest`` pixels, and with ``border`` also those that touch the slide's edge."""
     from scipy import ndimage
 
