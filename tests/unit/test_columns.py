@@ -87,3 +87,9 @@ def test_joined_records_take_types_from_those_who_have_values():
     table = join_records(records)
     assert table["lab"].dtype == float
     assert table["sample_id"].tolist() == ["P1-1", "P2-1"]
+
+
+def test_one_absurd_value_counts_as_ten_training_deviations():
+    scaling = fit_scaling(np.array([[0.0], [1.0], [2.0]]))
+    scaled = scaling(np.array([[1.0], [36_000.0], [-36_000.0], [np.nan]]))
+    np.testing.assert_array_equal(scaled[:, 0], [0.0, 10.0, -10.0, np.nan])

@@ -96,6 +96,10 @@ def line_up(
     return out
 
 
+FARTHEST = 10.0
+"""Training standard deviations from the mean; one absurd value of a new patient must not outweigh everything else known of him."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scaling:
     """Centre and scale of each column, learned on training patients."""
@@ -105,8 +109,8 @@ class Scaling:
     """Standard deviation; 1 where a column does not vary, so that it becomes 0 and not NaN."""
 
     def __call__(self, values: Float[np.ndarray, "patient column"]) -> Float[np.ndarray, "patient column"]:
-        """Standardise; NaN stays NaN."""
-        return (values - self.centre) / self.scale
+        """Standardise; NaN stays NaN, and what lies beyond ``FARTHEST`` counts as that."""
+        return np.clip((values - self.centre) / self.scale, -FARTHEST, FARTHEST)
 
 
 def fit_scaling(values: Float[np.ndarray, "patient column"]) -> Scaling:
