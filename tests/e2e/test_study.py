@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
+from oncoweave.core.files import read_json
 from oncoweave.core.state import load_state
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.store import write_cohort
@@ -15,7 +16,7 @@ from oncoweave.phantom.cohort import draw_cohort
 from oncoweave.serve.report import write_report
 from oncoweave.train import protocol
 from oncoweave.train.predict import predict_cohort
-from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run_study
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, resolve, run_study
 
 WITHOUT = ("slide", "report", "volume", "film")
 QUICK = Protocol(folds=2, repeats=1, inner_folds=2, bootstrap=100, group_by_site=False)
@@ -162,3 +163,29 @@ def test_a_folder_of_another_study_is_not_overwritten(run, cohort, tmp_path):
 def test_predicting_with_what_is_no_run_says_how_to_make_one(tmp_path, cohort):
     with pytest.raises(DataError, match="is not a run folder"):
         predict_cohort(tmp_path, cohort, tmp_path / "p.csv", model=None)
+
+
+def test_a_study_without_late_fusion_gets_one_as_a_baseline(cohort):
+    resolved = resolve(study(cohort, models=MODELS[:1], main="early"), Cohort.open(cohort))
+    assert [(m.name, m.fusion, m.modalities) for m in resolved.models] == [
+        ("early", "concat", ("expression", "variants", "record")),
+        ("late_mean", "average", ("expression", "variants", "record")),
+    ]
+
+
+def test_the_site_audit_exposes_a_site_confounder_that_the_grouped_split_keeps_out(tmp_path):
+    found = {}
+    for confounded in (False, True):
+        drawn, _, _ = draw_cohort(
+            Config(patients=240, seed=5, sites=8, site_confounder=confounded, without=(*WITHOUT, "variants"))
+        )
+        folder = write_cohort(drawn, tmp_path / f"c{confounded}")
+        grouped = QUICK.model_copy(update={"group_by_site": True, "folds": 4})
+        asked = study(folder, models=(ModelSpec(name="stacking", fusion="average"),), protocol=grouped)
+        done = run_study(asked, tmp_path / f"r{confounded}")
+        metrics = pd.read_parquet(done / "site_audit.parquet").set_index("metric")
+        found[confounded] = metrics.loc["c_index"]
+        held = read_json(done / "manifest.json")["warnings"]
+        assert any("would have counted that as skill" in w for w in held) == confounded
+    assert found[True]["low"] > 0.55
+    assert found[False]["low"] < 0.5

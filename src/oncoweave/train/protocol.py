@@ -20,8 +20,9 @@ from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fold import Fold
 from oncoweave.train.locked import LockedModel, lock
-from oncoweave.train.panel import Planned, plan
+from oncoweave.train.panel import SITE_ONLY, Planned, plan
 from oncoweave.train.results import write_results, write_table
+from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import study_splits
 from oncoweave.train.study import Study, resolve
 
@@ -41,9 +42,14 @@ def run(study: Study, out: Path) -> Path:
     splits, warnings = study_splits(resolved, data)
     warnings += _unread(cohort)
     write_splits(out / "splits.parquet", splits)
-    planned = plan(resolved, has_sites=len(np.unique(data.site)) > 1)
-    if len(np.unique(data.site)) < 2:
+    has_sites = len(np.unique(data.site)) > 1
+    planned = plan(resolved, has_sites=has_sites)
+    if not has_sites:
         warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
+    elif resolved.protocol.group_by_site:
+        audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY))
+        write_table(out / "site_audit.parquet", audit)
+        warnings.append(sentence)
     predictions = _cross_validate(out, resolved, data, splits, planned)
     _lock_final(out, resolved, data, planned)
     write_results(out, resolved, data, predictions, planned)

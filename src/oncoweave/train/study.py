@@ -110,9 +110,11 @@ def standard_panel(*, networks: bool = True) -> tuple[ModelSpec, ...]:
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file; the cohort's path is taken from the file's folder."""
-    study = read_config(Study, path)
-    return study.model_copy(update={"cohort": str((Path(path).parent / study.cohort).resolve())})
+    """Read a study file; paths of the cohort and of published splits are taken from the file's folder."""
+    study, folder = read_config(Study, path), Path(path).parent
+    splits = study.protocol.splits
+    protocol = study.protocol.model_copy(update={"splits": None if splits is None else str((folder / splits).resolve())})
+    return study.model_copy(update={"cohort": str((folder / study.cohort).resolve()), "protocol": protocol})
 
 
 def resolve(study: Study, cohort: Cohort) -> Study:
@@ -133,7 +135,7 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     reference = study.reference or next((m for m in modalities if cohort.modalities[m].kind == "record"), modalities[0])
     if reference not in modalities:
         raise unknown_name("modality (reference)", reference, modalities)
-    resolved = tuple(_resolve_model(m, modalities) for m in models)
+    resolved = _with_late_fusion(tuple(_resolve_model(m, modalities) for m in models), modalities)
     return study.model_copy(
         update={
             "modalities": modalities,
@@ -142,6 +144,15 @@ def resolve(study: Study, cohort: Cohort) -> Study:
             "protocol": _resolve_protocol(study, cohort),
         }
     )
+
+
+def _with_late_fusion(models: tuple[ModelSpec, ...], modalities: tuple[str, ...]) -> tuple[ModelSpec, ...]:
+    """Add the mean of the modalities' predictions as a baseline of every fusion, where no late fusion of all is asked for."""
+    if len(modalities) < 2 or any(m.stage == "late" and m.modalities == modalities for m in models):
+        return models
+    names = {m.name for m in models}
+    name = "late_mean" if "late_mean" not in names else "late_mean_of_all"
+    return (*models, ModelSpec(name=name, fusion="average", modalities=modalities))
 
 
 def _resolve_model(model: ModelSpec, modalities: tuple[str, ...]) -> ModelSpec:

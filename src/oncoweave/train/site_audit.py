@@ -1,0 +1,55 @@
+"""How much the hospital alone tells of the outcome, under a split that ignores hospitals.
+
+Where the study's own split keeps hospitals apart, a model that knows nothing but the hospital is at chance by construction. Under
+a split by patient it shows what any model that can tell hospitals apart (by stain, by scanner, by batch) would get for nothing.
+"""
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.data.splits import make_splits
+from oncoweave.evaluate.metrics import CHANCE, MAIN
+from oncoweave.evaluate.summary import SummaryOptions, summarise
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.fold import Fold
+from oncoweave.train.locked import lock
+from oncoweave.train.panel import Planned
+from oncoweave.train.study import Study
+
+NAME = "site_only_by_patient"
+
+
+def audit_site(study: Study, data: Dataset, site_only: Planned) -> tuple[pd.DataFrame, str]:
+    """Cross-validate the site-only baseline by patient; returns its metrics and a sentence on what they mean."""
+    protocol = study.protocol
+    splits = make_splits(
+        data.patient_ids,
+        data.outcome,
+        data.site,
+        folds=protocol.folds,
+        repeats=protocol.repeats,
+        group_by_site=False,
+        seed=protocol.seed,
+    )
+    frames = []
+    for (repeat, fold), tested in splits.groupby(["repeat", "fold"]):
+        is_test = np.isin(data.patient_ids, tested["patient_id"].to_numpy(dtype=object))
+        train = Fold(train=data.take(~is_test), seed=protocol.seed, inner_folds=protocol.inner_folds, group_by_site=False)
+        frames.append(lock(site_only, train, study).frame(data.take(is_test)).assign(model=NAME, repeat=repeat, fold=fold))
+    options = SummaryOptions(replicates=protocol.bootstrap)
+    rng = np.random.default_rng([protocol.seed, 5])
+    table = pd.concat(frames, ignore_index=True)
+    metrics = summarise(table, data.outcome.endpoint, roles={NAME: "baseline"}, generator=rng, options=options).metrics
+    return metrics, _sentence(metrics, data.outcome.endpoint.kind)
+
+
+def _sentence(metrics: pd.DataFrame, kind: str) -> str:
+    found = metrics[metrics["metric"] == MAIN[kind][0]].iloc[0]
+    figure = f"{found['metric'].replace('_', '-')} {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    carries = found["low"] > CHANCE.get(MAIN[kind][0], -np.inf)
+    meaning = (
+        "outcomes differ between hospitals, and a split by patient would have counted that as skill; this run keeps them apart"
+        if carries
+        else "no more than chance, so hospitals tell little of the outcome here"
+    )
+    return f"Site audit: under a split that ignores hospitals, the hospital alone scores {figure}: {meaning}."
