@@ -32,10 +32,12 @@ def audit_site(study: Study, data: Dataset, site_only: Planned) -> tuple[pd.Data
         seed=protocol.seed,
     )
     frames = []
-    for (repeat, fold), tested in splits.groupby(["repeat", "fold"]):
+    for _, tested in splits.groupby(["repeat", "fold"]):
         is_test = np.isin(data.patient_ids, tested["patient_id"].to_numpy(dtype=object))
         train = Fold(train=data.take(~is_test), seed=protocol.seed, inner_folds=protocol.inner_folds, group_by_site=False)
-        frames.append(lock(site_only, train, study).frame(data.take(is_test)).assign(model=NAME, repeat=repeat, fold=fold))
+        predicted = lock(site_only, train, study).frame(data.take(is_test))
+        where = {key: int(tested[key].iloc[0]) for key in ("repeat", "fold")}
+        frames.append(predicted.assign(model=NAME, **where))
     options = SummaryOptions(replicates=protocol.bootstrap)
     rng = np.random.default_rng([protocol.seed, 5])
     table = pd.concat(frames, ignore_index=True)
