@@ -10,6 +10,7 @@ from scipy import stats
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.inputs import finite, outcome
+from oncoweave.evaluate.partial_likelihood import PartialLikelihood, partial_likelihood
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +69,13 @@ def fit_cox(time: np.ndarray, event: np.ndarray, features: np.ndarray, *, steps:
     scale = features.std(axis=0)
     x = (features - features.mean(axis=0)) / scale
     beta = np.zeros(x.shape[1])
-    loss, gradient, hessian = _partial_likelihood(time, event, x, beta)
+    risk_sets = partial_likelihood(time, event, ties="efron")
+    loss, gradient, hessian = _derivatives(risk_sets, x, beta)
     for _ in range(steps):
         step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
         length = 1.0
         worst = loss + 1e-12 * abs(loss)
-        while (trial := _partial_likelihood(time, event, x, beta - length * step))[0] > worst and length > 1e-6:
+        while (trial := _derivatives(risk_sets, x, beta - length * step))[0] > worst and length > 1e-6:
             length /= 2
         beta = beta - length * step
         loss, gradient, hessian = trial
@@ -84,31 +86,8 @@ def fit_cox(time: np.ndarray, event: np.ndarray, features: np.ndarray, *, steps:
     raise DataError(msg)
 
 
-def _partial_likelihood(
-    time: np.ndarray, event: np.ndarray, x: np.ndarray, beta: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Negative log partial likelihood (Efron), its gradient and Hessian."""
-    order = np.argsort(time, kind="stable")
-    time, event, x = time[order], event[order], x[order]
+def _derivatives(risk_sets: PartialLikelihood, x: np.ndarray, beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Negative log partial likelihood, its gradient and Hessian by the coefficients."""
     score = x @ beta
-    shift = score.max()
-    weight = np.exp(score - shift)
-    outer = x[:, :, None] * x[:, None, :]
-    sums = [weight, weight[:, None] * x, weight[:, None, None] * outer]
-    died = np.flatnonzero(event)
-    times, group = np.unique(time[died], return_inverse=True)
-    start = np.searchsorted(time, times, side="left")
-    size = np.bincount(group)
-    rank_in_group = np.arange(len(died)) - np.repeat(np.cumsum(size) - size, size)
-    share = rank_in_group / size[group]
-    totals = []
-    for values in sums:
-        at_risk = np.cumsum(values[::-1], axis=0)[::-1][start]
-        dying = np.add.reduceat(values[died], np.cumsum(size) - size, axis=0)
-        extra = (slice(None), *([None] * (values.ndim - 1)))
-        totals.append(at_risk[group] - share[extra] * dying[group])
-    mean = totals[1] / totals[0][:, None]
-    loss = float(np.log(totals[0]).sum() + shift * len(died) - score[died].sum())
-    gradient = mean.sum(axis=0) - x[died].sum(axis=0)
-    hessian = (totals[2] / totals[0][:, None, None] - mean[:, :, None] * mean[:, None, :]).sum(axis=0)
-    return loss, gradient, hessian
+    hessian = x.T @ np.stack([risk_sets.curvature(score, column) for column in x.T], axis=1)
+    return -risk_sets.value(score), -x.T @ risk_sets.gradient(score), hessian
