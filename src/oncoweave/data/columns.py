@@ -97,7 +97,7 @@ def line_up(
 
 
 FARTHEST = 10.0
-"""Training standard deviations from the mean; one absurd value of a new patient must not outweigh everything else known of him."""
+"""Training standard deviations from the mean; one absurd value must not outweigh everything else known of a patient."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,12 +41,18 @@ def run_demo(out: Path) -> Path:
     cohort = out / "cohort"
     if not (cohort / "manifest.json").exists():
         write_phantom(DEMO, cohort, workers=2)
-    opened = read_cohort(cohort)
-    name = slide_modality(opened)
-    recipe = TileRecipe(mpp=0.5, tile=256)
-    slides = cohort_slides(opened, name)
-    record = embed_slides(slides, out / "slides", encoder=load_tile_encoder("colour"), recipe=recipe, options=EmbedOptions())
-    lay_bags(opened, name, record, drop_failed=True)
+    _embed(cohort, out / "slides")
     with publish(out / "study.yaml") as partial:
         partial.write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
     return write_report(run_study(out / "study.yaml", out / "run"))
+
+
+def _embed(path: Path, bags: Path) -> None:
+    """Embed the cohort's slides, unless its table names their bags already."""
+    cohort = read_cohort(path)
+    name = slide_modality(cohort)
+    if "path" in cohort.tables[name]:
+        return
+    slides, encoder = cohort_slides(cohort, name), load_tile_encoder("colour")
+    record = embed_slides(slides, bags, encoder=encoder, recipe=TileRecipe(mpp=0.5, tile=256), options=EmbedOptions())
+    lay_bags(cohort, name, record, drop_failed=True)

@@ -65,7 +65,8 @@ def _claim(out: Path, study: Study, cohort: Cohort) -> None:
         held = read_json(path)
         different = [key for key in claim if held.get(key) != claim[key]]
         if different:
-            msg = f"{out} holds a run of another {' and '.join(different)}; choose another --out, or delete that folder"
+            what = "another study" if "study" in different else "this study, of a cohort that has changed since"
+            msg = f"{out} holds a run of {what}; choose another --out, or delete that folder"
             raise ConfigError(msg)
     elif out.exists() and any(out.iterdir()):
         msg = f"{out} is not empty and holds no run; choose another --out"
