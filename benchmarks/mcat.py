@@ -1,10 +1,10 @@
 """MCAT's five TCGA cohorts on the released folds: our study beside the published models, measured by one code.
 
-Usage: python benchmarks/mcat.py DATA OUT. Cohorts are built by ``mcat_cohorts.py`` where they are not there yet, each is run as a
-study (clinical, expression, variants) on the released folds, and the released risks of MCAT, of its histology-only attention MIL and
-of its omics-only network are put beside it. ``late_rank_with_histology`` ranks patients within each test fold by our late fusion and
-by the released histology-only risk, and adds the two with equal weight: nothing is fitted on the released risks, which are
-validation predictions and must not be used to train.
+Usage: python benchmarks/mcat.py DATA OUT. Cohorts are built by ``mcat_cohorts.py`` where they are not there yet, each is run as
+a study (clinical, expression, variants) on the released folds, and the released risks of MCAT, of its histology-only attention
+MIL and of its omics-only network are put beside it. ``late_rank_with_histology`` ranks patients within each test fold by our late
+fusion and by the released histology-only risk, and adds the two with equal weight: nothing is fitted on the released risks, which
+are validation predictions and must not be used to train.
 """
 
 import subprocess

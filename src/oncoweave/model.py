@@ -1,7 +1,7 @@
 """The only assembly: an encoder a modality, one fusion and one head, with named taps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class ModelConfig:
     fusion: str
     """A file on the fusion shelf whose stage is intermediate."""
     num_outputs: int
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Of the fusion, where they are not its defaults."""
     width: int = 64
     dropout: float = 0.25
 
@@ -43,8 +45,10 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
-        fusion = shelf.load("fusion", config.fusion)
-        self.fusion = fusion.build(fusion.Config(), dims=dict.fromkeys(config.modalities, config.width), dim_out=config.width)
+        settings = shelf.configure("fusion", config.fusion, config.settings)
+        self.fusion = shelf.load("fusion", config.fusion).build(
+            settings, dims=dict.fromkeys(config.modalities, config.width), dim_out=config.width
+        )
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
 
     def encode(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:

@@ -1,10 +1,12 @@
 """Shelves: folders where one file is one thing and the file name is its name."""
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from oncoweave.core.errors import unknown_name
 
@@ -52,6 +54,16 @@ def variant(shelf: str, name: str) -> object:
     if key not in variants:
         raise unknown_name(f"variant of {name.partition('/')[0]!r}", key, variants)
     return variants[key]
+
+
+def configure(shelf: str, name: str, settings: Mapping[str, object]) -> Any:  # noqa: ANN401  (each file has a Config of its own)
+    """Build a file's ``Config`` from settings; an unknown one is refused with the nearest."""
+    config = load(shelf, name).Config
+    known = [f.name for f in fields(config)]
+    for key in settings:
+        if key not in known:
+            raise unknown_name(f"setting of {name!r} on shelf {shelf!r}", key, known)
+    return config(**settings)
 
 
 def _entry(shelf: str, name: str) -> Entry:

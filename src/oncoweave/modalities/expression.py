@@ -131,6 +131,11 @@ class Preparation:
     """Genes that any training patient had, before the filter."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the modality's table that are read."""
+        return self.genes
+
+    @property
     def dim(self) -> int:
         """Width of a token: one number a gene."""
         return 1

@@ -113,6 +113,11 @@ class Preparation:
     """Columns that do not vary on training patients and are not used."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the modality's table that are read."""
+        return (*self.numeric, *self.categorical)
+
+    @property
     def dim(self) -> int:
         """Width of a token: one number a feature."""
         return 1

@@ -126,6 +126,11 @@ class Preparation:
     """The byte-pair tokenizer as its JSON text; empty where the library ``tokenizers`` was not installed."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the modality's table that are read."""
+        return ("text",)
+
+    @property
     def dim(self) -> int:
         """Width of a token: its id, held as a float."""
         return 1

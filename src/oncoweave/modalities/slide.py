@@ -138,6 +138,11 @@ class Preparation:
     pooled_scaling: Scaling
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the modality's table that are read."""
+        return ("path",)
+
+    @property
     def num_tokens(self) -> None:
         """Patients differ in their number of tiles."""
         return None

@@ -94,6 +94,11 @@ class Preparation:
     """Of the share of ``profiled`` that a patient was not profiled for; None where it does not vary on training patients."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the modality's table that are read."""
+        return self.alterations
+
+    @property
     def dim(self) -> int:
         """Width of a token: one number an alteration."""
         return 1

@@ -46,7 +46,8 @@ class Dataset:
     @property
     def availability(self) -> np.ndarray:
         """``Bool[n, modality]``: who has what."""
-        return np.array([[s is not None for s in self.samples[m]] for m in self.samples], dtype=bool).T.reshape(len(self), -1)
+        columns = [[s is not None for s in samples] for samples in self.samples.values()]
+        return np.array(columns, dtype=bool).reshape(len(self.samples), len(self)).T
 
     @property
     def patterns(self) -> list[str]:

@@ -20,6 +20,10 @@ class Preparation(Protocol):
     """What a modality's ``fit`` returns; see the modalities shelf."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the modality's table that are read."""
+
+    @property
     def dim(self) -> int:
         """Width of a token."""
 
@@ -45,6 +49,10 @@ class Fitted(Protocol):
     @property
     def modalities(self) -> tuple[str, ...]:
         """What it predicts from."""
+
+    @property
+    def preparations(self) -> "dict[str, Preparation]":
+        """What each modality goes through before the model sees it."""
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; NaN rows for patients who lack every modality of the model."""

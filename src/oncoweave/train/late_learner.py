@@ -1,13 +1,13 @@
 """Late fusion: one model a modality, combined by a rule or a meta-model fitted on out-of-fold scores only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from oncoweave.core import shelf
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fitted, Fold
+from oncoweave.train.fold import Fitted, Fold, Preparation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -26,6 +26,11 @@ class FittedLate:
     modalities: tuple[str, ...]
     bases: tuple[Fitted, ...]
     fusion: object
+
+    @property
+    def preparations(self) -> dict[str, Preparation]:
+        """Those of the bases."""
+        return {name: p for base in self.bases for name, p in base.preparations.items()}
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; NaN for patients who have none of the modalities."""
@@ -62,11 +67,13 @@ def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], F
     return base
 
 
-def fit_late(fold: Fold, modalities: Sequence[str], bases: Sequence[Base], *, fusion: str) -> tuple[FittedLate, np.ndarray]:
+def fit_late(
+    fold: Fold, modalities: Sequence[str], bases: Sequence[Base], *, fusion: str, settings: Mapping[str, object]
+) -> tuple[FittedLate, np.ndarray]:
     """Fit a late fusion on the out-of-fold scores of its bases; also returns the training rows' combined scores ``[n, c]``."""
     scores = np.stack([base.out_of_fold for base in bases], axis=1)
     rows = ~np.isnan(scores).all(axis=(1, 2)) & fold.train.outcome.known
-    module = shelf.load("fusion", fusion)
-    fused = module.fit(scores[rows], fold.train.outcome.take(rows), module.Config())
+    config = shelf.configure("fusion", fusion, settings)
+    fused = shelf.load("fusion", fusion).fit(scores[rows], fold.train.outcome.take(rows), config)
     late = FittedLate(modalities=tuple(modalities), bases=tuple(b.fitted for b in bases), fusion=fused)
     return late, combine_present(fused, scores)

@@ -1,7 +1,8 @@
 """Linear models on fused feature blocks: ridge Cox, logistic and ridge regression, for one modality or several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -31,7 +32,14 @@ class FittedLinear:
         return output
 
 
-def fit_linear(fold: Fold, modalities: Sequence[str], *, fusion: str, blockwise: bool = False) -> FittedLinear:
+def fit_linear(
+    fold: Fold,
+    modalities: Sequence[str],
+    *,
+    fusion: str,
+    settings: Mapping[str, object] = MappingProxyType({}),
+    blockwise: bool = False,
+) -> FittedLinear:
     """Fit an early fusion and a penalised linear head on a fold's training rows.
 
     ``blockwise`` gives each modality its own penalty, chosen on inner folds, so that a block that does not help is shrunk away.
@@ -41,8 +49,7 @@ def fit_linear(fold: Fold, modalities: Sequence[str], *, fusion: str, blockwise:
     blocks = {m: preparations[m].block(fold.train.samples[m]) for m in modalities}
     rows = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0) & fold.train.outcome.known
     blocks = {m: b[rows] for m, b in blocks.items()}
-    module = shelf.load("fusion", fusion)
-    fused = module.fit(blocks, module.Config())
+    fused = shelf.load("fusion", fusion).fit(blocks, shelf.configure("fusion", fusion, settings))
     groups = np.asarray(fused.groups) if blockwise else None
     head = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=groups)
     return FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
@@ -55,6 +62,11 @@ class FittedSite:
     modalities: tuple[str, ...]
     sites: tuple[str, ...]
     head: Head
+
+    @property
+    def preparations(self) -> dict[str, Preparation]:
+        """None: it reads the hospital only."""
+        return {}
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; a hospital that was not in training gets the average."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class FittedNetwork:
         """Return ``[n, c]``; NaN for patients who have none of the modalities."""
         rows = _present_rows(data, self.modalities, self.preparations)
         if not len(rows):
-            return np.full((len(data), 1), np.nan)
+            num_scores = self.objective.predict(torch.zeros(1, self.config.num_outputs)).shape[1]  # type: ignore[attr-defined]
+            return np.full((len(data), num_scores), np.nan)
         outputs, _ = outputs_of(
             self.model(),
             lambda index: (_collate(data, index, self.preparations), torch.zeros(len(index))),
@@ -75,25 +77,30 @@ def fit_network(
     *,
     fusion: str,
     encoders: Mapping[str, str],
+    settings: Mapping[str, object] = MappingProxyType({}),
     objective: str | None = None,
     loop: LoopConfig,
 ) -> FittedNetwork:
     """Train a network on a fold; its inner fold 0 decides when to stop, and is not trained on.
 
-    ``encoders`` names an encoder by modality, or by kind of modality, where the default is not wanted.
+    ``encoders`` names an encoder by modality, or by kind of modality, and ``objective`` an objective, where the default is not
+    wanted.
     """
     target = fold.train.outcome
     preparations = {m: fold.preparation(m) for m in modalities}
     rows = _present_rows(fold.train, modalities, preparations)
     rows = rows[target.known[rows]]
     validation = fold.inner[rows] == fold.inner.min()
-    goal = shelf.load("objectives", objective or DEFAULT_OBJECTIVES[target.endpoint.kind]).fit(target.take(rows[~validation]))
-    seed = int(fold.rng("network", fusion, *modalities, *encoders.values()).integers(2**31))
+    name = objective or DEFAULT_OBJECTIVES[target.endpoint.kind]
+    goal = shelf.load("objectives", name).fit(target.take(rows[~validation]))
     config = ModelConfig(
         modalities={m: _shape(m, fold.train.kinds[m], preparations[m], encoders) for m in modalities},
         fusion=fusion,
         num_outputs=goal.num_outputs,
+        settings=dict(settings),
     )
+    # everything that tells two networks of a fold apart is in it: equal seeds would share a checkpoint
+    seed = int(fold.rng("network", name, config, loop).integers(2**31))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Model(config)

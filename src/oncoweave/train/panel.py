@@ -103,10 +103,22 @@ def _itself(fit: Callable[[Fold], Fitted]) -> Callable[[Fold], Trained]:
 def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
     modalities, stage, blockwise = _of(model), model.stage, model.penalty == "per_modality"
     if stage == "early":
-        return _itself(lambda fold: fit_linear(fold, modalities, fusion=model.fusion, blockwise=blockwise))
+        return _itself(
+            lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, blockwise=blockwise)
+        )
     if stage == "intermediate":
         loop = study.network.loop()
-        return _itself(lambda fold: fit_network(fold, modalities, fusion=model.fusion, encoders=model.encoders, loop=loop))
+        return _itself(
+            lambda fold: fit_network(
+                fold,
+                modalities,
+                fusion=model.fusion,
+                encoders=model.encoders,
+                settings=model.settings,
+                objective=model.objective,
+                loop=loop,
+            )
+        )
     return lambda fold: _late(fold, model, study)
 
 
@@ -114,16 +126,19 @@ def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
     bases = []
     for name in _of(model):
         encoder = model.encoders.get(name) or model.encoders.get(fold.train.kinds[name])
-        bases.append(_linear_base(fold, name) if encoder is None else _network_base(fold, name, encoder, study))
-    fitted, scores = fit_late(fold, _of(model), bases, fusion=model.fusion)
+        bases.append(_linear_base(fold, name) if encoder is None else _network_base(fold, name, encoder, model, study))
+    fitted, scores = fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)
     return Trained(fitted=fitted, train_scores=scores)
 
 
-def _network_base(fold: Fold, modality: str, encoder: str, study: Study) -> Base:
+def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Base:
     def fit(part: Fold) -> Fitted:
-        return fit_network(part, [modality], fusion="mean", encoders={modality: encoder}, loop=study.network.loop())
+        encoders = {modality: encoder}
+        return fit_network(
+            part, [modality], fusion="mean", encoders=encoders, objective=model.objective, loop=study.network.loop()
+        )
 
-    return fit_base(fold, modality, learner=encoder, fit=fit)
+    return fit_base(fold, modality, learner=f"{encoder} {model.objective}", fit=fit)
 
 
 def _permuted(fit: Callable[[Fold], Trained], k: int) -> Callable[[Fold], Trained]:

@@ -1,7 +1,8 @@
 """A study: what is asked of a cohort, by which models, under which protocol."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -14,16 +15,25 @@ if TYPE_CHECKING:
     from oncoweave.train.loop import LoopConfig
 
 
+RESERVED = ("site_only", "site_only_by_patient")
+RESERVED_STARTS = ("only_", "permuted_")
+"""Names of the models that every study fits."""
+
+
 class ModelSpec(Strict):
     """One model of a study."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+ -]{0,99}$")
     fusion: str
     """A file on the fusion shelf; its stage decides whether a linear model, a network or one model a modality is fitted."""
-    modalities: tuple[str, ...] | None = None
+    modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
     """All of the study's when not given."""
     encoders: dict[str, str] = Field(default_factory=dict)
     """Encoder by modality or by kind. In a late fusion, the modalities named here get a network and the others a linear model."""
+    settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    """Of the fusion; see its ``Config``."""
+    objective: str | None = None
+    """Networks: a file on the objectives shelf, where the endpoint's usual one is not wanted."""
     penalty: Literal["shared", "per_modality"] = "shared"
     """Early fusion: one ridge penalty for all columns, or one for each modality's block."""
 
@@ -62,8 +72,8 @@ class Protocol(Strict):
     """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are as many as folds."""
     splits: str | None = None
     """A table with patient_id, repeat and fold, to use published splits; folds and repeats are then read from it."""
-    seed: int = 0
-    horizons: tuple[float, ...] | None = None
+    seed: int = Field(default=0, ge=0)
+    horizons: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Survival: times, in the endpoint's unit, at which probabilities are predicted; one, three and five years when not given."""
     bootstrap: int = Field(default=1000, ge=100)
     permutations: int = Field(default=1, ge=0)
@@ -77,7 +87,7 @@ class Study(Strict):
     cohort: str
     """Path of a cohort folder, from the place of the study file."""
     endpoint: str
-    modalities: tuple[str, ...] | None = None
+    modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
     models: tuple[ModelSpec, ...] | None = None
     """The standard panel of early, intermediate and late fusions when not given."""
     main: str = "stacking"
@@ -122,20 +132,25 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     cohort.endpoint(study.endpoint)
     readable = shelf.names("modalities")
     modalities = study.modalities or tuple(m for m, spec in cohort.modalities.items() if spec.kind in readable)
+    _refuse_repeats(f"study {study.name!r}: modalities", modalities)
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)
     models = study.models or standard_panel()
     names = [m.name for m in models]
-    if len(set(names)) < len(names):
-        msg = f"study {study.name!r}: model names must differ, got {names}"
+    _refuse_repeats(f"study {study.name!r}: model names", names)
+    reserved = [n for n in names if n in RESERVED or n.startswith(RESERVED_STARTS)]
+    if reserved:
+        msg = f"study {study.name!r}: the model name {reserved[0]!r} is that of a baseline; choose another"
         raise ConfigError(msg)
     if study.main not in names:
         raise unknown_name("model (main)", study.main, names)
     reference = study.reference or next((m for m in modalities if cohort.modalities[m].kind == "record"), modalities[0])
     if reference not in modalities:
         raise unknown_name("modality (reference)", reference, modalities)
-    resolved = _with_late_fusion(tuple(_resolve_model(m, modalities) for m in models), modalities)
+    kinds = {m: cohort.modalities[m].kind for m in modalities}
+    kind = cohort.endpoint(study.endpoint).kind
+    resolved = _with_late_fusion(tuple(_resolve_model(m, kinds, kind) for m in models), modalities)
     return study.model_copy(
         update={
             "modalities": modalities,
@@ -155,17 +170,38 @@ def _with_late_fusion(models: tuple[ModelSpec, ...], modalities: tuple[str, ...]
     return (*models, ModelSpec(name=name, fusion="average", modalities=modalities))
 
 
-def _resolve_model(model: ModelSpec, modalities: tuple[str, ...]) -> ModelSpec:
-    chosen = model.modalities or modalities
+def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> ModelSpec:
+    chosen, stage = model.modalities or tuple(kinds), model.stage
+    _refuse_repeats(f"model {model.name!r}: modalities", chosen)
     for name in chosen:
-        if name not in modalities:
-            raise unknown_name(f"modality of model {model.name!r}", name, modalities)
-    if model.penalty == "per_modality" and model.stage != "early":
-        msg = f"model {model.name!r}: penalty per_modality belongs to an early fusion, {model.fusion!r} is {model.stage}"
+        if name not in kinds:
+            raise unknown_name(f"modality of model {model.name!r}", name, kinds)
+    shelf.configure("fusion", model.fusion, model.settings)
+    if model.penalty == "per_modality" and stage != "early":
+        msg = f"model {model.name!r}: penalty per_modality belongs to an early fusion, {model.fusion!r} is {stage}"
         raise ConfigError(msg)
-    for encoder in model.encoders.values():
-        shelf.load("encoders", encoder)
+    if stage == "early" and (model.encoders or model.objective):
+        msg = f"model {model.name!r}: encoders and objectives belong to networks, {model.fusion!r} is an early fusion"
+        raise ConfigError(msg)
+    _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
     return model.model_copy(update={"modalities": chosen})
+
+
+def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> None:
+    for name, encoder in model.encoders.items():
+        if name not in kinds and name not in kinds.values():
+            raise unknown_name(f"modality or kind (encoders of model {model.name!r})", name, {*kinds, *kinds.values()})
+        shelf.variant("encoders", encoder)
+    if model.objective is not None and endpoint_kind not in shelf.load("objectives", model.objective).KINDS:
+        msg = f"model {model.name!r}: objective {model.objective!r} does not fit a {endpoint_kind} endpoint"
+        raise ConfigError(msg)
+
+
+def _refuse_repeats(what: str, names: Sequence[str]) -> None:
+    repeated = sorted({n for n in names if list(names).count(n) > 1})
+    if repeated:
+        msg = f"{what} must differ, {repeated[0]!r} stands there more than once"
+        raise ConfigError(msg)
 
 
 def _resolve_protocol(study: Study, cohort: Cohort) -> Protocol:
