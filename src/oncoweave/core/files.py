@@ -2,11 +2,62 @@
 
 import hashlib
 import json
+import os
+import platform
+import re
 import shutil
+import sys
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from oncoweave.core.errors import DataError
+
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, and endings and the marks of a partial entry are added."""
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+_PARTIAL = re.compile(r"\.(?P<name>.+?)\.(?:(?P<host>[0-9a-f]{8})-(?P<pid>\d+)\.)?[a-z0-9_]+\.partial", re.DOTALL)
+_DAY = 86_400.0
+
+
+def require_file_name(name: str, *, where: str) -> str:
+    """Take a name from a table for the name of a file; returns it.
+
+    Raises:
+        DataError: it is empty, hidden, longer than 200 bytes, or would lead into another folder.
+    """
+    length = len(os.fsencode(name))
+    if not name.strip():
+        fault = "it is empty"
+    elif any(c in "/\\" or ord(c) < 32 for c in name):
+        fault = "it holds a slash, a backslash or a control character"
+    elif name.startswith("."):
+        fault = "it begins with a dot"
+    elif length > _LONGEST_NAME:
+        fault = f"it is {length} bytes long, {_LONGEST_NAME} at most"
+    else:
+        return name
+    msg = f"{where}: {name[:80]!r} cannot name a file: {fault}; give a plain name"
+    raise DataError(msg)
+
+
+@contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """Make a hidden folder beside a path to write it in, after clearing away what killed writers of that path left.
+
+    The folder is called ``.<name>.<host>-<process>.*.partial`` and goes when the block ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for entry in path.parent.iterdir():
+        if (left := _PARTIAL.fullmatch(entry.name)) and left["name"] == path.name and _abandoned(entry, left):
+            _clear(entry, path)
+    prefix = f".{path.name}.{_HOST}-{os.getpid()}."
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=path.parent) as scratch:
+        yield Path(scratch)
 
 
 @contextmanager
@@ -14,18 +65,18 @@ def publish(path: Path) -> Iterator[Path]:
     """Write a file or folder beside its place and move it there when the block ends without an error.
 
     The block receives a path that does not exist yet, on the same file system, and creates a file or a folder there. A crash
-    leaves only a hidden ``.<name>.*.partial`` entry, never a half-written ``path``.
+    leaves only a hidden ``.<name>.*.partial`` entry, never a half-written ``path``; the next writer of ``path`` clears it away,
+    and puts the older folder back where the crash came between taking it away and moving the new one in.
 
     Example:
         >>> with publish(Path("table.csv")) as partial:  # doctest: +SKIP
         ...     partial.write_text("a,b")
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as scratch:
-        partial = Path(scratch) / path.name
+    with scratch_beside(path) as scratch:
+        partial = scratch / path.name
         yield partial
-        old = Path(scratch) / "replaced"
+        old = _replaced(scratch, path)
         if partial.is_dir() and path.is_dir():
             path.rename(old)
         try:
@@ -37,11 +88,39 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def sweep_partials(folder: Path) -> int:
-    """Delete what interrupted writers left directly in a folder; returns how many entries went."""
-    partials = [p for p in Path(folder).glob(".*.partial") if p.is_dir()]
-    for partial in partials:
-        shutil.rmtree(partial, ignore_errors=True)
+    """Clear away what interrupted writers left directly in a folder that nobody else writes to; returns how many entries went."""
+    partials = [(p, _PARTIAL.fullmatch(p.name)) for p in Path(folder).glob(".*.partial") if p.is_dir()]
+    for partial, left in partials:
+        _clear(partial, partial.with_name(left["name"]) if left else None)
     return len(partials)
+
+
+def _replaced(scratch: Path, path: Path) -> Path:
+    return scratch / f"{path.name}.replaced"
+
+
+def _clear(partial: Path, path: Path | None) -> None:
+    """Delete a partial entry, but put back the older folder that its writer had taken away and not yet replaced."""
+    if path is not None and (old := _replaced(partial, path)).is_dir() and not path.exists():
+        old.rename(path)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _abandoned(partial: Path, left: "re.Match[str]") -> bool:
+    """Whether the writer is gone; of one on another machine that cannot be asked, so its entry must have lain still for a day."""
+    if left["host"] == _HOST and sys.platform != "win32":
+        try:
+            os.kill(int(left["pid"]), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
+    try:
+        latest = max(p.lstat().st_mtime for p in (partial, *partial.rglob("*")))
+    except FileNotFoundError:
+        return False  # its writer is at work
+    return time.time() - latest > _DAY
 
 
 def sha256(path: Path) -> str:

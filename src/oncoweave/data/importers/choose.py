@@ -1,10 +1,10 @@
 """From any source to a cohort folder: which importer reads it, and the account of what it left out."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from oncoweave.core.errors import DataError, unknown_name
+from oncoweave.core.files import scratch_beside
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.importers.report import ImportReport
 from oncoweave.data.store import write_cohort
@@ -54,9 +54,8 @@ def import_cohort(
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as scratch:
-        cohort, report = _read(name, source, scratch=Path(scratch), data=data, slides=slides)
+    with scratch_beside(out) as scratch:
+        cohort, report = _read(name, source, scratch=scratch, data=data, slides=slides)
         write_cohort(cohort, out, documents={REPORT: report.content(cohort)})
     return cohort, report
 
