@@ -67,6 +67,13 @@ def test_slides_without_patients_are_refused(tmp_path, rng):
         import_cohort(tmp_path, tmp_path / "out")
 
 
+def test_a_slide_id_that_leads_elsewhere_is_refused(tmp_path, rng):
+    write_trident(tmp_path / "a.h5", rng.normal(size=(3, 4)))
+    (tmp_path / "slides.csv").write_text("slide_id,patient_id\na,1\n../../evil,2\n")
+    with pytest.raises(DataError, match=r"slides\.csv, line 3, column 'slide_id': '\.\./\.\./evil' cannot name a file"):
+        import_cohort(tmp_path, tmp_path / "out", slides=tmp_path / "slides.csv")
+
+
 def test_a_patient_of_two_sites_is_refused(tmp_path, rng):
     write_trident(tmp_path / "a.h5", rng.normal(size=(3, 4)))
     (tmp_path / "slides.csv").write_text("slide_id,patient_id,site\na,1,X\nb,1,Y\n")

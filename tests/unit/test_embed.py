@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from oncoweave.core.errors import ConfigError, SlideError
+from oncoweave.core.errors import ConfigError, DataError, SlideError
 from oncoweave.data.bags import read_bag
 from oncoweave.train import embed
 from oncoweave.train.embed import EmbedOptions, embed_slide, embed_slides
@@ -185,6 +185,16 @@ def test_a_foreign_bag_is_never_overwritten(write_slide, tmp_path, colour):
     with pytest.raises(ConfigError, match=r"slide\.h5: already there and not written by oncoweave \(gigapath layout\)"):
         run([write_slide()], tmp_path / "out", colour)
     assert bag.read_bytes() == before
+
+
+def test_a_slide_id_that_leads_elsewhere_writes_nothing(write_slide, tmp_path, colour):
+    slide = SlideFile(slide_id="../../evil", path=write_slide())
+    before = sorted(tmp_path.rglob("*"))
+    for work in (lambda: embed_slides([slide], tmp_path / "out", encoder=colour, recipe=RECIPE),
+                 lambda: embed_slide(slide, tmp_path / "out", encoder=colour, recipe=RECIPE)):  # fmt: skip
+        with pytest.raises(DataError, match=r"slide id: '\.\./\.\./evil' cannot name a file"):
+            work()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_one_run_at_a_time(write_slide, tmp_path, colour):

@@ -183,6 +183,17 @@ def test_bags_come_into_the_folder(source, tmp_path, rng):
     assert (tmp_path / "out" / "import_report.json").is_file()
 
 
+@pytest.mark.parametrize("kind", ["path", "image"])
+def test_a_slide_id_that_leads_elsewhere_is_refused(source, tmp_path, kind):
+    source.write("slides.csv", "patient_id,slide,file\n001,../s1,x.h5\n")
+    (tmp_path / "x.h5").write_bytes(b"")
+    source.page["modalities"]["wsi"] = {"kind": "slide", "table": "slides.csv", "slide": "slide", kind: "file"}
+    with pytest.raises(
+        DataError, match=r"'wsi', patient '001', column 'slide_id': '\.\./s1' cannot name a file: it holds a slash"
+    ):
+        source.read()
+
+
 def change_endpoint(**changes):
     return lambda s: s.page["endpoints"]["os"].update(changes)
 

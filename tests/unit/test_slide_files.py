@@ -70,6 +70,14 @@ def test_a_table_gives_names_and_resolutions(tmp_path):
         find_slides([table])
 
 
+@pytest.mark.parametrize("slide_id", ["../../evil", "/etc/evil", "a\\b", "..", ".", " ", "a" * 201, ".hidden"])
+def test_a_slide_id_that_leads_elsewhere_is_refused(tmp_path, slide_id):
+    (tmp_path / "1.svs").write_text("1")
+    (tmp_path / "slides.csv").write_text(f"path,slide_id\n1.svs,good\n1.svs,{slide_id}\n")
+    with pytest.raises(DataError, match=r"slides\.csv, line 3, column 'slide_id': .* cannot name a file: it "):
+        find_slides([tmp_path / "slides.csv"])
+
+
 def test_a_path_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"gone: no such file or folder"):
         find_slides([tmp_path / "gone"])

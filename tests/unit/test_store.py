@@ -234,6 +234,18 @@ def test_a_named_file_must_exist_and_stay_inside(tmp_path):
     assert not (tmp_path / "cohort").exists()
 
 
+def test_slide_ids_must_be_plain_file_names(tmp_path):
+    table = pd.DataFrame({"patient_id": ["p"], "sample_id": ["p"], "slide_id": ["../evil"], "slide_path": [None]})
+    cohort = Cohort(
+        name="c",
+        patients=pd.DataFrame(index=pd.Index(["p"], name="patient_id")),
+        tables={"wsi": table},
+        modalities={"wsi": ModalitySpec(name="wsi", kind="slide")},
+    )
+    with pytest.raises(DataError, match=r"modality 'wsi', patient 'p', column 'slide_id': '\.\./evil' cannot name a file"):
+        write_cohort(cohort, tmp_path / "c")
+
+
 def test_patient_ids_must_be_text(tmp_path):
     cohort = Cohort(name="n", patients=pd.DataFrame(index=pd.Index([1, 2])), tables={}, modalities={})
     with pytest.raises(DataError, match="patient ids must be text, got 1 of type int"):

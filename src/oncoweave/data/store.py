@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
-from oncoweave.core.files import publish, read_json, sha256, write_json
+from oncoweave.core.files import publish, read_json, require_file_name, sha256, write_json
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.tables import read_table, write_table
 
@@ -75,8 +75,8 @@ def write_cohort(cohort: Cohort, path: Path | str, *, documents: Mapping[str, ob
     ``documents`` are JSON files to lay beside the manifest, by file name, such as an import report.
 
     Raises:
-        DataError: the place is taken by something that is not a cohort, a named file does not exist, or a table cannot be stored
-            without loss.
+        DataError: the place is taken by something that is not a cohort, a named file does not exist, a slide id is no plain file
+            name, or a table cannot be stored without loss.
     """
     path = Path(path).resolve()
     _refuse_taken(path)
@@ -183,6 +183,9 @@ def _check(cohort: Cohort) -> None:
         if missing:
             msg = f"modality {name!r}: its table lacks {missing}; it has {list(table.columns)[:10]}"
             raise DataError(msg)
+        if "slide_id" in table:  # bags and previews are called after it
+            for patient, slide_id in table.loc[table["slide_id"].notna(), ["patient_id", "slide_id"]].itertuples(index=False):
+                require_file_name(str(slide_id), where=f"modality {name!r}, patient {patient!r}, column 'slide_id'")
     not_text = [p for p in cohort.patients.index if not isinstance(p, str)]
     if not_text:
         msg = f"patient ids must be text, got {not_text[0]!r} of type {type(not_text[0]).__name__} ({len(not_text)} such)"

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 
 from oncoweave.core.errors import ConfigError, DataError, SlideError
+from oncoweave.core.files import require_file_name
 from oncoweave.data.bags import Bag, BagAttrs, BagHead, read_head, write_bag
 from oncoweave.train.slide_record import SlideRecord, SlideResult, locked
 from oncoweave.train.tile_encoder import TileEncoder
@@ -100,8 +101,10 @@ def embed_slide(
 
     Raises:
         SlideError: the slide cannot be read, states no resolution, or has no tile worth keeping.
+        DataError: the slide's id is no plain file name.
     """
     folder, started = Path(folder), time.monotonic()
+    bag_path = _bag_path(folder, slide)
     with closing(open_slide(slide.path, reader=options.reader)) as source:
         level0 = require_mpp(source, declared=slide.mpp)
         tiling = lay_tiles(source, level0=level0, recipe=recipe)
@@ -136,7 +139,7 @@ def embed_slide(
             tissue_fraction=tiling.tissue_fraction[encoded.kept],
             attrs=attrs,
         )
-        write_bag(_bag_path(folder, slide), bag)
+        write_bag(bag_path, bag)
         dropped = {name: len(corners) for name, corners in tiling.dropped.items()}
         return SlideResult(
             slide_id=slide.slide_id,
@@ -186,7 +189,7 @@ def _embed_or_record(
 
 
 def _bag_path(folder: Path, slide: SlideFile) -> Path:
-    return folder / "bags" / f"{slide.slide_id}.h5"
+    return folder / "bags" / f"{require_file_name(slide.slide_id, where=f'{slide.path}, slide id')}.h5"
 
 
 def _head(path: Path) -> BagHead | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
-from oncoweave.core.files import publish
+from oncoweave.core.files import publish, require_file_name
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.store import write_cohort
 from oncoweave.train.slide_record import SlideRecord
@@ -46,15 +46,16 @@ def cohort_slides(cohort: Cohort, modality: str, *, mpp: float | None = None) ->
     A column ``slide_mpp`` declares a slide's level-0 resolution; ``mpp`` does so for the rest.
 
     Raises:
-        DataError: one slide id names two files.
+        DataError: one slide id names two files, or is not a plain file name.
     """
     slides: dict[str, SlideFile] = {}
     for row in _named(cohort, modality).to_dict("records"):
         path = Path(str(row["slide_path"]))
         path = path if path.is_absolute() or cohort.root is None else cohort.root / path
         declared = row.get("slide_mpp")
+        where = f"modality {modality!r}, patient {row['patient_id']!r}, column 'slide_id'"
         slide = SlideFile(
-            slide_id=str(row["slide_id"]),
+            slide_id=require_file_name(str(row["slide_id"]), where=where),
             path=path.absolute(),
             mpp=mpp if declared is None or pd.isna(declared) else float(declared),
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oncoweave.core.errors import DataError
+from oncoweave.core.files import require_file_name
 from oncoweave.wsi.geometry import check_mpp
 
 SUFFIXES = (
@@ -154,13 +155,18 @@ def _from_table(path: Path) -> list[SlideFile]:
         msg = f"{path}: a table of slides needs a column 'path'; it has {list(table.columns)}"
         raise DataError(msg)
     slides = []
-    for row in table.to_dict("records"):
+    for line, row in enumerate(table.to_dict("records"), start=2):
+        if pd.isna(row["path"]):
+            msg = f"{path}, line {line}: column 'path' is empty; name the slide's file"
+            raise DataError(msg)
         file = path.parent / row["path"]
         if not file.exists():
             msg = f"{path}: column 'path' names {row['path']!r}, which does not exist beside the table"
             raise DataError(msg)
         name, mpp = row.get("slide_id"), row.get("mpp")
         slide = _slide(file)
+        if not pd.isna(name):
+            require_file_name(str(name), where=f"{path}, line {line}, column 'slide_id'")
         slides.append(
             replace(
                 slide,

@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import DataError
+from oncoweave.core.files import require_file_name
 from oncoweave.data.bags import read_head
 from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
 from oncoweave.data.importers.barcodes import tcga_patient, tcga_site
 from oncoweave.data.importers.files import Place, lay_files
-from oncoweave.data.importers.ids import as_text, check_ids
+from oncoweave.data.importers.ids import FIRST_ROW, as_text, check_ids
 from oncoweave.data.importers.report import ImportReport, report_absent
 from oncoweave.data.importers.sources import pick, read_source
 
@@ -75,6 +76,8 @@ def _from_table(path: Path, files: dict[str, Path], report: ImportReport) -> pd.
     ids = as_text(table["patient_id"])
     check_ids(ids, where=path.name)
     slide_ids = as_text(table["slide_id"]).str.removesuffix(".h5")
+    for line, name in enumerate(slide_ids, start=FIRST_ROW):
+        require_file_name("" if name is None else name, where=f"{path.name}, line {line}, column 'slide_id'")
     repeated = slide_ids[slide_ids.duplicated()]
     if len(repeated):
         msg = f"{path.name}: {len(repeated)} slide(s) are listed more than once, first {repeated.iloc[0]!r}; list each once"

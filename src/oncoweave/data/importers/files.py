@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import DataError, SlideError
+from oncoweave.core.files import require_file_name
 from oncoweave.data.bags import read_bag, read_head, require_one_encoder, write_bag
 from oncoweave.data.importers.report import ImportReport
 
@@ -31,7 +32,8 @@ def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: I
     A bag that cannot be read is left out and counted with its reason.
 
     Raises:
-        DataError: a file does not exist, two slides have one name, none of the bags can be read, or they are of two encoders.
+        DataError: a file does not exist, a slide id is no plain file name, two slides have one name, none of the bags can be read,
+            or they are of two encoders.
     """
     where = f"modality {place.modality!r}"
     values = values.copy()
@@ -43,9 +45,15 @@ def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: I
             for name, patient in zip(values[column], patients.loc[values.index], strict=True)
         ]
         values[column] = pd.Series(found, index=values.index, dtype=object)
-    if "slide_id" not in values or "path" not in values:
+    if "slide_id" not in values:
         return values
-    is_bag = values["path"].map(lambda p: isinstance(p, str) and p.endswith(BAG_SUFFIXES))
+    is_bag = values["path"].map(_is_bag) if "path" in values else pd.Series(data=False, index=values.index)
+    for row in values.index[values["slide_id"].notna() | is_bag]:
+        name = values.at[row, "slide_id"]
+        of = f"{where}, patient {patients.at[row]!r}, column 'slide_id'"
+        require_file_name("" if pd.isna(name) else str(name), where=of)
+    if not is_bag.any():
+        return values
     laid, reasons = _lay_bags(values[is_bag], place, where=where)
     for reason, count in reasons.items():
         report.note("left out", count, "slides", where=where, reason=reason)
@@ -57,12 +65,16 @@ def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: I
     return values.drop(index=unread)
 
 
+def _is_bag(path: object) -> bool:
+    return isinstance(path, str) and path.endswith(BAG_SUFFIXES)
+
+
 def _lay_bags(values: pd.DataFrame, place: Place, *, where: str) -> tuple[pd.Series, dict[str, int]]:
     """Bring bags in; gives their paths inside the folder by row, and how often each reason kept one out."""
     names = values["slide_id"].astype(str)
-    odd = names[names.duplicated() | names.str.contains("/") | names.str.startswith(".")]
-    if len(odd):
-        msg = f"{where}: {len(odd)} slide id(s) stand twice or are no file name, first {odd.iloc[0]!r}; each slide needs its own"
+    twice = names[names.duplicated()]
+    if len(twice):
+        msg = f"{where}: {len(twice)} slide id(s) stand twice, first {twice.iloc[0]!r}; each slide needs its own"
         raise DataError(msg)
     laid: dict[object, str] = {}
     reasons: dict[str, int] = {}
