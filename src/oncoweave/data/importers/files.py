@@ -32,8 +32,8 @@ def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: I
     A bag that cannot be read is left out and counted with its reason.
 
     Raises:
-        DataError: a file does not exist, a slide id is no plain file name, two slides have one name, none of the bags can be read,
-            or they are of two encoders.
+        DataError: a file does not exist, a slide id is no plain file name, two slides have one name, none of the bags can be
+            read, or they are of two encoders.
     """
     where = f"modality {place.modality!r}"
     values = values.copy()
