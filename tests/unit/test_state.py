@@ -52,6 +52,29 @@ def test_a_function_of_the_package_is_never_called(tmp_path):
         load_state(tmp_path / "s.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "why"),
+    [
+        ("oncoweave.core.gone:Entry", "{}", "No module named 'oncoweave.core.gone'"),
+        ("oncoweave.gone.shelf:Entry", "{}", "No module named 'oncoweave.gone'"),
+        ("oncoweave.core.shelf:Gone", "{}", "has no attribute 'Gone'"),
+        ("oncoweave.core.shelf:Entry", '{"name": "n", "old": 1}', r"unknown fields \['old'\], missing fields \[.*'summary'\]"),
+    ],
+)
+def test_a_model_of_another_version_says_so(tmp_path, name, fields, why):
+    structure = f'{{"class": "{name}", "fields": {fields}}}'
+    save_file({}, tmp_path / "s.safetensors", metadata={"oncoweave_state": "1", "structure": structure})
+    with pytest.raises(DataError, match=rf"s\.safetensors: .*{name}.*{why}.* written by another version of oncoweave"):
+        load_state(tmp_path / "s.safetensors")
+
+
+@pytest.mark.parametrize("structure", ['{"array": "gone"}', "{", '{"list": []}'])
+def test_a_damaged_structure_says_so(tmp_path, structure):
+    save_file({}, tmp_path / "s.safetensors", metadata={"oncoweave_state": "1", "structure": structure})
+    with pytest.raises(DataError, match=r"s\.safetensors: .* the file is damaged"):
+        load_state(tmp_path / "s.safetensors")
+
+
 def test_foreign_files_are_refused(tmp_path):
     save_file({"w": np.zeros(2)}, tmp_path / "w.safetensors")
     with pytest.raises(DataError, match="not a fitted model of oncoweave"):

@@ -35,7 +35,7 @@ def load_state(path: Path) -> object:
     """Read what :func:`save_state` wrote.
 
     Raises:
-        DataError: the file is not one of ours, or names a class outside oncoweave.
+        DataError: the file is not one of ours, is damaged, or names a class or field that this oncoweave does not have.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -46,9 +46,17 @@ def load_state(path: Path) -> object:
                 came = metadata.get("oncoweave_state")
                 msg = f"{path}: not a fitted model of oncoweave (state version {came!r}, wanted {_VERSION!r})"
                 raise DataError(msg)
-            return _unpack(json.loads(metadata["structure"]), {k: stream.get_tensor(k) for k in stream.keys()})  # noqa: SIM118
+            arrays = {k: stream.get_tensor(k) for k in stream.keys()}  # noqa: SIM118
     except SafetensorError as error:
         msg = f"{path}: not a readable safetensors file ({error})"
+        raise DataError(msg) from error
+    try:
+        return _unpack(json.loads(metadata["structure"]), arrays)
+    except DataError as error:
+        msg = f"{path}: {error}"
+        raise DataError(msg) from error
+    except (KeyError, json.JSONDecodeError) as error:
+        msg = f"{path}: a fitted model whose parts do not fit each other ({error!r}); the file is damaged, fit it again"
         raise DataError(msg) from error
 
 
@@ -90,12 +98,34 @@ def _unpack(node: object, arrays: dict[str, np.ndarray]) -> object:
         if node["as"] == "text array":
             return np.array(items)
         return tuple(items) if node["as"] == "tuple" else items
-    module_name, _, class_name = node["class"].partition(":")
+    return _create(node["class"], {k: _unpack(v, arrays) for k, v in node["fields"].items()})
+
+
+def _create(name: str, fields: dict[str, object]) -> object:
+    module_name, _, class_name = name.partition(":")
     if not module_name.startswith("oncoweave.") or "." in class_name:
-        msg = f"a stored model names the class {node['class']!r}, which is not one of oncoweave's"
+        msg = f"a stored model names the class {name!r}, which is not one of oncoweave's"
         raise DataError(msg)
-    cls = getattr(import_module(module_name), class_name)
+    try:
+        cls = getattr(import_module(module_name), class_name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("oncoweave"):
+            raise  # a library is missing, not ours
+        raise _of_another_version(name, str(error)) from error
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        msg = f"a stored model names {node['class']!r}, which is not a dataclass"
+        msg = f"a stored model names {name!r}, which is not a dataclass"
         raise DataError(msg)
-    return cls(**{k: _unpack(v, arrays) for k, v in node["fields"].items()})
+    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    strange = sorted(fields.keys() - known.keys())
+    needed = {n for n, f in known.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    lacking = sorted(needed - fields.keys())
+    if strange or lacking:
+        raise _of_another_version(name, f"unknown fields {strange}, missing fields {lacking}")
+    return cls(**fields)
+
+
+def _of_another_version(name: str, why: str) -> DataError:
+    return DataError(
+        f"a stored model names {name!r}, which does not fit here ({why}): it was written by another version of oncoweave;"
+        " use that version, or fit the model again"
+    )
