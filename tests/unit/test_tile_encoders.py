@@ -194,6 +194,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         load_tile_encoder("vit/tiny", weights=tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("device", ["cuda:63", "gpu", "meta"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(device):
+    with pytest.raises(ConfigError, match=rf"device '{device}' \(--device\) cannot be used: .*; there is cpu"):
+        load_tile_encoder("colour/tiny", device=device)
+
+
 def test_an_unknown_encoder_names_the_nearest():
     with pytest.raises(UnknownNameError, match=r"no tile encoder named 'color'; did you mean 'colour'"):
         load_tile_encoder("color")

@@ -51,8 +51,9 @@ def load_tile_encoder(
 
     Raises:
         UnknownNameError: there is no such tile encoder; names the nearest.
-        ConfigError: the weights are missing, not safetensors, or do not fit.
+        ConfigError: the weights are missing, not safetensors, or do not fit, or the device is not there.
     """
+    where = _device(device)
     known = [entry.name for entry in shelf.catalogue("encoders") if entry.constants.get("KINDS") == ("tile",)]
     stem = name.partition("/")[0]
     if stem not in known:
@@ -69,10 +70,10 @@ def load_tile_encoder(
         (warn or sys.stderr.write)(_RANDOM_WEIGHTS.format(name=full_name))
     return TileEncoder(
         name=full_name,
-        module=module.eval().to(device),
+        module=module.eval().to(where),
         dim=int(module.dim),  # type: ignore[arg-type]
         fingerprint=fingerprint((stem, module_file.REVISION, asdict(config)), module),  # type: ignore[call-overload]
-        device=torch.device(device),
+        device=where,
     )
 
 
@@ -83,6 +84,18 @@ def fingerprint(settings: object, module: nn.Module) -> str:
         digest.update(f"{key}:{tuple(value.shape)}:{value.dtype};".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).partition("\n")[0]
+        msg = f"device {name!r} (--device) cannot be used: {reason}; there is {', '.join(there)}"
+        raise ConfigError(msg) from error
+    return torch.device(name)
 
 
 def _load_weights(module: nn.Module, path: Path, name: str) -> None:
