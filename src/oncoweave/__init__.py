@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from oncoweave.core.endpoint import Endpoint
     from oncoweave.data.cohort import Cohort
+    from oncoweave.serve.report import write_report
     from oncoweave.train.study import Study, run_study
 
 __version__ = "0.1.0"
@@ -15,9 +16,10 @@ _PUBLIC = {
     "Endpoint": "oncoweave.core.endpoint",
     "Study": "oncoweave.train.study",
     "run_study": "oncoweave.train.study",
+    "write_report": "oncoweave.serve.report",
 }
 
-__all__ = ["Cohort", "Endpoint", "Study", "__version__", "run_study"]
+__all__ = ["Cohort", "Endpoint", "Study", "__version__", "run_study", "write_report"]
 
 
 def __getattr__(name: str) -> object:

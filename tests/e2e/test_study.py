@@ -1,5 +1,7 @@
 """A whole study on phantom tables: every kind of endpoint, an interruption, a locked model, and what is refused."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,32 @@ def test_networks_may_stand_for_a_modality_in_a_late_fusion(cohort, tmp_path):
             ConfigError,
             "penalty per_modality belongs to an early fusion",
         ),
+        (
+            {"models": (ModelSpec(name="only_record", fusion="stacking"),), "main": "only_record"},
+            ConfigError,
+            "that of a baseline",
+        ),
+        ({"modalities": ("record", "record")}, ConfigError, "modalities must differ, 'record' stands there more than once"),
+        (
+            {"models": (ModelSpec(name="stacking", fusion="stacking", encoders={"expresion": "snn"}),)},
+            UnknownNameError,
+            "did you mean 'expression'",
+        ),
+        (
+            {"models": (ModelSpec(name="stacking", fusion="concat", encoders={"expression": "snn"}),)},
+            ConfigError,
+            "encoders and objectives belong to networks",
+        ),
+        (
+            {"models": (ModelSpec(name="stacking", fusion="gated", objective="classify"),)},
+            ConfigError,
+            "objective 'classify' does not fit a survival endpoint",
+        ),
+        (
+            {"models": (ModelSpec(name="stacking", fusion="concat", settings={"scalling": "size"}),)},
+            UnknownNameError,
+            "did you mean 'scaling'",
+        ),
         ({"protocol": Protocol(folds=60)}, ConfigError, "80 patients remain, too few for 60 folds"),
         ({"protocol": Protocol(folds=30, group_by_site=True)}, ValueError, "wanted 30 folds"),
     ],
@@ -189,3 +217,78 @@ def test_the_site_audit_exposes_a_site_confounder_that_the_grouped_split_keeps_o
         assert any("would have counted that as skill" in w for w in held) == confounded
     assert found[True]["low"] > 0.55
     assert found[False]["low"] < 0.5
+
+
+def test_networks_that_differ_in_what_encodes_what_are_trained_apart(cohort, tmp_path):
+    models = tuple(
+        ModelSpec(name=("stacking", "other")[i], fusion="joint", encoders={kind: "linear"}, objective=objective)
+        for i, (kind, objective) in enumerate([("expression", None), ("variants", "discrete_survival")])
+    )
+    done = run_study(study(cohort, models=models, main="stacking"), tmp_path / "run")
+    first, second = (load_state(done / "models" / f"{m.name}.safetensors").fitted for m in models)
+    assert first.config.modalities["expression"].encoder == second.config.modalities["variants"].encoder == "linear"
+    assert type(second.objective).__name__ == "DiscreteSurvival"
+    assert not (done / "checkpoints").exists()
+
+
+def test_a_hold_out_is_measured_with_the_censoring_of_its_training_patients(cohort, tmp_path):
+    opened = Cohort.open(cohort)
+    splits = pd.DataFrame({"patient_id": opened.patient_ids, "repeat": 0, "fold": np.where(np.arange(len(opened)) < 50, -1, 0)})
+    splits.to_csv(tmp_path / "splits.csv", index=False)
+    held_out = QUICK.model_copy(update={"splits": str(tmp_path / "splits.csv")})
+    asked = study(cohort, models=MODELS[2:], protocol=held_out)
+    done = run_study(asked, tmp_path / "run")
+    metrics = pd.read_parquet(done / "metrics.parquet").query("model == 'stacking'").set_index("metric")
+    assert metrics.loc["c_index", "n"] == 30
+    assert np.isfinite(metrics.loc["uno_c", "value"])
+    splits.assign(fold=splits["fold"].sample(frac=1, random_state=0).to_numpy()).to_csv(tmp_path / "splits.csv", index=False)
+    with pytest.raises(ConfigError, match="this study, of splits that have changed since"):
+        run_study(asked, tmp_path / "run")
+
+
+def test_a_modality_that_nobody_has_in_a_test_fold_is_no_obstacle(tmp_path):
+    drawn, _, _ = draw_cohort(Config(patients=80, seed=3, sites=4, without=WITHOUT))
+    first = drawn.patients.index[drawn.site.isin(sorted(drawn.site.unique())[:2])]
+    expression = drawn.tables["expression"]
+    tables = {**drawn.tables, "expression": expression[expression["patient_id"].isin(first)]}
+    folder = write_cohort(replace(drawn, tables=tables), tmp_path / "cohort")
+    grouped = QUICK.model_copy(update={"folds": 4, "group_by_site": True})
+    done = run_study(study(folder, models=MODELS[2:], protocol=grouped), tmp_path / "run")
+    predictions = pd.read_parquet(done / "predictions.parquet")
+    assert (predictions["model"] == "stacking").sum() == 80
+    assert (predictions["model"] == "only_expression").sum() == drawn.take(list(first)).availability()["expression"].sum()
+
+
+def renamed(cohort: Path, folder: Path, columns: dict[str, str]) -> Path:
+    opened = Cohort.open(cohort)
+    tables = {name: t.rename(columns=columns) for name, t in opened.tables.items()}
+    return write_cohort(replace(opened, tables=tables), folder)
+
+
+def test_renamed_columns_of_new_patients_are_said_and_a_modality_without_any_is_refused(run, cohort, tmp_path):
+    genes = [c for c in Cohort.open(cohort).tables["expression"] if c not in ("patient_id", "sample_id")]
+    some = renamed(cohort, tmp_path / "some", {genes[0]: "X1", "age_years": "Age"})
+    warnings = " ".join(predict_cohort(run, some, tmp_path / "p.csv", model=None).warnings)
+    assert "'expression' lacks 1 of" in warnings
+    every = renamed(cohort, tmp_path / "every", {g: f"{g}x" for g in genes})
+    with pytest.raises(DataError, match=r"'expression' has none of the \d+ columns that the model reads"):
+        predict_cohort(run, every, tmp_path / "p.csv", model=None)
+
+
+def test_tampered_tables_and_models_are_refused(run, cohort, tmp_path):
+    opened = Cohort.open(cohort)
+    copy = write_cohort(opened, tmp_path / "copy")
+    record = copy / "modalities" / "record.parquet"
+    table = pd.read_parquet(record)
+    table.to_parquet(record, compression="gzip")
+    with pytest.raises(DataError, match=r"record\.parquet: missing or changed since the cohort was written"):
+        run_study(study(copy), tmp_path / "run")
+    shutil.copytree(run, tmp_path / "tampered")
+    model = tmp_path / "tampered" / "models" / "stacking.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="changed since the run wrote it"):
+        predict_cohort(tmp_path / "tampered", cohort, tmp_path / "p.csv", model=None)
+    with pytest.raises(ConfigError, match=r"written as \.csv or \.parquet"):
+        predict_cohort(run, cohort, tmp_path / "p.xlsx", model=None)

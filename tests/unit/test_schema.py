@@ -22,6 +22,9 @@ def test_minimal_study_is_valid():
             {"models": [{"name": "a", "fusion": "concat", "encoder": {}}]},
             r"unknown key 'models.0.encoder'; did you mean 'encoders'\?",
         ),
+        ({"models": [{"name": "../escape", "fusion": "concat"}]}, r"models.0.name: string should match pattern"),
+        ({"protocol": {"horizons": [-5]}}, r"protocol.horizons.0: input should be greater than 0 \(got -5\)"),
+        ({"modalities": []}, r"modalities: tuple should have at least 1 item"),
         ({"protocol": {"folds": 1}}, r"protocol.folds: input should be greater than or equal to 2 \(got 1\)"),
     ],
 )
@@ -36,6 +39,11 @@ def test_missing_file_and_broken_yaml_are_errors_for_the_user(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_config(Study, tmp_path / "broken.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory; wanted a YAML file"):
+        read_config(Study, tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"a: \xff\xfe")
+    with pytest.raises(ConfigError, match=r"binary\.yaml is not text: invalid start byte at byte 3"):
+        read_config(Study, tmp_path / "binary.yaml")
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(ConfigError, match="wanted keys and values, got list"):
         read_config(Study, tmp_path / "list.yaml")

@@ -69,19 +69,6 @@ def test_half_precision_bags_are_read_as_float32(rng):
     assert str(slide.fit([half, sample(rng, 3)]).collate([half]).values.dtype) == "torch.float32"
 
 
-def test_drawn_tiles_are_some_of_the_patients_in_order(rng):
-    two = sample(rng, 30, 20)
-    drawn = slide.draw_tiles(two, num_tiles=12, rng=np.random.default_rng(0))
-    assert drawn.num_tiles == 12
-    for before, after in zip(two.bags, drawn.bags, strict=True):
-        rows = [int(np.flatnonzero((before.features == f).all(axis=1))[0]) for f in after.features]
-        assert rows == sorted(set(rows))
-        np.testing.assert_array_equal(before.coords[rows], after.coords)
-    again = slide.draw_tiles(two, num_tiles=12, rng=np.random.default_rng(0))
-    np.testing.assert_array_equal(drawn.mean, again.mean)
-    assert slide.draw_tiles(two, num_tiles=50, rng=rng) is two
-
-
 def test_a_slide_that_is_not_embedded_names_the_command(tmp_path):
     for missing in (None, np.nan, " "):
         rows = pd.DataFrame({"patient_id": ["P1"], "slide_id": ["S9"], "path": [missing]})

@@ -20,4 +20,6 @@ def predict(
     from oncoweave.train.predict import predict_cohort
 
     summary = predict_cohort(run, cohort, out, model=model or None)
+    for warning in summary.warnings:
+        typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
     typer.echo(f"{summary.predicted} patients predicted, {summary.without} without any usable modality; table: {out}")

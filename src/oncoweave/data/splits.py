@@ -79,7 +79,7 @@ def inner_splits(target: Target, site: Sites, *, folds: int, group_by_site: bool
         try:
             return _one_split(target, groups, folds=num_folds, grouped=by_site, rng=np.random.default_rng(seed))
         except InfeasibleSplitError as error:
-            reason = reason or error
+            reason = error
     raise reason or InfeasibleSplitError(f"inner split: wanted two folds or more, got {folds}")
 
 

@@ -166,6 +166,21 @@ def verify(path: Path | str) -> list[str]:
     return differences
 
 
+def refuse_changed_tables(path: Path | str) -> None:
+    """Hash the tables again, but not the bags and images, and refuse a cohort whose tables are not those of its manifest.
+
+    Raises:
+        DataError: a table is missing or was changed after the cohort was written.
+    """
+    root = Path(path).resolve()
+    for name, stored in read_manifest(root).files.items():
+        if name.endswith(".parquet") and (not (root / name).is_file() or sha256(root / name) != stored.sha256):
+            msg = (
+                f"{root / name}: missing or changed since the cohort was written; see: oncoweave cohort check"
+            )
+            raise DataError(msg)
+
+
 def _table_path(modality: str) -> str:
     return f"modalities/{modality}.parquet"
 

@@ -63,7 +63,9 @@ def contributions(
     full, rows = measured[everything], []
     for modality in sorted(everything):
         without = measured.get(everything - {modality})
-        note = f"{metric.name} on {full.n} patients" + (f"; {reason}" if reason else "")
+        note = f"{metric.name} on the {full.n} patients whom every subset compared can predict" + (
+            f"; {reason}" if reason else ""
+        )
         row: dict[str, object] = {"modality": modality, "share": shares.get(modality, float("nan"))}
         if without is None:
             row |= dict.fromkeys(("adds", "low", "high"), float("nan")) | {"note": f"{note}; no model without {modality}"}

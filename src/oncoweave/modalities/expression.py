@@ -127,8 +127,6 @@ class Preparation:
     high: Float[np.ndarray, " gene"]
     """Values below ``low`` or above ``high`` count as these; infinite where the deviation is zero."""
     scaling: Scaling
-    num_seen: int
-    """Genes that any training patient had, before the filter."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -200,7 +198,6 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
         low=low,
         high=high,
         scaling=fit_scaling(np.clip(values[:, chosen], low, high)),
-        num_seen=len(genes),
     )
 
 

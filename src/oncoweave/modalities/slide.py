@@ -111,17 +111,6 @@ def to_record(sample: Sample, *, root: Path, name: str = "slide") -> Record:
     return make_record(sample.patient_id, rows, modality=ModalitySpec(name=name, kind="slide"), root=root)
 
 
-def draw_tiles(sample: Sample, *, num_tiles: int, rng: np.random.Generator) -> Sample:
-    """Draw at most ``num_tiles`` of a patient's tiles without replacement, in their order: a cap for training on long bags."""
-    if sample.num_tiles <= num_tiles:
-        return sample
-    chosen = np.zeros(sample.num_tiles, dtype=bool)
-    chosen[rng.permutation(sample.num_tiles)[:num_tiles]] = True
-    parts = np.split(chosen, np.cumsum([len(bag) for bag in sample.bags])[:-1])
-    kept = [(bag, path, part) for bag, path, part in zip(sample.bags, sample.paths, parts, strict=True) if part.any()]
-    return from_bags(sample.patient_id, [_take(bag, part) for bag, _, part in kept], paths=[path for _, path, _ in kept])
-
-
 def _take(bag: Bag, keep: np.ndarray) -> Bag:
     fraction = None if bag.tissue_fraction is None else bag.tissue_fraction[keep]
     return dataclasses.replace(bag, features=bag.features[keep], coords=bag.coords[keep], tissue_fraction=fraction)

@@ -57,6 +57,8 @@ def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], F
         fitted = fit(fold)
         scores = None
         for part_index, part in enumerate(fold.parts):
+            if all(sample is None for sample in part.train.samples[modality]):
+                continue  # nobody to learn from: those left out have no out-of-fold score, as if they lacked the modality
             left_out = np.flatnonzero(fold.inner == np.unique(fold.inner)[part_index])
             predicted = fit(part).predict(fold.train.take(left_out))
             scores = np.full((len(fold.train), predicted.shape[1]), np.nan) if scores is None else scores

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import yaml
 
-from oncoweave.core.errors import DataError, unknown_name
-from oncoweave.core.files import publish
+from oncoweave.core.errors import ConfigError, DataError, unknown_name
+from oncoweave.core.files import publish, read_json, sha256
 from oncoweave.core.state import load_state
 from oncoweave.data.cohort import Cohort
-from oncoweave.train.dataset import load_dataset
+from oncoweave.data.store import refuse_changed_tables
+from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.locked import LockedModel
 
 
@@ -20,6 +21,8 @@ class PredictionSummary:
     predicted: int
     without: int
     """Patients who have none of the model's modalities."""
+    warnings: tuple[str, ...]
+    """What the new patients' tables lack or hold that the training patients' did not."""
 
 
 def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None) -> PredictionSummary:
@@ -28,8 +31,12 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
     Modalities that the new cohort lacks are treated as absent for every patient.
 
     Raises:
-        DataError: not a finished run; a modality is of another kind than in training; or no patient has a usable modality.
+        DataError: not a finished run; a modality is of another kind than in training, or has none of the columns the model reads;
+            or no patient has a usable modality.
     """
+    if out.suffix not in (".csv", ".parquet") or out.is_dir():
+        msg = f"{out}: predictions are written as .csv or .parquet"
+        raise ConfigError(msg)
     locked = load_locked(run, model)
     cohort = Cohort.open(cohort_path)
     shared = [m for m in locked.modalities if m in cohort.modalities]
@@ -40,7 +47,9 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
                 f" {locked.kinds[name]!r}; import it as that"
             )
             raise DataError(msg)
+    refuse_changed_tables(cohort_path)
     data = load_dataset(cohort, None, shared).completed(locked.kinds)
+    warnings = _differences(locked, cohort, data)
     frame = locked.frame(data)
     if frame.empty:
         msg = f"no patient of {cohort_path} has any of the model's modalities ({', '.join(locked.modalities)})"
@@ -50,7 +59,35 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
             frame.to_parquet(partial, index=False)
         else:
             frame.to_csv(partial, index=False)
-    return PredictionSummary(predicted=len(frame), without=len(cohort) - len(frame))
+    return PredictionSummary(predicted=len(frame), without=len(cohort) - len(frame), warnings=warnings)
+
+
+def _differences(locked: LockedModel, cohort: Cohort, data: Dataset) -> tuple[str, ...]:
+    """Say which columns the model reads that a table lacks, and count categories that no training patient had."""
+    warnings = []
+    for name, preparation in locked.fitted.preparations.items():
+        if name not in cohort.modalities:
+            warnings.append(f"modality {name!r} is not in the cohort: absent for every patient")
+            continue
+        lacking = [c for c in preparation.columns if c not in cohort.tables[name].columns]
+        if lacking and len(lacking) == len(preparation.columns):
+            there = [c for c in cohort.tables[name].columns if c not in ("patient_id", "sample_id")]
+            msg = (
+                f"modality {name!r} has none of the {len(lacking)} columns that the model reads ({', '.join(lacking[:3])}, ...);"
+                f" it has {', '.join(there[:3])}, ...; were they renamed?"
+            )
+            raise DataError(msg)
+        if lacking:
+            shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            warnings.append(
+                f"modality {name!r} lacks {len(lacking)} of {len(preparation.columns)} columns that the model reads: {shown}"
+            )
+        if hasattr(preparation, "unknown"):
+            unseen = preparation.unknown(data.samples[name])
+            warnings += [
+                f"modality {name!r}, column {c!r}: {n} patients have a category never seen in training" for c, n in unseen.items()
+            ]
+    return tuple(warnings)
 
 
 def load_locked(run: Path, model: str | None) -> LockedModel:
@@ -62,6 +99,11 @@ def load_locked(run: Path, model: str | None) -> LockedModel:
     stored = {p.stem: p for p in (run / "models").glob("*.safetensors")}
     if name not in stored:
         raise unknown_name("stored model", name, stored)
+    known = read_json(run / "manifest.json").get("hashes", {}) if (run / "manifest.json").exists() else {}
+    digest = known.get(f"models/{name}.safetensors")
+    if digest is not None and digest != sha256(stored[name]):
+        msg = f"{stored[name]}: changed since the run wrote it; run the study again"
+        raise DataError(msg)
     locked = load_state(stored[name])
     if not isinstance(locked, LockedModel):
         msg = f"{stored[name]} holds a {type(locked).__name__}, wanted a locked model"

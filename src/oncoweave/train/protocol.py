@@ -11,11 +11,12 @@ import yaml
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.errors import ConfigError, OncoweaveError
 from oncoweave.core.files import publish, read_json, sha256, sweep_partials, write_json
 from oncoweave.core.state import save_state
 from oncoweave.data.cohort import Cohort
-from oncoweave.data.splits import write_splits
+from oncoweave.data.splits import splits_hash, write_splits
+from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fold import Fold
@@ -23,7 +24,8 @@ from oncoweave.train.locked import LockedModel, lock
 from oncoweave.train.panel import SITE_ONLY, Planned, plan
 from oncoweave.train.results import write_results, write_table
 from oncoweave.train.site_audit import audit_site
-from oncoweave.train.splitting import study_splits
+from oncoweave.train.slide_record import locked
+from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
 
 
@@ -36,7 +38,17 @@ def run(study: Study, out: Path) -> Path:
     started = time.time()
     cohort = Cohort.open(study.cohort)
     resolved = resolve(study, cohort)
-    _claim(out, resolved, cohort)
+    refuse_changed_tables(Path(study.cohort))
+    if out.exists() and not out.is_dir():
+        msg = f"{out} is a file; --out names a folder"
+        raise ConfigError(msg)
+    with locked(out):
+        _claim(out, resolved)
+        _run(out, resolved, cohort, started)
+    return out
+
+
+def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
     data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, resolved.modalities or ()))
     write_json(out / "flow.json", flow)
     splits, warnings = study_splits(resolved, data)
@@ -52,26 +64,27 @@ def run(study: Study, out: Path) -> Path:
         warnings.append(sentence)
     predictions = _cross_validate(out, resolved, data, splits, planned)
     _lock_final(out, resolved, data, planned)
-    write_results(out, resolved, data, predictions, planned)
+    write_results(out, resolved, data, predictions, planned, splits)
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
-    return out
 
 
-def _claim(out: Path, study: Study, cohort: Cohort) -> None:
+def _claim(out: Path, study: Study) -> None:
     text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
     claim = {"study": text, "cohort_sha256": sha256(Path(study.cohort) / "manifest.json")}
+    if study.protocol.splits is not None:
+        claim["splits_sha256"] = splits_hash(read_published(Path(study.protocol.splits)))
     path = out / "claim.json"
     if path.exists():
         held = read_json(path)
         different = [key for key in claim if held.get(key) != claim[key]]
         if different:
-            what = "another study" if "study" in different else "this study, of a cohort that has changed since"
+            changed = "a cohort that has" if "cohort_sha256" in different else "splits that have"
+            what = "another study" if "study" in different else f"this study, of {changed} changed since"
             msg = f"{out} holds a run of {what}; choose another --out, or delete that folder"
             raise ConfigError(msg)
-    elif out.exists() and any(out.iterdir()):
+    elif any(p.name != ".lock" for p in out.iterdir()):
         msg = f"{out} is not empty and holds no run; choose another --out"
         raise ConfigError(msg)
-    out.mkdir(parents=True, exist_ok=True)
     sweep_partials(out)
     write_json(path, claim)
     with publish(out / "study.yaml") as partial:
@@ -140,8 +153,7 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
             train = _fold_of(study, data.take(np.sort(rows[~is_test])), repeat=repeat, fold=fold, scratch=out / "checkpoints")
             parts = []
             for model in planned:
-                locked = lock(model, train, study)
-                parts.append(locked.frame(data.take(test)).assign(repeat=repeat, fold=fold))
+                parts.append(_lock(model, train, study).frame(data.take(test)).assign(repeat=repeat, fold=fold))
                 progress.advance(task)
             frames.append(pd.concat(parts, ignore_index=True))
             write_table(path, frames[-1])
@@ -159,6 +171,14 @@ def _fold_of(study: Study, train: Dataset, *, repeat: int, fold: int, scratch: P
     )
 
 
+def _lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
+    try:
+        return lock(model, fold, study)
+    except OncoweaveError as error:
+        error.add_note(f"while fitting model {model.name!r} on {len(fold.train)} training patients")
+        raise
+
+
 def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) -> None:
     """Fit every model a user may apply on all patients, and store it."""
     fold = _fold_of(study, data, repeat=study.protocol.repeats, fold=0, scratch=out / "checkpoints")
@@ -166,8 +186,7 @@ def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) 
         path = out / "models" / f"{model.name}.safetensors"
         if model.role in ("null", "ablation") or path.exists():
             continue
-        locked: LockedModel = lock(model, fold, study)
-        save_state(path, locked)
+        save_state(path, _lock(model, fold, study))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
@@ -186,6 +205,7 @@ def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str]
         "hashes": {
             "cohort manifest": sha256(Path(study.cohort) / "manifest.json"),
             **{name: sha256(out / name) for name in ("splits.parquet", "predictions.parquet")},
+            **{f"models/{path.name}": sha256(path) for path in sorted((out / "models").glob("*.safetensors"))},
         },
         "warnings": warnings,
         "study": study.model_dump(mode="json"),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.core.files import publish
+from oncoweave.evaluate.censoring import Censoring, fit_censoring
 from oncoweave.evaluate.contributions import contributions
 from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.evaluate.tables import check_predictions
@@ -14,12 +15,15 @@ from oncoweave.train.panel import ALONE, Planned
 from oncoweave.train.study import Study
 
 
-def write_results(out: Path, study: Study, data: Dataset, predictions: pd.DataFrame, planned: list[Planned]) -> None:
+def write_results(
+    out: Path, study: Study, data: Dataset, predictions: pd.DataFrame, planned: list[Planned], splits: pd.DataFrame
+) -> None:
     """Write the prediction table and every table derived from it into the run folder."""
     endpoint = data.outcome.endpoint
     table = check_predictions(predictions, endpoint)
     write_table(out / "predictions.parquet", table.frame)
     rng = np.random.default_rng([study.protocol.seed, 4])
+    censoring = _train_censoring(data, splits) if endpoint.kind == "survival" else None
     references = tuple(dict.fromkeys((ALONE + str(study.reference), study.main)))
     summary = summarise(
         table,
@@ -27,14 +31,30 @@ def write_results(out: Path, study: Study, data: Dataset, predictions: pd.DataFr
         roles={p.name: p.role for p in planned},
         generator=rng,
         options=SummaryOptions(references=references, replicates=study.protocol.bootstrap),
+        train_censoring=censoring,
     )
     for name, frame in summary.tables().items():
         write_table(out / f"{name}.parquet", frame)
     subsets = _subsets(study, planned)
     if len(subsets) > 1:
-        added = contributions(table, endpoint, models=subsets, generator=rng, replicates=study.protocol.bootstrap)
+        added = contributions(
+            table, endpoint, models=subsets, generator=rng, replicates=study.protocol.bootstrap, train_censoring=censoring
+        )
         write_table(out / "contributions.parquet", added)
     write_table(out / "missingness.parquet", _missingness(data))
+
+
+def _train_censoring(data: Dataset, splits: pd.DataFrame) -> dict[tuple[int, int], Censoring]:
+    """Fit the censoring curve of each fold on the patients that trained for it."""
+    time = pd.Series(data.outcome.time, index=data.patient_ids)
+    event = pd.Series(data.outcome.event, index=data.patient_ids)
+    curves = {}
+    for repeat in splits["repeat"].unique().tolist():
+        rows = splits[splits["repeat"] == repeat]
+        for fold in rows.loc[rows["fold"] >= 0, "fold"].unique().tolist():
+            trained = rows.loc[rows["fold"] != fold, "patient_id"]
+            curves[int(repeat), int(fold)] = fit_censoring(time[trained].to_numpy(), event[trained].to_numpy())
+    return curves
 
 
 def _subsets(study: Study, planned: list[Planned]) -> dict[frozenset[str], str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import DataError
-from oncoweave.data.splits import check_splits, describe_splits, make_splits, read_splits
+from oncoweave.data.splits import TRAIN_ONLY, check_splits, describe_splits, make_splits, published_splits, read_splits
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.study import Study
 
@@ -16,7 +16,7 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
     A published split is used as it is, less the patients whom the study does not admit.
 
     Raises:
-        DataError: a published split does not test every admitted patient, or has a patient on two sides.
+        DataError: a published split lacks an admitted patient, has one on two sides, or has no training side.
         InfeasibleSplitError: the split asked for cannot be made.
     """
     protocol, warnings = study.protocol, list[str]()
@@ -49,13 +49,22 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
     return splits, warnings
 
 
+def read_published(path: Path) -> pd.DataFrame:
+    """Read splits from a table, or from a folder with one CSV a fold (columns ``train`` and ``val``)."""
+    return published_splits(sorted(path.glob("*.csv"))) if path.is_dir() else read_splits(path)
+
+
 def _published(path: Path, data: Dataset) -> pd.DataFrame:
-    splits = read_splits(path)
+    splits = read_published(path)
     admitted = set(data.patient_ids)
     splits = splits[splits["patient_id"].isin(admitted)].reset_index(drop=True)
     check_splits(splits, data.patient_ids)
-    never = admitted - set(splits.loc[splits["fold"] >= 0, "patient_id"])
+    never = admitted - set(splits["patient_id"])
     if never:
-        msg = f"{path}: {len(never)} admitted patient(s) are never tested by these splits; add or exclude them"
+        msg = f"{path}: {len(never)} admitted patient(s) are not in these splits; add them (fold {TRAIN_ONLY} only trains)"
         raise DataError(msg)
+    for repeat, rows in splits.groupby("repeat"):
+        if rows["fold"].nunique() < 2 or not (rows["fold"] >= 0).any():
+            msg = f"{path}: repeat {repeat} leaves nobody to train on or nobody to test; add a fold, or fold {TRAIN_ONLY}"
+            raise DataError(msg)
     return splits

@@ -71,7 +71,7 @@ class Protocol(Strict):
     group_by_site: bool | Literal["auto"] = "auto"
     """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are as many as folds."""
     splits: str | None = None
-    """A table with patient_id, repeat and fold, to use published splits; folds and repeats are then read from it."""
+    """Published splits: a table with patient_id, repeat and fold, or a folder of CSV files with columns train and val."""
     seed: int = Field(default=0, ge=0)
     horizons: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Survival: times, in the endpoint's unit, at which probabilities are predicted; one, three and five years when not given."""
