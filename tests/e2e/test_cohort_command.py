@@ -48,6 +48,20 @@ def clinic(tmp_path):
     return tmp_path / "clinic"
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path):
+    page = SOURCE["page.yaml"].replace("name: clinic", "name: 'a[/b]c'").replace("  os:", "  '[os]:cat:':")
+    for name, text in {**SOURCE, "page.yaml": page}.items():
+        (tmp_path / name).write_text(text)
+    imported = run("import", tmp_path / "page.yaml", tmp_path / "out[red]")
+    assert imported.exit_code == 0, imported.output
+    assert "a[/b]c: 50 patients" in imported.output
+    for command in ("describe", "check"):
+        shown = run(command, tmp_path / "out[red]").output
+        assert "a[/b]c: 50 patients" in shown
+        assert "events of [os]:cat:" in shown
+        assert any(line.startswith("[os]:cat:") for line in shown.splitlines())
+
+
 def test_import_describe_check_export_import(clinic, tmp_path):
     shown = run("describe", clinic).output
     assert "clinic: 50 patients, 2 sites" in shown

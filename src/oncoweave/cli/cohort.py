@@ -42,7 +42,8 @@ def import_source(
     cohort, report = import_cohort(source, out, format=format, data=data, slides=slides)
     console = _console()
     _print_report(console, report)
-    console.print(f"[bold]{cohort.name}[/]: {len(cohort):,} patients, {len(cohort.modalities)} modalities, in {out}")
+    counts = f"{len(cohort):,} patients, {len(cohort.modalities)} modalities"
+    console.print(f"[bold]{_plain(cohort.name)}[/]: {counts}, in {_plain(str(out))}")
 
 
 @cohort_app.command("describe")
@@ -105,7 +106,7 @@ def export(
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, emoji=False)
 
 
 def _print_report(console: "Console", report: "ImportReport") -> None:
@@ -118,7 +119,9 @@ def _print_report(console: "Console", report: "ImportReport") -> None:
     table.columns[1].justify = "right"
     for entry in report.entries:
         colour = _COLOURS.get(entry.kind, "dim")
-        table.add_row(f"[{colour}]{entry.kind}[/]", f"{entry.count:,}", entry.what, _plain(entry.where), _plain(entry.reason))
+        table.add_row(
+            f"[{colour}]{entry.kind}[/]", f"{entry.count:,}", _plain(entry.what), _plain(entry.where), _plain(entry.reason)
+        )
     console.print(table)
 
 
@@ -126,12 +129,12 @@ def _print_description(console: "Console", about: "Description") -> None:
     from rich.table import Table
 
     sites = f", {about.num_sites} sites" if about.num_sites else ", no site known"
-    console.print(f"\n[bold]{about.name}[/]: {about.num_patients:,} patients{sites}")
+    console.print(f"\n[bold]{_plain(about.name)}[/]: {about.num_patients:,} patients{sites}")
     if len(about.endpoints):
         outcomes = Table("outcome", "kind", "known", "", box=None, header_style="bold", pad_edge=False)
         outcomes.columns[2].justify = "right"
         for row in about.endpoints.to_dict("records"):
-            outcomes.add_row(row["name"], row["kind"], f"{row['known']:,}", row["summary"])
+            outcomes.add_row(_plain(row["name"]), row["kind"], f"{row['known']:,}", _plain(row["summary"]))
         console.print("", outcomes)
     table = Table(
         "#",
@@ -152,7 +155,7 @@ def _print_description(console: "Console", about: "Description") -> None:
         share = f"{row['patients'] / max(about.num_patients, 1):.0%}"
         counts = (f"{row[key]:,}" for key in ("samples", "columns"))
         missing = f"{row['missing']:.0%}" if row["missing"] else "·"
-        table.add_row(str(number), row["name"], row["kind"], f"{row['patients']:,}", share, *counts, missing)
+        table.add_row(str(number), _plain(row["name"]), _plain(row["kind"]), f"{row['patients']:,}", share, *counts, missing)
     console.print("", table)
     _print_patterns(console, about)
 
@@ -169,7 +172,7 @@ def _print_patterns(console: "Console", about: "Description") -> None:
         dots = ["●" if row[name] else "[dim]·[/]" for name in names]
         events, at_least = ("" if about.endpoint is None else f"{row[key]:,}" for key in ("events", "events_at_least"))
         table.add_row(*dots, f"{row['n']:,}", f"{row['share']:.1%}", events, f"{row['n_at_least']:,}", at_least)
-    counted = f"; events of {about.endpoint}" if about.endpoint else ""
+    counted = f"; events of {_plain(about.endpoint)}" if about.endpoint else ""
     occur = int((about.patterns["n"] > 0).sum())
     console.print(f"\n[bold]who has what[/] ({occur} of {2 ** len(names):,} subsets occur{counted})")
     console.print(table)
@@ -190,6 +193,7 @@ def _print_findings(console: "Console", findings: "tuple[Finding, ...]") -> None
 
 
 def _plain(text: str) -> str:
+    """Protect a user's text that looks like markup, such as an endpoint ``[os]``."""
     from rich.markup import escape
 
     return escape(text)

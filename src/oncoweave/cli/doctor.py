@@ -19,6 +19,6 @@ def doctor() -> None:
     findings = examine()
     for finding in findings:
         table.add_row(finding.part, finding.found, "ok" if finding.ok else "missing", finding.advice)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # the brackets of an extra are no markup
     if any(not f.ok and f.required for f in findings):
         raise typer.Exit(1)

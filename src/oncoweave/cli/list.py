@@ -21,4 +21,4 @@ def list_shelf(shelf: str = typer.Argument(help=f"One of: {', '.join(shelves.SHE
     for entry in entries:
         shown = (entry.constants.get(k, "") for k in keys)
         table.add_row(entry.name, *(", ".join(s) if isinstance(s, tuple) else str(s) for s in shown), entry.summary)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

@@ -111,8 +111,7 @@ def info(slides: list[Path] = _SLIDES, reader: str = _READER) -> None:
                 table.add_row(slide.slide_id, source.reader, "{} x {}".format(*source.dimensions), levels, resolution)
         except SlideError as error:
             refused.append(str(error))
-    console = Console()
-    Console(width=max(console.width, 120)).print(table)
+    Console(width=max(Console().width, 120), markup=False, emoji=False).print(table)
     for note in notes:
         typer.echo(note)
     _echo_failures(refused)
@@ -221,7 +220,7 @@ def _run(
 
     from oncoweave.train.embed import embed_slides
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         overall = bars.add_task("slides", total=len(slides))
         tiles = bars.add_task("tiles", total=None)
