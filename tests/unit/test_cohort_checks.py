@@ -74,6 +74,28 @@ def vectors(rng):
 
 FOUND = {
     "months that are days": (unit_of_time, "error", "units", r"years .*, probably days; correct the unit"),
+    "months that are days of a short follow-up": (
+        lambda r: build(
+            r,
+            patients={"os_time": np.linspace(20, 696, SIZE)},
+            endpoints={"os": Endpoint(name="os", kind="survival", columns=("os_time", "os_event"), time_unit="months")},
+        ),
+        "warning",
+        "units",
+        r"the longest follow-up is 696 months = 58 years \(.* of 60 times reach 30 years\), probably days; check the unit",
+    ),
+    "thirty years": (
+        lambda r: build(r, patients={"os_time": [30 * 365.25] + [100.0] * (SIZE - 1)}),
+        "warning",
+        "units",
+        r"= 30 years \(1 of 60 times reach 30 years\); check the unit",
+    ),
+    "implausibly large": (
+        lambda r: build(r, **record(r, lab=[-1e300] + [1.0, 2.0] * 29 + [3.0])),
+        "error",
+        "values",
+        r"1 column\(s\) hold implausible values, beyond 1e\+30; correct or empty them: 'lab'",
+    ),
     "days that are years": (
         lambda r: build(r, patients={"os_time": np.linspace(0.1, 8, SIZE)}),
         "warning",

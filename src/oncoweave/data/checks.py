@@ -10,7 +10,7 @@ from oncoweave.data.cohort import Cohort
 from oncoweave.data.duplicates import check_duplicates
 from oncoweave.data.findings import Finding, rows_text, sorted_findings
 from oncoweave.data.genes import GeneTable, check_genes
-from oncoweave.data.plausible import check_age, check_scale, check_times
+from oncoweave.data.plausible import LARGEST, check_age, check_scale, check_times
 from oncoweave.data.store import verify
 
 IDS = ("patient_id", "sample_id")
@@ -88,12 +88,14 @@ def check_endpoints(cohort: Cohort) -> list[Finding]:
 
 
 def check_values(table: pd.DataFrame, *, kind: str, where: str) -> list[Finding]:
-    """Look for columns that are infinite, empty, constant, or free text."""
+    """Look for columns that are infinite, implausibly large, empty, constant, or free text."""
     values = table.drop(columns=[c for c in (*IDS, "slide_id", "path", "slide_path", "text") if c in table])
     numbers = values.select_dtypes("number")
-    infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan)).any(axis=0)
+    sizes = np.abs(numbers.to_numpy(dtype=float, na_value=np.nan))
+    infinite, huge = np.isinf(sizes).any(axis=0), ((sizes > LARGEST) & ~np.isinf(sizes)).any(axis=0)
     found = [
         ("error", numbers.columns[infinite], "column(s) hold infinite values"),
+        ("error", numbers.columns[huge], f"column(s) hold implausible values, beyond {LARGEST:.0e}; correct or empty them"),
         ("warning", values.columns[values.isna().all(axis=0)], "column(s) are empty"),
         ("note", _constant(values), "column(s) hold one value only and can tell nothing"),
     ]

@@ -8,9 +8,13 @@ from oncoweave.data.findings import Finding
 
 MOST_YEARS = 60.0
 """No follow-up of a cancer cohort is longer; the longest published run to about 50 years."""
+LONG_YEARS = 30.0
+"""Few cohorts are followed longer; among those that seem so, many were declared in too long a unit."""
 LEAST_DAYS = 30.0
 """A cohort whose longest follow-up is shorter was probably declared in the wrong unit."""
 OLDEST_YEARS = 120.0
+LARGEST = 1e30
+"""No measurement is larger in size, whatever its unit; the square of such a value overflows single precision."""
 HIGHEST = 40.0
 """No log2 count is higher: 2^40 reads of one gene have never been made. A z-score that is higher is no score of a common gene."""
 
@@ -18,7 +22,8 @@ HIGHEST = 40.0
 def check_times(target: Target) -> list[Finding]:
     """Check that a survival endpoint's times can be in the unit they are declared in.
 
-    More than 60 years is an error (names the unit that would make sense), less than 30 days over all patients a warning.
+    More than 60 years is an error (names the unit that would make sense); 30 years or more, and less than 30 days over all
+    patients, are warnings.
     """
     unit = target.endpoint.time_unit
     if unit is None or np.isnan(target.time).all():
@@ -34,6 +39,13 @@ def check_times(target: Target) -> list[Finding]:
             f" {MOST_YEARS:.0f} years){_likely(longest, unit, shorter=True)}; correct the unit"
         )
         return [Finding(level="error", area="units", where=where, message=message, count=long)]
+    if years >= LONG_YEARS:
+        long = int((times * DAYS_PER[unit] / DAYS_PER["years"] >= LONG_YEARS).sum())
+        message = (
+            f"the longest follow-up is {longest:,.0f} {unit} = {years:,.0f} years ({long:,} of {len(times):,} times reach"
+            f" {LONG_YEARS:.0f} years){_likely(longest, unit, shorter=True)}; check the unit"
+        )
+        return [Finding(level="warning", area="units", where=where, message=message, count=long)]
     if convert_time(longest, source=unit, target="days") < LEAST_DAYS:
         message = (
             f"the longest follow-up is {longest:,.3g} {unit}: nobody is followed for {LEAST_DAYS:.0f} days"
