@@ -1,5 +1,7 @@
 """The command line answers fast, and its errors are one line for the user."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,3 +58,81 @@ def test_doctor_names_what_is_installed():
     done = oncoweave_cli("doctor")
     assert done.returncode == 0
     assert "core: torch" in done.stdout
+
+
+def test_doctor_shows_the_extra_to_install():
+    code = (
+        "import sys; sys.argv = ['oncoweave', 'doctor']\n"
+        "from oncoweave.train import environment\n"
+        "environment._version = lambda package: None if package == 'h5py' else '1'\n"
+        "environment._requirements = lambda: [('dist', 'h5py')]\n"
+        "from oncoweave.cli.main import main\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"}
+    )
+    assert "pip install 'oncoweave[dist]'" in done.stdout
+
+
+@pytest.fixture
+def taken(tmp_path):
+    """A file, a folder and a page of bytes where something else is wanted."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(256)))
+    (tmp_path / "a.svs").write_bytes(b"x")
+    (tmp_path / "page.yaml").write_text("name: c\npatients: {table: p.csv}\nendpoints: {}\nmodalities: {}\n")
+    (tmp_path / "p.csv").write_text("patient_id\n1\n2\n")
+    (tmp_path / "latin.csv").write_bytes("path\ngrö.svs\n".encode("latin1"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("slides embed a.svs --out file", "file: File exists"),
+        ("slides embed a.svs --out /proc/none/x", "/proc/none: No such file or directory"),
+        ("cohort import page.yaml file/c", "file: File exists"),
+        ("cohort import page.yaml /proc/none/x", "/proc/none: No such file or directory"),
+        ("slides embed latin.csv --out o", "latin.csv: cannot be read as a CSV table"),
+        ("run folder", "folder cannot be read: Is a directory; wanted a YAML file"),
+        ("run binary.yaml", "binary.yaml is not text: invalid start byte at byte 128; wanted YAML in UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line_and_exit_code_one(taken, command, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "oncoweave.cli.main", *command.split()], capture_output=True, text=True, check=False, cwd=taken
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_a_table_that_would_replace_a_folder_is_one_line_and_exit_code_one(tmp_path, monkeypatch, capsys):
+    from oncoweave.cli import main as command_line
+    from oncoweave.core.files import publish
+
+    def write() -> None:
+        with publish(tmp_path / "folder") as partial:
+            partial.write_text("a,b")
+
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(command_line, "app", write)
+    monkeypatch.setattr(command_line, "_add_verbs", lambda: None)
+    with pytest.raises(SystemExit, match="1"):
+        command_line.main()
+    assert capsys.readouterr().err.strip() == f"error: {tmp_path / 'folder'}: Is a directory"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_interrupted_command_says_how_to_go_on():
+    code = (
+        "import os, signal, sys; sys.argv = ['oncoweave', 'list', 'fusion']\n"
+        "from oncoweave.core import shelf\n"
+        "shelf.catalogue = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "from oncoweave.cli.main import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr.strip() == "interrupted; give the same command again to go on"

@@ -32,8 +32,14 @@ def read_config(schema: type[Config], path: Path) -> Config:
     except FileNotFoundError as error:
         msg = f"no file {path}"
         raise ConfigError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not text: {error.reason} at byte {error.start}; wanted YAML in UTF-8"
+        raise ConfigError(msg) from error
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}; wanted a YAML file"
+        raise ConfigError(msg) from error
     except yaml.YAMLError as error:
-        msg = f"{path} is not valid YAML: {error}"
+        msg = f"{path} is not valid YAML: {' '.join(str(error).split())}"
         raise ConfigError(msg) from error
     return parse_config(schema, content, where=str(path))
 
