@@ -70,6 +70,13 @@ def test_a_table_gives_names_and_resolutions(tmp_path):
         find_slides([table])
 
 
+@pytest.mark.parametrize("content", [b"", b"path\ngr\xf6.svs\n", b"path\na\nb,c,d\n"])
+def test_a_file_that_is_no_table_is_refused(tmp_path, content):
+    (tmp_path / "slides.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"slides\.csv: cannot be read as a CSV table: "):
+        find_slides([tmp_path / "slides.csv"])
+
+
 @pytest.mark.parametrize("slide_id", ["../../evil", "/etc/evil", "a\\b", "..", ".", " ", "a" * 201, ".hidden"])
 def test_a_slide_id_that_leads_elsewhere_is_refused(tmp_path, slide_id):
     (tmp_path / "1.svs").write_text("1")

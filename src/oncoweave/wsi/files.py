@@ -150,7 +150,11 @@ def _slide(path: Path) -> SlideFile:
 def _from_table(path: Path) -> list[SlideFile]:
     import pandas as pd
 
-    table = pd.read_csv(path, dtype={"path": str, "slide_id": str})
+    try:
+        table = pd.read_csv(path, dtype={"path": str, "slide_id": str})
+    except ValueError as error:  # not UTF-8, empty, or rows of unequal length
+        msg = f"{path}: cannot be read as a CSV table: {' '.join(str(error).split())}"
+        raise DataError(msg) from error
     if "path" not in table:
         msg = f"{path}: a table of slides needs a column 'path'; it has {list(table.columns)}"
         raise DataError(msg)
