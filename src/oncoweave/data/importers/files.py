@@ -48,10 +48,9 @@ def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: I
     if "slide_id" not in values:
         return values
     is_bag = values["path"].map(_is_bag) if "path" in values else pd.Series(data=False, index=values.index)
-    for row in values.index[values["slide_id"].notna() | is_bag]:
-        name = values.at[row, "slide_id"]
-        of = f"{where}, patient {patients.at[row]!r}, column 'slide_id'"
-        require_file_name("" if pd.isna(name) else str(name), where=of)
+    names = values["slide_id"].fillna("").astype(str)[values["slide_id"].notna() | is_bag]
+    for patient, name in zip(patients.loc[names.index], names, strict=True):
+        require_file_name(name, where=f"{where}, patient {patient!r}, column 'slide_id'")
     if not is_bag.any():
         return values
     laid, reasons = _lay_bags(values[is_bag], place, where=where)
