@@ -17,7 +17,7 @@ INTERRUPTED = 130
 class _Verbs(TyperGroup):
     """The verbs; one that is interrupted says how to go on."""
 
-    def invoke(self, ctx: Any) -> Any:  # typer's own name for the context's class is private
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  the context's class is private to typer
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
