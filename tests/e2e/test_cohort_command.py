@@ -123,8 +123,10 @@ def test_a_kill_during_the_import_leaves_the_old_cohort(clinic, tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert (clinic / "manifest.json").read_bytes() == before
     assert verify(clinic) == []
+    assert len(list(tmp_path.glob(".clinic.*.partial"))) == 2  # the bags' and the cohort's
     assert run("import", page, clinic).exit_code == 0  # what the dead one left does not stand in the way
     assert read_cohort(clinic).name == "other"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clinic", "in"]
 
 
 def test_errors_reach_the_user_whole(tmp_path):
