@@ -10,8 +10,10 @@ import torch
 
 from oncoweave.core.errors import ConfigError, DataError, SlideError
 from oncoweave.data.bags import read_bag
+from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.train import embed
 from oncoweave.train.embed import EmbedOptions, embed_slide, embed_slides
+from oncoweave.train.embed_cohort import cohort_slides
 from oncoweave.train.slide_record import locked
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.wsi.files import SlideFile, find_slides
@@ -195,6 +197,18 @@ def test_a_slide_id_that_leads_elsewhere_writes_nothing(write_slide, tmp_path, c
         with pytest.raises(DataError, match=r"slide id: '\.\./\.\./evil' cannot name a file"):
             work()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_cohorts_slide_id_that_leads_elsewhere_is_refused():
+    table = pd.DataFrame({"patient_id": ["p"], "sample_id": ["p"], "slide_id": ["../evil"], "slide_path": ["/a.svs"]})
+    cohort = Cohort(
+        name="c",
+        patients=pd.DataFrame(index=pd.Index(["p"], name="patient_id")),
+        tables={"wsi": table},
+        modalities={"wsi": ModalitySpec(name="wsi", kind="slide")},
+    )
+    with pytest.raises(DataError, match=r"modality 'wsi', patient 'p', column 'slide_id': '\.\./evil' cannot name a file"):
+        cohort_slides(cohort, "wsi")
 
 
 def test_one_run_at_a_time(write_slide, tmp_path, colour):
