@@ -70,9 +70,8 @@ class Fold:
     """Folder where networks that are being trained leave their checkpoints; None leaves none."""
     _preparations: dict[str, Preparation] = field(default_factory=dict)
     _inner: np.ndarray | None = None
-    _parts: "list[Fold] | None" = None
     memo: dict[object, object] = field(default_factory=dict)
-    """Models that several others are made of, by name; lives as long as the fold."""
+    """Inner folds, and models that several others are made of, by name; lives as long as the fold."""
 
     def rng(self, *purpose: object) -> np.random.Generator:
         """Make the generator for one purpose; equal purposes get equal streams, whatever else was drawn."""
@@ -95,18 +94,35 @@ class Fold:
             )
         return self._inner
 
-    @property
-    def parts(self) -> "list[Fold]":
-        """The inner folds, each as the training rows that leave it out."""
-        if self._parts is None:
-            self._parts = [
-                Fold(
-                    train=self.train.take(self.inner != k),
-                    seed=self.seed + 7919 * (int(k) + 1),
-                    inner_folds=self.inner_folds,
-                    group_by_site=self.group_by_site,
-                    scratch=self.scratch,
-                )
-                for k in np.unique(self.inner)
-            ]
-        return self._parts
+    def inner_of(self, rows: np.ndarray) -> np.ndarray:
+        """``Int[rows]``: inner folds of some training rows (``Bool[n]``), such as those who have a modality.
+
+        These are the inner folds of all rows, unless leaving one of them out would leave nobody (a modality that only one
+        hospital measured): then the rows are split by themselves.
+        """
+        labels = self.inner[rows]
+        if len(np.unique(labels)) > 1 or not len(labels):
+            return labels
+        return inner_splits(
+            self.train.outcome.take(np.flatnonzero(rows)),
+            self.train.site[rows],
+            folds=self.inner_folds,
+            group_by_site=self.group_by_site,
+            seed=self.seed,
+        )
+
+    def without(self, inner: np.ndarray, k: int) -> "Fold":
+        """Make the training rows that leave out inner fold ``k`` of the labels ``inner`` ``[n]``; once for its own."""
+        key = ("part", k) if inner is self.inner else None
+        if key is not None and key in self.memo:
+            return self.memo[key]  # type: ignore[return-value]
+        part = Fold(
+            train=self.train.take(inner != k),
+            seed=self.seed + 7919 * (k + 1),
+            inner_folds=self.inner_folds,
+            group_by_site=self.group_by_site,
+            scratch=self.scratch,
+        )
+        if key is not None:
+            self.memo[key] = part
+        return part

@@ -55,18 +55,25 @@ def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], F
     key = ("base", modality, learner)
     if key not in fold.memo:
         fitted = fit(fold)
-        scores = None
-        for part_index, part in enumerate(fold.parts):
-            if all(sample is None for sample in part.train.samples[modality]):
-                continue  # nobody to learn from: those left out have no out-of-fold score, as if they lacked the modality
-            left_out = np.flatnonzero(fold.inner == np.unique(fold.inner)[part_index])
-            predicted = fit(part).predict(fold.train.take(left_out))
-            scores = np.full((len(fold.train), predicted.shape[1]), np.nan) if scores is None else scores
-            scores[left_out] = predicted
-        fold.memo[key] = Base(fitted=fitted, out_of_fold=scores if scores is not None else np.empty((0, 1)))
+        inner = _inner_of(fold, modality)
+        scores = np.full(fitted.predict(fold.train).shape, np.nan)
+        for k in np.unique(inner[inner >= 0]).tolist():
+            left_out = np.flatnonzero(inner == k)
+            scores[left_out] = fit(fold.without(inner, k)).predict(fold.train.take(left_out))
+        fold.memo[key] = Base(fitted=fitted, out_of_fold=scores)
     base = fold.memo[key]
     assert isinstance(base, Base), f"the fold's memory holds a {type(base).__name__} under {key}"
     return base
+
+
+def _inner_of(fold: Fold, modality: str) -> np.ndarray:
+    """``Int[n]``: inner fold of each training row; -1 for rows without the modality, where those with it are split apart."""
+    has = np.array([sample is not None for sample in fold.train.samples[modality]], dtype=bool)
+    if all((has & (fold.inner != k)).any() for k in np.unique(fold.inner)):
+        return fold.inner
+    labels = np.full(len(fold.train), -1)
+    labels[has] = fold.inner_of(has)
+    return labels
 
 
 def fit_late(

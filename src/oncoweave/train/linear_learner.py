@@ -51,7 +51,7 @@ def fit_linear(
     blocks = {m: b[rows] for m, b in blocks.items()}
     fused = shelf.load("fusion", fusion).fit(blocks, shelf.configure("fusion", fusion, settings))
     groups = np.asarray(fused.groups) if blockwise else None
-    head = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=groups)
+    head = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner_of(rows), groups=groups)
     return FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
 
 
@@ -80,7 +80,7 @@ def fit_site(fold: Fold) -> FittedSite:
     """Fit the site-only baseline."""
     rows = fold.train.outcome.known
     sites = tuple(sorted(set(fold.train.site[rows])))
-    head = fit_head(_one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows), inner=fold.inner[rows], groups=None)
+    head = fit_head(_one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows), inner=fold.inner_of(rows), groups=None)
     return FittedSite(modalities=(), sites=sites, head=head)
 
 

@@ -90,7 +90,8 @@ def fit_network(
     preparations = {m: fold.preparation(m) for m in modalities}
     rows = _present_rows(fold.train, modalities, preparations)
     rows = rows[target.known[rows]]
-    validation = fold.inner[rows] == fold.inner.min()
+    inner = fold.inner_of(np.isin(np.arange(len(fold.train)), rows))
+    validation = inner == inner.min()
     name = objective or DEFAULT_OBJECTIVES[target.endpoint.kind]
     goal = shelf.load("objectives", name).fit(target.take(rows[~validation]))
     config = ModelConfig(
