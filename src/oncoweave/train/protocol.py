@@ -132,6 +132,7 @@ def _events(target: Target, rows: np.ndarray) -> int | None:
 
 
 def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame, planned: list[Planned]) -> pd.DataFrame:
+    from rich.markup import escape
     from rich.progress import Progress
 
     row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
@@ -139,7 +140,7 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
     folds = sorted(set(zip(tested["repeat"].astype(int), tested["fold"].astype(int), strict=True)))
     frames = []
     with Progress(transient=True) as progress:
-        task = progress.add_task(f"{study.name}: {len(planned)} models", total=len(folds) * len(planned))
+        task = progress.add_task(f"{escape(study.name)}: {len(planned)} models", total=len(folds) * len(planned))
         for repeat, fold in folds:
             path = out / "parts" / f"repeat{repeat}_fold{fold}.parquet"
             if path.exists():
