@@ -15,7 +15,7 @@ from oncoweave.train.study import run_study
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.wsi.tiling import TileRecipe
 
-DEMO = Config(patients=150, seed=7, sites=10, slide_px=1536)
+DEMO = Config(patients=120, seed=7, sites=8, slide_px=1280)
 
 STUDY = {
     "name": "Overall survival of phantom patients",
