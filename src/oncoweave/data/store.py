@@ -175,9 +175,7 @@ def refuse_changed_tables(path: Path | str) -> None:
     root = Path(path).resolve()
     for name, stored in read_manifest(root).files.items():
         if name.endswith(".parquet") and (not (root / name).is_file() or sha256(root / name) != stored.sha256):
-            msg = (
-                f"{root / name}: missing or changed since the cohort was written; see: oncoweave cohort check"
-            )
+            msg = f"{root / name}: missing or changed since the cohort was written; see: oncoweave cohort check"
             raise DataError(msg)
 
 
