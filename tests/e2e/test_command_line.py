@@ -128,9 +128,10 @@ def test_a_table_that_would_replace_a_folder_is_one_line_and_exit_code_one(tmp_p
 
 def test_an_interrupted_command_says_how_to_go_on():
     code = (
-        "import os, signal, sys; sys.argv = ['oncoweave', 'list', 'fusion']\n"
+        "import sys; sys.argv = ['oncoweave', 'list', 'fusion']\n"
         "from oncoweave.core import shelf\n"
-        "shelf.catalogue = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "def interrupt(name): raise KeyboardInterrupt\n"
+        "shelf.catalogue = interrupt\n"
         "from oncoweave.cli.main import main\nmain()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -9,7 +9,9 @@ from oncoweave.serve import demo
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(demo, "DEMO", Config(patients=24, seed=2, sites=3, slide_px=640, without=("volume", "film", "report")))
+    monkeypatch.setattr(
+        demo, "DEMO", Config(patients=30, seed=2, sites=3, slide_px=640, missing=0.3, without=("volume", "film", "report"))
+    )
     protocol = {"folds": 2, "repeats": 1, "inner_folds": 2, "bootstrap": 100, "group_by_site": False}
     models = [{"name": "stacking", "fusion": "stacking"}]
     monkeypatch.setattr(demo, "STUDY", demo.STUDY | {"protocol": protocol, "models": models})

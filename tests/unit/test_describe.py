@@ -75,13 +75,14 @@ def test_description_counts_what_is_there():
     [
         (6000, "months", ("error", "probably days")),
         (4963, "months", ("error", "probably days")),
-        (3000, "weeks", None),  # 57 years
+        (3000, "weeks", ("warning", "57")),  # possible, and rare enough to ask
         (100, "years", ("error", "probably months")),  # 8 years, the nearest unit that makes sense
         (8, "days", ("warning", "probably years")),
         (29, "days", ("warning", "probably months")),  # 2.4 years, the nearest unit that makes sense
         (3522, "days", None),
         (211, "months", None),
-        (40, "years", None),
+        (25, "years", None),
+        (40, "years", ("warning", "40")),
     ],
 )
 def test_times_that_no_patient_can_have(longest, unit, finding):

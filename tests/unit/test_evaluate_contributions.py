@@ -92,7 +92,7 @@ def test_what_a_modality_adds_is_the_paired_difference(predictions):
     assert found.loc["slide", "low"] < 0 < found.loc["slide", "high"]
     assert found["share"].sum() == pytest.approx(1.0)
     assert found["share"].idxmax() == "rna"
-    assert found["note"].tolist() == ["auroc on 200 patients"] * 3
+    assert found["note"].tolist() == ["auroc on the 200 patients whom every subset compared can predict"] * 3
 
 
 def test_a_subset_that_was_not_run_is_noted(predictions):
