@@ -91,3 +91,11 @@ def test_real_bags(real_data, tmp_path):
     with h5py.File(real_data / "feature_bags_samples" / "TCGA-AD-6964-01Z-00-DX1.h5") as file:
         np.testing.assert_array_equal(bag.features, file["feats"][()])
     assert any("no dataset 'coords'" in e.reason and e.count == 1 for e in report.entries)
+
+
+def test_two_bags_of_one_name_are_refused_and_neither_is_lost(tmp_path, rng):
+    for part in ("batch1", "batch2"):
+        (tmp_path / "bags" / part).mkdir(parents=True)
+        write_trident(tmp_path / "bags" / part / "s1.h5", rng.normal(size=(3, 4)).astype(np.float32))
+    with pytest.raises(DataError, match=r"two bags are named 's1', batch1/s1\.h5 and batch2/s1\.h5"):
+        import_cohort(tmp_path / "bags", tmp_path / "out")

@@ -27,7 +27,13 @@ def read(source: Path, *, scratch: Path, slides: Path | None = None) -> tuple[Co
         DataError: no bag can be read, a slide's patient is not known, or two bags come from different encoders.
     """
     report = ImportReport(source=source.name, format="bags")
-    files = {p.stem: p for p in sorted(source.rglob("*.h5"))}
+    files: dict[str, Path] = {}
+    for found in sorted(source.rglob("*.h5")):
+        if found.stem in files:
+            first, second = files[found.stem].relative_to(source), found.relative_to(source)
+            msg = f"{source}: two bags are named {found.stem!r}, {first} and {second}; give each slide a name of its own"
+            raise DataError(msg)
+        files[found.stem] = found
     if not files:
         msg = f"{source}: no .h5 file in this folder"
         raise DataError(msg)
