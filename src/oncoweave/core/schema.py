@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from oncoweave.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Strict(BaseModel):
@@ -57,8 +60,8 @@ def parse_config(schema: type[Config], content: object, *, where: str) -> Config
         raise ConfigError(msg) from error
 
 
-def _explain(schema: type[BaseModel], error: Mapping[str, object]) -> str:
-    place = [str(p) for p in error["loc"]]  # type: ignore[attr-defined]
+def _explain(schema: type[BaseModel], error: "ErrorDetails") -> str:
+    place = [str(p) for p in error["loc"]]
     if error["type"] != "extra_forbidden":
         shown = f" (got {error['input']!r})" if error["type"] != "missing" else ""
         return f"{'.'.join(place)}: {str(error['msg'])[:1].lower()}{str(error['msg'])[1:]}{shown}"

@@ -13,7 +13,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import Cohort
-from oncoweave.data.findings import Finding, rows_text
+from oncoweave.data.findings import Finding, Level, rows_text
 
 _PERSON_COLUMN = re.compile(
     r"^(?:name|address|street|mobile)$|"
@@ -132,7 +132,7 @@ def check_split(cohort: Cohort, splits: pd.DataFrame) -> list[Finding]:
             if count:
                 share = crossing["group"].isin(spread.index[spread > 1]).groupby(level=0).any().mean()
                 message = f"{count} of {len(spread)} {what} stand on both sides ({share:.0%} of the patients are concerned)"
-                findings.append(Finding(level=level, area="leakage", where=where, message=message, count=count))  # type: ignore[arg-type]
+                findings.append(Finding(level=level, area="leakage", where=where, message=message, count=count))
     strangers = int((~splits["patient_id"].isin(cohort.patients.index)).sum())
     if strangers:
         message = f"{strangers} row(s) name patients that the cohort does not have"
@@ -157,7 +157,7 @@ def shared_files(cohort: Cohort) -> pd.Series:
     return pd.Series([h for _, h in pairs], index=[p for p, _ in pairs], dtype=object)
 
 
-def _groups(cohort: Cohort) -> Iterable[tuple[str, str, pd.Series]]:
+def _groups(cohort: Cohort) -> Iterable[tuple[str, Level, pd.Series]]:
     slides = [t.set_index("patient_id")["slide_id"] for t in cohort.tables.values() if "slide_id" in t]
     specimens = [t.set_index("patient_id")["sample_id"] for t in cohort.tables.values()]
     if slides:
@@ -188,8 +188,8 @@ def _in_texts(column: pd.Series, *, where: str, kinds: Iterable[str] = tuple(_IN
         found = np.flatnonzero(text.str.contains(_IN_TEXT[kind]))
         if len(found):
             message = f"{len(found)} row(s) hold what looks like a {kind} ({rows_text(found.tolist())}); remove or replace it"
-            level = "error" if kind in _SERIOUS else "warning"
-            findings.append(Finding(level=level, area="identifiers", where=where, message=message, count=len(found)))  # type: ignore[arg-type]
+            level: Level = "error" if kind in _SERIOUS else "warning"
+            findings.append(Finding(level=level, area="identifiers", where=where, message=message, count=len(found)))
     return findings
 
 

@@ -8,7 +8,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.data.audit import check_identifiers, check_outcome_leakage, check_split
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.duplicates import check_duplicates
-from oncoweave.data.findings import Finding, rows_text, sorted_findings
+from oncoweave.data.findings import Finding, Level, rows_text, sorted_findings
 from oncoweave.data.genes import GeneTable, check_genes
 from oncoweave.data.plausible import LARGEST, check_age, check_scale, check_times
 from oncoweave.data.store import verify
@@ -93,7 +93,7 @@ def check_values(table: pd.DataFrame, *, kind: str, where: str) -> list[Finding]
     numbers = values.select_dtypes("number")
     sizes = np.abs(numbers.to_numpy(dtype=float, na_value=np.nan))
     infinite, huge = np.isinf(sizes).any(axis=0), ((sizes > LARGEST) & ~np.isinf(sizes)).any(axis=0)
-    found = [
+    found: list[tuple[Level, pd.Index | list[str], str]] = [
         ("error", numbers.columns[infinite], "column(s) hold infinite values"),
         ("error", numbers.columns[huge], f"column(s) hold implausible values, beyond {LARGEST:.0e}; correct or empty them"),
         ("warning", values.columns[values.isna().all(axis=0)], "column(s) are empty"),
@@ -108,7 +108,7 @@ def check_values(table: pd.DataFrame, *, kind: str, where: str) -> list[Finding]
         if len(columns):
             shown = ", ".join(map(repr, list(columns)[:4])) + (", …" if len(columns) > 4 else "")
             text = f"{len(columns):,} {message}: {shown}"
-            findings.append(Finding(level=level, area="values", where=where, message=text, count=len(columns)))  # type: ignore[arg-type]
+            findings.append(Finding(level=level, area="values", where=where, message=text, count=len(columns)))
     return findings
 
 
@@ -118,7 +118,7 @@ def _check_amount(target: Target, *, where: str) -> list[Finding]:
         return [Finding(level="error", area="outcomes", where=where, message="is known for no patient")]
     if kind == "survival":
         events = int(target.event[known].sum())
-        level = "error" if events == 0 else "warning" if events < FEW_EVENTS else None
+        level: Level | None = "error" if events == 0 else "warning" if events < FEW_EVENTS else None
         message = f"{events or 'no'} event(s) among {int(known.sum())} patients: too few to learn from"
     else:
         counts = pd.Series(target.values[known].ravel()).value_counts()
@@ -135,7 +135,7 @@ def _check_amount(target: Target, *, where: str) -> list[Finding]:
         message = (
             "all known values are the same" if least == 0 else f"the rarest class has {least} patient(s): too few to learn from"
         )
-    return [] if level is None else [Finding(level=level, area="outcomes", where=where, message=message)]  # type: ignore[arg-type]
+    return [] if level is None else [Finding(level=level, area="outcomes", where=where, message=message)]
 
 
 def _check_ages(cohort: Cohort) -> list[Finding]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from oncoweave.data.audit import shared_files
 from oncoweave.data.cohort import Cohort
-from oncoweave.data.findings import Finding, rows_text
+from oncoweave.data.findings import Finding, Level, rows_text
 
 _IDS = ["patient_id", "sample_id"]
 _FEW = 5
@@ -69,7 +69,7 @@ def _shared_inside(table: pd.DataFrame) -> pd.Series:
     return table.groupby(vector_key(table))["patient_id"].transform("nunique") > 1
 
 
-def _contents(table: pd.DataFrame, kind: str) -> Iterable[tuple[str, str, pd.Series]]:
+def _contents(table: pd.DataFrame, kind: str) -> Iterable[tuple[str, Level, pd.Series]]:
     """What two patients must not share: slide ids, texts, measured vectors."""
     if "slide_id" in table:
         yield "slide id", "error", table["slide_id"]
@@ -79,9 +79,9 @@ def _contents(table: pd.DataFrame, kind: str) -> Iterable[tuple[str, str, pd.Ser
         yield "values", "error", vector_key(table)
 
 
-def _finding(level: str, where: str, wrong: pd.Series, what: str) -> list[Finding]:
+def _finding(level: Level, where: str, wrong: pd.Series, what: str) -> list[Finding]:
     rows = np.flatnonzero(wrong.to_numpy(dtype=bool)).tolist()
     if not rows:
         return []
     message = f"{len(rows)} row(s) {what} ({rows_text(rows)})"
-    return [Finding(level=level, area="duplicates", where=where, message=message, count=len(rows))]  # type: ignore[arg-type]
+    return [Finding(level=level, area="duplicates", where=where, message=message, count=len(rows))]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from oncoweave.core.errors import DataError
-from oncoweave.data.findings import Finding
+from oncoweave.data.findings import Finding, Level
 
 _MONTHS = {"mar": "MARCHF", "sep": "SEPTIN", "dec": "DELEC"}
 _MONTH_NAMES = "jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec"
@@ -146,13 +146,13 @@ def check_genes(columns: Sequence[str], *, where: str, genes: GeneTable | None =
     return [f for f in findings if f is not None]
 
 
-def _named(level: str, where: str, named: Mapping[str, str], message: str) -> Finding | None:
+def _named(level: Level, where: str, named: Mapping[str, str], message: str) -> Finding | None:
     if not named:
         return None
     shown = ", ".join(f"{old} → {new}" if new else old for old, new in list(named.items())[:4])
     more = f" and {len(named) - 4:,} more" if len(named) > 4 else ""
     text = f"{len(named):,} {message}: {shown}{more}"
-    return Finding(level=level, area="genes", where=where, message=text, count=len(named))  # type: ignore[arg-type]
+    return Finding(level=level, area="genes", where=where, message=text, count=len(named))
 
 
 def _folded(names: Iterable[str], *, where: str) -> Finding | None:
