@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from oncoweave.core.errors import ConfigError, DataError, SlideError
+from oncoweave.core.files import locked
 from oncoweave.data.bags import read_bag
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.train import embed
 from oncoweave.train.embed import EmbedOptions, embed_slide, embed_slides
 from oncoweave.train.embed_cohort import cohort_slides
-from oncoweave.train.slide_record import locked
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.wsi.files import SlideFile, find_slides
 from oncoweave.wsi.tiling import TileRecipe

@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 
 from oncoweave.core import files
-from oncoweave.core.errors import DataError
-from oncoweave.core.files import publish, read_json, require_file_name, scratch_beside, sha256, sweep_partials, write_json
+from oncoweave.core.errors import ConfigError, DataError
+from oncoweave.core.files import (
+    locked,
+    publish,
+    read_json,
+    require_file_name,
+    scratch_beside,
+    sha256,
+    sweep_partials,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
@@ -134,3 +143,13 @@ def test_any_name_can_be_written_twice(tmp_path):
                 partial.mkdir()
                 (partial / content).touch()
         assert [p.name for p in (tmp_path / name).iterdir()] == ["2"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
+def test_a_folder_is_held_by_one_run_and_free_again_when_that_ends_in_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"), locked(tmp_path / "run"):
+        with pytest.raises(ConfigError, match="run: another run is writing there"), locked(tmp_path / "run"):
+            pass
+        raise RuntimeError("power cut")
+    with locked(tmp_path / "run"):
+        pass

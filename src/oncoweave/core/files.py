@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from oncoweave.core.errors import DataError
+from oncoweave.core.errors import ConfigError, DataError
 
 _LONGEST_NAME = 200
 """Bytes; file systems take 255, and endings and the marks of a partial entry are added."""
@@ -93,6 +93,28 @@ def sweep_partials(folder: Path) -> int:
     for partial, left in partials:
         _clear(partial, partial.with_name(left["name"]) if left else None)
     return len(partials)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run; the lock goes with the process, however it ends.
+
+    Raises:
+        ConfigError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"{folder}: another run is writing there; wait for it, or choose another --out"
+            raise ConfigError(msg) from error
+        yield
 
 
 def _replaced(scratch: Path, path: Path) -> Path:

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 
 from oncoweave.core.errors import ConfigError, DataError, SlideError
-from oncoweave.core.files import require_file_name
+from oncoweave.core.files import locked, require_file_name
 from oncoweave.data.bags import Bag, BagAttrs, BagHead, read_head, write_bag
-from oncoweave.train.slide_record import SlideRecord, SlideResult, locked
+from oncoweave.train.slide_record import SlideRecord, SlideResult
 from oncoweave.train.tile_encoder import TileEncoder
 from oncoweave.wsi.files import SlideFile, identity
 from oncoweave.wsi.preview import write_preview

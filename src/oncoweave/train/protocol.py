@@ -12,7 +12,7 @@ import yaml
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import ConfigError, OncoweaveError
-from oncoweave.core.files import publish, read_json, sha256, sweep_partials, write_json
+from oncoweave.core.files import locked, publish, read_json, sha256, sweep_partials, write_json
 from oncoweave.core.state import save_state
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import splits_hash, write_splits
@@ -24,7 +24,6 @@ from oncoweave.train.locked import LockedModel, lock
 from oncoweave.train.panel import SITE_ONLY, Planned, plan
 from oncoweave.train.results import write_results, write_table
 from oncoweave.train.site_audit import audit_site
-from oncoweave.train.slide_record import locked
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
 

@@ -1,15 +1,12 @@
 """What became of every slide: a table and a summary beside the bags, published after each slide."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from oncoweave.core.errors import ConfigError
 from oncoweave.core.files import publish, sweep_partials, write_json
 from oncoweave.data.bags import BagHead
 from oncoweave.train.tile_encoder import TileEncoder
@@ -121,25 +118,3 @@ class SlideRecord:
             "failures": {r.slide_id: r.reason for r in done if r.status == "failed"},
         }
         write_json(self.folder / "summary.json", summary)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for one run; the lock goes with the process, however it ends.
-
-    Raises:
-        ConfigError: another run holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with (folder / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"{folder}: another run is writing there; wait for it, or choose another --out"
-            raise ConfigError(msg) from error
-        yield
