@@ -119,6 +119,22 @@ def test_embed_says_what_became_of_every_slide(write_slide, tmp_path, cli):
     assert "resolution declared, not stated by the file: 1 slide(s)" in again.output
 
 
+def test_the_progress_bar_counts_slides_and_never_names_them(write_slide, tmp_path, cli, monkeypatch):
+    from rich.progress import Progress
+
+    shown, update = [], Progress.update
+
+    def spy(self, *arguments, **changes):
+        shown.append(str(changes.get("description", "")))
+        return update(self, *arguments, **changes)
+
+    monkeypatch.setattr(Progress, "update", spy)
+    for patient in ("DOE-JANE-1961", "ROE-RICHARD-1954"):
+        write_slide(f"in/{patient}.tiff")
+    cli("embed", tmp_path / "in", "--out", tmp_path / "out", "--tile", 128)
+    assert {text for text in shown if text} == {"tiles of slide 1 of 2", "tiles of slide 2 of 2"}
+
+
 def test_embed_fails_when_every_slide_does(write_slide, tmp_path, cli):
     write_slide("in/blank.tiff", boxes=())
     result = cli("embed", tmp_path / "in", "--out", tmp_path / "out", "--tile", 128)

@@ -227,8 +227,9 @@ def _run(
         order = {slide.slide_id: i for i, slide in enumerate(slides)}
 
         def show(slide_id: str, done: int, total: int) -> None:
+            # never the id: it may hold that of a patient
             bars.update(overall, completed=order[slide_id])
-            bars.update(tiles, completed=done, total=total, description=f"tiles of {slide_id}")
+            bars.update(tiles, completed=done, total=total, description=f"tiles of slide {order[slide_id] + 1} of {len(slides)}")
 
         record = embed_slides(slides, folder, encoder=encoder, recipe=recipe, options=replace(options, progress=show))  # type: ignore[arg-type]
     _echo_summary(record)
