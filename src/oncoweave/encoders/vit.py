@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from oncoweave.nn.vit_blocks import Block, BlockShape, Feed, PatchEmbed
 
 KINDS = ("tile",)
 REVISION = 1
@@ -33,7 +35,8 @@ class Config:
     depth: int = 12
     heads: int = 3
     hidden: int = 768
-    """Width inside the feed-forward blocks."""
+    """Outputs of the first feed-forward layer; of SwiGLU gate and value together."""
+    feed: Feed = "gelu"
     layer_scale: float | None = 0.1
     """Start value of LayerScale (0.1 up to 18 blocks, less for deeper ones); None for none."""
     registers: int = 0
@@ -41,6 +44,10 @@ class Config:
     """Whether class token and registers have positions too (timm's ``no_embed_class`` turned round)."""
     pool: Literal["class", "class_and_mean"] = "class"
     """The class token, or it and the mean of the patch tokens side by side (twice as wide)."""
+    drop_path: float = 0.0
+    """Share of residual branches dropped in training, the same in every block."""
+    mask_token: bool = False
+    """Whether there is a learnt token that stands for hidden patches."""
 
 
 VARIANTS = {
@@ -65,8 +72,17 @@ class VisionTransformer(nn.Module):
         self.reg_token = nn.Parameter(torch.zeros(1, config.registers, config.dim)) if config.registers else None
         prefix = 1 + config.registers if config.prefix_positions else 0
         self.pos_embed = nn.Parameter(torch.zeros(1, prefix + side**2, config.dim))
-        self.patch_embed = PatchEmbed(config)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
+        self.mask_token = nn.Parameter(torch.zeros(1, config.dim)) if config.mask_token else None
+        self.patch_embed = PatchEmbed(config.dim, config.patch)
+        shape = BlockShape(
+            dim=config.dim,
+            heads=config.heads,
+            hidden=config.hidden,
+            feed=config.feed,
+            layer_scale=config.layer_scale,
+            drop=config.drop_path,
+        )
+        self.blocks = nn.ModuleList([Block(shape) for _ in range(config.depth)])
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(_IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
@@ -81,16 +97,38 @@ class VisionTransformer(nn.Module):
         first = tokens[:, 0]
         if self.config.pool == "class":
             return first
-        return torch.cat([first, tokens[:, 1 + self.config.registers :].mean(dim=1)], dim=1)
+        return torch.cat([first, tokens[:, self.prefix :].mean(dim=1)], dim=1)
 
-    def tokens(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch token dim"]:
-        """Encode to the class token, the registers and the patch tokens, row by row."""
+    @property
+    def prefix(self) -> int:
+        """Number of tokens before those of the patches: class token and registers."""
+        return 1 + self.config.registers
+
+    def tokens(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        masks: Bool[Tensor, "batch patch"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch token dim"]:
+        """Encode to the class token, the registers and the patch tokens, row by row, after the last norm.
+
+        Patches under ``masks`` are replaced by the mask token before positions are added, as in iBOT and DINOv2. ``generator``
+        draws what is dropped in training.
+
+        Raises:
+            ValueError: a side is not a whole number of patches, or there are masks and no mask token.
+        """
         height, width = images.shape[-2:]
         if height % self.config.patch or width % self.config.patch:
             msg = f"tiles of {width} x {height} px are not whole patches of {self.config.patch} px"
             raise ValueError(msg)
         patches = self.patch_embed((images - self.mean) / self.deviation)
         shape = (height // self.config.patch, width // self.config.patch)
+        if masks is not None:
+            if self.mask_token is None:
+                raise ValueError("masks need a mask token; build the encoder with mask_token=True")
+            patches = torch.where(masks.unsqueeze(-1), self.mask_token.to(patches.dtype), patches)
         positions = self._positions(shape).to(patches.dtype)
         prefix = self.cls_token if self.reg_token is None else torch.cat([self.cls_token, self.reg_token], dim=1)
         prefix = prefix.expand(len(images), -1, -1)
@@ -99,7 +137,7 @@ class VisionTransformer(nn.Module):
         else:
             x = torch.cat([prefix, patches + positions], dim=1)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, *block.draw_kept(len(x), device=x.device, generator=generator))  # type: ignore[operator]
         return self.norm(x)
 
     def _positions(self, shape: tuple[int, int]) -> Float[Tensor, "1 position dim"]:
@@ -110,77 +148,6 @@ class VisionTransformer(nn.Module):
         grid = self.pos_embed[:, extra:].transpose(1, 2).unflatten(2, (side, side))
         grid = F.interpolate(grid.float(), size=shape, mode="bicubic", antialias=True, align_corners=False)
         return torch.cat([self.pos_embed[:, :extra], grid.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)], dim=1)
-
-
-class PatchEmbed(nn.Module):
-    """Squares of an image to tokens, linearly."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, config.dim, kernel_size=config.patch, stride=config.patch)
-
-    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch token dim"]:
-        """Embed, row by row."""
-        return self.proj(images).flatten(2).transpose(1, 2)
-
-
-class LayerScale(nn.Module):
-    """A learnt factor for each channel of a residual branch."""
-
-    def __init__(self, dim: int, start: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((dim,), start))
-
-    def forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Scale."""
-        return x * self.gamma
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention with one projection for queries, keys and values."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.dim, 3 * config.dim)
-        self.proj = nn.Linear(config.dim, config.dim)
-
-    def forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Attend."""
-        query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with GELU between."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.dim, config.hidden)
-        self.fc2 = nn.Linear(config.hidden, config.dim)
-
-    def forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Transform each token."""
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        scale = config.layer_scale
-        self.norm1 = nn.LayerNorm(config.dim, eps=1e-6)
-        self.attn = Attention(config)
-        self.ls1 = nn.Identity() if scale is None else LayerScale(config.dim, scale)
-        self.norm2 = nn.LayerNorm(config.dim, eps=1e-6)
-        self.mlp = FeedForward(config)
-        self.ls2 = nn.Identity() if scale is None else LayerScale(config.dim, scale)
-
-    def forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Transform."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
 
 
 def build(config: Config, *, generator: torch.Generator) -> VisionTransformer:
@@ -203,6 +170,6 @@ def build(config: Config, *, generator: torch.Generator) -> VisionTransformer:
                 parameter.zero_()
             elif name == "patch_embed.proj.weight":
                 parameter.uniform_(-bound, bound, generator=generator)
-            elif parameter.dim() > 1:
+            elif parameter.dim() > 1 and name != "mask_token":
                 nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04, generator=generator)
     return model
