@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -109,12 +109,13 @@ class VisionTransformer(nn.Module):
         images: Float[Tensor, "batch 3 height width"],
         masks: Bool[Tensor, "batch patch"] | None = None,
         *,
+        visible: Int64[Tensor, "batch visible"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch token dim"]:
         """Encode to the class token, the registers and the patch tokens, row by row, after the last norm.
 
-        Patches under ``masks`` are replaced by the mask token before positions are added, as in iBOT and DINOv2. ``generator``
-        draws what is dropped in training.
+        Patches under ``masks`` are replaced by the mask token before positions are added, as in iBOT and DINOv2. With ``visible``
+        only these patches are encoded, each at its position, as in MAE. ``generator`` draws what is dropped in training.
 
         Raises:
             ValueError: a side is not a whole number of patches, or there are masks and no mask token.
@@ -136,6 +137,9 @@ class VisionTransformer(nn.Module):
             x = torch.cat([prefix, patches], dim=1) + positions
         else:
             x = torch.cat([prefix, patches + positions], dim=1)
+        if visible is not None:
+            shown = x[:, self.prefix :].gather(1, visible.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+            x = torch.cat([x[:, : self.prefix], shown], dim=1)
         for block in self.blocks:
             x = block(x, *block.draw_kept(len(x), device=x.device, generator=generator))  # type: ignore[operator]
         return self.norm(x)

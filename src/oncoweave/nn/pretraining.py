@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from oncoweave.nn.optim import Group
@@ -27,14 +27,26 @@ class PatchConfig(Protocol):
 class PatchEncoder(Protocol):
     """A transformer over the patches of a tile, such as ``encoders.vit.VisionTransformer``."""
 
-    config: PatchConfig
+    @property
+    def config(self) -> PatchConfig:
+        """Its measures."""
+
+    @property
+    def prefix(self) -> int:
+        """Number of tokens before those of the patches: class token and registers."""
 
     def tokens(
-        self, images: Float[Tensor, "batch 3 height width"], masks: Bool[Tensor, "batch patch"] | None = None
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        masks: Bool[Tensor, "batch patch"] | None = None,
+        *,
+        visible: Int64[Tensor, "batch visible"] | None = None,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch token dim"]:
         """Encode to the class token, the registers and the patch tokens, row by row, after the last norm.
 
-        Where ``masks`` is True the patch is replaced by the mask token before positions are added.
+        Where ``masks`` is True the patch is replaced by the mask token before positions are added; with ``visible`` only these
+        patches are encoded. ``generator`` draws what is dropped in training.
         """
 
 
