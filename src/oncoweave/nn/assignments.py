@@ -54,14 +54,14 @@ class Centre(nn.Module):
 
 
 def cross_entropy(
-    logits: Float[Tensor, "token prototype"], targets: Float[Tensor, "token prototype"], *, temperature: float
-) -> Float[Tensor, " token"]:
+    logits: Float[Tensor, "*view token prototype"], targets: Float[Tensor, "token prototype"], *, temperature: float
+) -> Float[Tensor, "*view token"]:
     """Cross entropy of each token's ``softmax(logits / temperature)`` with targets that add up to any number.
 
-    Sums of several targets give the sum of the entropies at the price of one, without storing log-probabilities.
+    The sum of several targets gives the sum of the entropies at the price of one.
     """
     scaled = logits.float() / temperature
-    return targets.sum(dim=1) * torch.logsumexp(scaled, dim=1) - torch.linalg.vecdot(targets, scaled)
+    return targets.sum(dim=1) * torch.logsumexp(scaled, dim=-1) - (targets * scaled).sum(dim=-1)
 
 
 def entropy(probabilities: Float[Tensor, "token prototype"]) -> Float[Tensor, " token"]:

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oncoweave.nn.drawn import drawn
+
 _EPS = 1e-6
 
 
@@ -18,20 +20,18 @@ class DinoHead(nn.Module):
 
     def __init__(self, dim: int, *, hidden: int, bottleneck: int, prototypes: int, generator: torch.Generator) -> None:
         super().__init__()
-        widths = (dim, hidden, hidden, bottleneck)
-        with torch.random.fork_rng(devices=[]):  # the layers' own start values would otherwise move the global generator
-            linears = [nn.Linear(a, b) for a, b in pairwise(widths)]
-        self.mlp = nn.Sequential(linears[0], nn.GELU(), linears[1], nn.GELU(), linears[2])
-        self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
-        with torch.no_grad():
-            for linear in linears:
-                nn.init.trunc_normal_(linear.weight, std=0.02, a=-0.04, b=0.04, generator=generator)
-                linear.bias.zero_()
-            self.prototypes.normal_(generator=generator)
-            self.prototypes.div_(self.prototypes.norm(dim=1, keepdim=True))
+        self.mlp = drawn(lambda: _mlp(dim, hidden, hidden, bottleneck), generator=generator)
+        self.prototypes = nn.Parameter(F.normalize(torch.empty(prototypes, bottleneck).normal_(generator=generator), dim=1))
 
     def forward(self, x: Float[Tensor, "token dim"], *, frozen: bool = False) -> Float[Tensor, "token prototype"]:
         """Give the cosines; with ``frozen`` the prototypes get no gradient."""
         directions = F.normalize(self.mlp(x).float(), dim=1, eps=_EPS)
         prototypes = self.prototypes.detach() if frozen else self.prototypes
         return F.linear(directions, F.normalize(prototypes, dim=1, eps=_EPS))
+
+
+def _mlp(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for dim_in, dim_out in pairwise(widths):
+        layers += [nn.Linear(dim_in, dim_out), nn.GELU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,12 +1,15 @@
 """Teachers that are moving averages of their student (Tarvainen & Valpola 2017)."""
 
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+_Network = TypeVar("_Network", bound=nn.Module)
 
-def teacher_of(student: nn.Module) -> nn.Module:
+
+def teacher_of(student: _Network) -> _Network:
     """Copy a network whose parameters get no gradient and whose residuals are not dropped."""
     return deepcopy(student).requires_grad_(requires_grad=False).eval()
 

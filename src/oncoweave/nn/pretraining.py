@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from oncoweave.core.errors import ConfigError
+from oncoweave.nn.augment import Views
 from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
 
@@ -70,3 +72,45 @@ class Pretraining(Protocol):
 
     def parameter_groups(self) -> list[Group]:
         """List every trainable parameter once."""
+
+
+def patch_encoder(encoder: nn.Module, objective: str) -> PatchEncoder:
+    """Refuse an encoder that does not give patch tokens.
+
+    Raises:
+        ConfigError: naming what it lacks.
+    """
+    lacking = [name for name in ("config", "prefix", "tokens") if not hasattr(encoder, name)]
+    if lacking:
+        msg = (
+            f"{objective}: wanted an encoder with patch tokens, such as vit; {type(encoder).__name__} has no {', '.join(lacking)}"
+        )
+        raise ConfigError(msg)
+    return encoder  # type: ignore[return-value]
+
+
+def patch_grid(images: Float[Tensor, "batch 3 height width"], encoder: PatchEncoder) -> tuple[int, int]:
+    """Count rows and columns of patches."""
+    return images.shape[2] // encoder.config.patch, images.shape[3] // encoder.config.patch
+
+
+def named_crops(batch: object, views: Views) -> dict[str, Tensor]:
+    """Take the crops of a batch that ``views`` promises, view by view.
+
+    Raises:
+        ValueError: the batch is no mapping, lacks crops or has others, is no image batch, or has numbers that do not fit.
+    """
+    wanted = {crop.name: crop.count for crop in views.crops}
+    if not isinstance(batch, Mapping) or set(batch) != set(wanted):
+        came = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+        msg = f"wanted a batch of crops named {sorted(wanted)}, got {came}"
+        raise ValueError(msg)
+    for name, crops in batch.items():
+        if crops.ndim != 4 or crops.shape[1] != 3:
+            msg = f"crops {name!r}: wanted RGB images [crop, 3, height, width], got {tuple(crops.shape)}"
+            raise ValueError(msg)
+    tiles = {name: len(batch[name]) / count for name, count in wanted.items()}
+    if len(set(tiles.values())) != 1 or min(tiles.values()) < 1 or min(tiles.values()) % 1:
+        msg = f"wanted {wanted} crops a tile, got { ({name: len(crops) for name, crops in batch.items()}) } in all"
+        raise ValueError(msg)
+    return dict(batch)
