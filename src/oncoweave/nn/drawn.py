@@ -1,6 +1,7 @@
 """Networks with random weights that come from a generator and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -23,3 +24,12 @@ def drawn(make: Callable[[], _Network], *, generator: torch.Generator, deviation
             elif parameter.ndim > 1:
                 nn.init.trunc_normal_(parameter, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator)
     return network
+
+
+@contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """Let layers that draw from the global generator, such as dropout, draw from a seed of ``generator``; put it back after."""
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -89,6 +89,15 @@ def patch_encoder(encoder: nn.Module, objective: str) -> PatchEncoder:
     return encoder  # type: ignore[return-value]
 
 
+def rest_unused(encoder: nn.Module, *names: str) -> nn.Module:
+    """Let parameters of an encoder that an objective never uses rest, where the encoder has them."""
+    for name in names:
+        parameter = getattr(encoder, name, None)
+        if parameter is not None:
+            parameter.requires_grad_(requires_grad=False)
+    return encoder
+
+
 def patch_grid(images: Float[Tensor, "batch 3 height width"], encoder: PatchEncoder) -> tuple[int, int]:
     """Count rows and columns of patches."""
     return images.shape[2] // encoder.config.patch, images.shape[3] // encoder.config.patch
