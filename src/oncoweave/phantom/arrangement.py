@@ -41,11 +41,11 @@ class Config:
     """Patients, after those, whose label it does not show."""
     side: int = 14
     """Cells along the widest side of a section."""
-    dim: int = 32
+    dim: int = 16
     """Width of the tiles' features."""
-    noise: float = 1.0
+    noise: float = 0.2
     """Standard deviation of a feature within one tissue; the tissues' means lie about 2.4 apart."""
-    stray: float = 0.1
+    stray: float = 0.05
     """Share of the lymphocytes that stand anywhere, whatever the label."""
     sites: int = 4
     seed: int = 0
@@ -136,8 +136,8 @@ def _section(side: int, rng: np.random.Generator) -> Bool[np.ndarray, "row colum
 
 
 def _counts(num_tiles: int, rng: np.random.Generator) -> Int64[np.ndarray, " tissue"]:
-    tumour = round(rng.uniform(0.3, 0.45) * num_tiles)
-    lymphocytes = round(rng.uniform(0.15, 0.25) * num_tiles)
+    tumour = round(rng.uniform(0.3, 0.4) * num_tiles)
+    lymphocytes = round(rng.uniform(0.22, 0.32) * num_tiles)
     return np.array([tumour, num_tiles - tumour - lymphocytes, lymphocytes], dtype=np.int64)
 
 
@@ -145,7 +145,7 @@ def _features(config: Config, tissue: np.ndarray, rng: np.random.Generator) -> F
     """Draw tiles around the fixed means of their tissues, all moved alike by the slide's stain."""
     means = np.random.default_rng(20191).standard_normal((len(TISSUES), config.dim))
     means *= 1.7 / np.linalg.norm(means, axis=1, keepdims=True)
-    stain = 0.2 * rng.standard_normal(config.dim)
+    stain = 0.1 * rng.standard_normal(config.dim)
     return (means[tissue] + stain + config.noise * rng.standard_normal((len(tissue), config.dim))).astype(np.float32)
 
 
@@ -155,7 +155,7 @@ def _arrange(
     """Give each occupied cell (row by row) a tissue: nests of tumour in stroma, and the lymphocytes where the label says."""
     from scipy.ndimage import distance_transform_edt
 
-    depth = _smooth(len(occupied), 1.6, rng)[occupied]
+    depth = _smooth(len(occupied), 2.4, rng)[occupied]
     toss = rng.random(len(depth))
     nest = np.zeros(len(depth), dtype=bool)
     nest[np.argsort(-depth)[: counts[TUMOUR] + (counts[LYMPHOCYTES] if infiltrated else 0)]] = True
