@@ -1,0 +1,152 @@
+"""Transformer layer of LongNet: dilated attention and feed-forward, both with sub-LayerNorm (Magneto, Wang et al., ICML 2023).
+
+``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``, with a second LayerNorm before each output projection.
+Parameter names are torchscale's, so that released weights load without a key table. Tokens of all sequences are packed end to
+end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from oncoweave.nn.dilated import Branch, Span, dilated_attention
+from oncoweave.nn.dilated_upstream import upstream_attention
+
+_CHUNK = 1024
+"""Tokens of which the wide activations exist at a time where none is kept: they stay in the processor's cache."""
+_CHECKPOINTED = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerConfig:
+    """Size and pattern of one layer."""
+
+    dim: int
+    heads: int
+    hidden: int
+    branches: tuple[Branch, ...]
+    upstream: bool
+    """Attend with the peer's numerics."""
+    key_bias: bool
+    dropout: float
+    drop_path: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """How sequences lie in packed tokens."""
+
+    layout: tuple[Span, ...]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each sequence."""
+        return tuple(span.query_count for span in self.layout)
+
+
+class DilatedSelfAttention(nn.Module):
+    """Multi-head self-attention within each sequence, over the union of all branches."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.k_proj = nn.Linear(config.dim, config.dim, bias=config.key_bias)
+        self.v_proj = nn.Linear(config.dim, config.dim)
+        self.q_proj = nn.Linear(config.dim, config.dim)
+        self.out_proj = nn.Linear(config.dim, config.dim)
+        self.inner_attn_ln = nn.LayerNorm(config.dim)
+
+    def forward(self, x: Float[Tensor, "token dim"], layout: Sequence[Span]) -> Float[Tensor, "token dim"]:
+        """Mix tokens."""
+        return self.project(self.attend([self.split(layer(x)) for layer in (self.q_proj, self.k_proj, self.v_proj)], layout))
+
+    def split(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "head token dim_head"]:
+        """View a projection head by head."""
+        return x.unflatten(-1, (self.config.heads, -1)).transpose(0, 1)
+
+    def attend(self, projected: Sequence[Float[Tensor, "head _ dim_head"]], layout: Sequence[Span]) -> Float[Tensor, "query dim"]:
+        """Attend with queries, keys and values, and join the heads."""
+        query, key, value = projected
+        function = upstream_attention if self.config.upstream else dilated_attention
+        return function(query, key, value, branches=self.config.branches, layout=layout).transpose(0, 1).flatten(1)
+
+    def project(self, mixed: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        """Normalise and project what the heads return."""
+        return self.out_proj(self.inner_attn_ln(mixed))
+
+
+class SubNormFeedForward(nn.Module):
+    """Two linear layers with GELU and LayerNorm between."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.dim, config.hidden)
+        self.fc2 = nn.Linear(config.hidden, config.dim)
+        self.ffn_layernorm = nn.LayerNorm(config.hidden)
+
+    def forward(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        """Change each token by itself."""
+        return self.fc2(self.ffn_layernorm(F.gelu(self.fc1(x))))
+
+
+class DilatedLayer(nn.Module):
+    """One pre-norm layer."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.self_attn = DilatedSelfAttention(config)
+        self.self_attn_layer_norm = nn.LayerNorm(config.dim)
+        self.ffn = SubNormFeedForward(config)
+        self.final_layer_norm = nn.LayerNorm(config.dim)
+
+    def forward(self, x: Float[Tensor, "token dim"], packing: Packing, *, recompute: bool) -> Float[Tensor, "token dim"]:
+        """Attend, then change each token; with ``recompute``, only the input of each half is kept for the way back."""
+        attend = self._attention_half
+        x = checkpoint(attend, x, packing, use_reentrant=False) if recompute else attend(x, packing)
+        scale = self._drop_path(x, packing.lengths)
+        if not recompute:
+            return self._feed_half(x, scale)
+        scales = [None] * len(x.split(_CHECKPOINTED)) if scale is None else scale.split(_CHECKPOINTED)
+        parts = zip(x.split(_CHECKPOINTED), scales, strict=True)
+        return torch.cat([checkpoint(self._feed_half, part, by, use_reentrant=False) for part, by in parts])
+
+    def _attention_half(self, x: Float[Tensor, "token dim"], packing: Packing) -> Float[Tensor, "token dim"]:
+        mixed = self._drop(self.self_attn(self.self_attn_layer_norm(x), packing.layout))
+        scale = self._drop_path(x, packing.lengths)
+        return x + (mixed if scale is None else mixed * scale)
+
+    def _feed_half(self, x: Float[Tensor, "token dim"], scale: Float[Tensor, "token 1"] | None) -> Float[Tensor, "token dim"]:
+        change = self._drop(self.ffn(self.final_layer_norm(x)))
+        return x + (change if scale is None else change * scale)
+
+    def _drop(self, x: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
+        return F.dropout(x, self.config.dropout, training=self.training)
+
+    def _drop_path(self, x: Float[Tensor, "token dim"], lengths: Sequence[int]) -> Float[Tensor, "token 1"] | None:
+        """Draw which sequences skip a half, and scale the others up so that its mean stays."""
+        if not self.training or self.config.drop_path == 0:
+            return None
+        kept = 1 - self.config.drop_path
+        drawn = (torch.rand(len(lengths), device=x.device) < kept).to(x.dtype) / kept
+        return drawn.repeat_interleave(torch.tensor(lengths, device=x.device)).unsqueeze(1)
+
+    @torch.no_grad()
+    def infer_(self, x: Float[Tensor, "token dim"], packing: Packing, heads: Float[Tensor, "3 head token dim_head"]) -> None:
+        """Change ``x`` in place as ``forward`` does in evaluation, chunk by chunk; ``heads`` is room for the projections."""
+        attention = self.self_attn
+        layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+        for start in range(0, len(x), _CHUNK):
+            normed = self.self_attn_layer_norm(x[start : start + _CHUNK])
+            for room, layer in zip(heads, layers, strict=True):
+                room[:, start : start + _CHUNK] = attention.split(layer(normed))
+        mixed = attention.attend(heads.unbind(), packing.layout)
+        for start in range(0, len(x), _CHUNK):
+            part = x[start : start + _CHUNK]
+            part += attention.project(mixed[start : start + _CHUNK])
+            part += self.ffn(self.final_layer_norm(part))
