@@ -53,15 +53,36 @@ def test_block_is_mean_and_deviation_standardised(rng):
     np.testing.assert_allclose(block.std(axis=0), 1)
 
 
-def test_positions_are_micrometres_and_slide_numbers(rng):
+def test_positions_are_tiles_and_slide_numbers(rng):
     two = sample(rng, 2, 1)
-    positions = slide.fit([two]).collate([two]).positions[0].tolist()
-    assert positions == [[0, 256, 0], [128, 256, 0], [0, 256, 1]]
+    sizes = [dataclasses.replace(b, attrs=dataclasses.replace(b.attrs, patch_size_level0=512.0)) for b in two.bags]
+    stated = slide.from_bags("P1", sizes, paths=["a", "b"])
+    assert slide.fit([two]).collate([stated]).positions[0].tolist() == [[0, 2, 0], [1, 2, 0], [0, 2, 1]]
 
 
-def test_positions_stay_level_0_pixels_where_a_slide_has_no_resolution(rng):
-    mixed = slide.from_bags("P1", [*sample(rng, 2).bags, *sample(rng, 1, mpp=None).bags], paths=["a", "b"])
-    assert slide.fit([mixed]).collate([mixed]).positions[0, :, 0].tolist() == [0, 512, 0]
+def test_overlapping_tiles_are_as_far_apart_as_others(rng):
+    one = sample(rng, 3).bags[0]
+    attrs = dataclasses.replace(one.attrs, patch_size=256, patch_size_level0=1024.0, overlap=128)
+    drawn = slide.from_bags("P1", [dataclasses.replace(one, attrs=attrs)], paths=["a"])
+    assert slide.fit([drawn]).collate([drawn]).positions[0, :, 0].tolist() == [0, 1, 2]
+
+
+def test_tiles_of_two_resolutions_lie_on_one_scale(rng):
+    fine, coarse = (sample(rng, 4).bags[0] for _ in range(2))
+    half = dataclasses.replace(coarse.attrs, patch_size_level0=241.5, level0_mpp=0.53)
+    whole = np.rint(np.arange(4)[:, None] * [241.5, 0.0]).astype(np.int64)
+    bags = [
+        dataclasses.replace(fine, attrs=dataclasses.replace(fine.attrs, patch_size_level0=512.0)),
+        dataclasses.replace(coarse, coords=whole, attrs=half),
+    ]
+    drawn = slide.from_bags("P1", bags, paths=["a", "b"])
+    np.testing.assert_allclose(slide.fit([drawn]).collate([drawn]).positions[0, :, 0], [0, 1, 2, 3] * 2, atol=0.5 / 241)
+
+
+def test_a_bag_without_a_tile_size_counts_its_usual_step(rng):
+    assert slide.fit([sample(rng, 3)]).collate([sample(rng, 3)]).positions[0, :, 0].tolist() == [0, 1, 2]
+    one = sample(rng, 1)
+    assert slide.fit([sample(rng, 3)]).collate([one]).positions[0].tolist() == [[0, 4, 0]]
 
 
 def test_half_precision_bags_are_read_as_float32(rng):

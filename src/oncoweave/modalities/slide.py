@@ -1,7 +1,8 @@
 """Slide: the tiles of a patient's whole-slide images as vectors of one tile encoder, read from bags.
 
-All slides of a patient form one bag. Positions are the tiles' top-left corners ``(x, y)`` and the number of the slide:
-micrometres from the slide's own origin where every slide of the patient states its resolution, level-0 pixels otherwise.
+All slides of a patient form one bag. Positions are the tiles' top-left corners ``(x, y)`` in tiles from the slide's own origin,
+and the number of the slide. A tile's pitch is the slide's own (its side in level-0 pixels less the overlap), so that neighbours
+differ by one whatever the scanner's resolution; where a bag does not state it, it is the usual step between its coordinates.
 """
 
 import dataclasses
@@ -20,7 +21,6 @@ from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, fit_scaling, make_record, place
 from oncoweave.nn.tokens import Tokens, pad
-from oncoweave.wsi.geometry import Mpp, Px0, px0_to_um
 
 _SYNTHETIC_DIM = 16
 
@@ -225,15 +225,19 @@ def _require_encoder(patient_id: str, pair: tuple[Bag, str], *, dim: int, encode
 
 
 def _positions(sample: Sample) -> Float[np.ndarray, "tile 3"]:
-    resolutions = [bag.attrs.level0_mpp for bag in sample.bags]
-    unit = [1.0] * len(resolutions)
-    if all(r is not None for r in resolutions):
-        unit = [px0_to_um(Px0(1.0), level0=Mpp(r)) for r in resolutions if r is not None]
-    parts = [
-        np.column_stack([bag.coords * scale, np.full(len(bag), number)])
-        for number, (bag, scale) in enumerate(zip(sample.bags, unit, strict=True))
-    ]
+    parts = [np.column_stack([bag.coords / tile_pitch(bag), np.full(len(bag), number)]) for number, bag in enumerate(sample.bags)]
     return np.concatenate(parts).astype(np.float32)
+
+
+def tile_pitch(bag: Bag) -> float:
+    """Step from one tile to the next, in level-0 pixels."""
+    attrs = bag.attrs
+    if attrs.patch_size_level0:
+        repeated = attrs.overlap / attrs.patch_size if attrs.overlap and attrs.patch_size else 0.0
+        return attrs.patch_size_level0 * (1 - repeated)
+    steps = [np.diff(np.unique(axis)) for axis in bag.coords.T]
+    found = np.concatenate(steps)
+    return float(np.median(found)) if len(found) else float(attrs.patch_size or 256)
 
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
