@@ -15,6 +15,8 @@ from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.tokens import Tokens
 
 DIM_OUT = 6
+GOLDEN_BELOW = 30_000_000
+"""Parameters from which a variant has no golden numbers: its smaller siblings run the same code."""
 IMAGE = (4, 3, 64, 64)
 """Images that tile encoders are tried on."""
 
@@ -102,7 +104,16 @@ def plain_tokens(kind: str) -> Tokens:
         values = rng.integers(0, 4096, size=(5, count, dim)).astype(float)
     keep = rng.random((5, count)) < 0.7
     keep[0], keep[1] = True, False
-    return Tokens(values=torch.from_numpy(values.astype(np.float32)), keep=torch.from_numpy(keep))
+    places = None
+    if kind == "slide":  # two slides a patient, tiles in rows of three, from the slide's own origin
+        tile = np.arange(count)
+        number = tile % 2
+        places = np.stack([tile // 2 % 3, tile // 6, number], axis=1)[None].repeat(5, axis=0)
+    return Tokens(
+        values=torch.from_numpy(values.astype(np.float32)),
+        keep=torch.from_numpy(keep),
+        positions=None if places is None else torch.from_numpy(places.astype(np.float32)),
+    )
 
 
 PLAIN_SHAPES: dict[str, tuple[int, int | None]] = {"slide": (8, None), "report": (1, None), "embedding": (6, 1)}
@@ -111,8 +122,25 @@ PLAIN_SHAPES: dict[str, tuple[int, int | None]] = {"slide": (8, None), "report":
 
 def tile_encoder(module: ModuleType, config: object) -> nn.Module:
     """Build a tile encoder with filled weights."""
+    return fill(module.build(config, **_seeded(module)))
+
+
+def _seeded(module: ModuleType) -> dict[str, torch.Generator]:
     seeded = "generator" in inspect.signature(module.build).parameters
-    return fill(module.build(config, **({"generator": torch.Generator().manual_seed(0)} if seeded else {})))
+    return {"generator": torch.Generator().manual_seed(0)} if seeded else {}
+
+
+def num_parameters(name: str, variant: str) -> int:
+    """Count an encoder's parameters without making them."""
+    module = shelf.load("encoders", name)
+    config, kind = module.VARIANTS[variant], module.KINDS[0]
+    with torch.device("meta"):
+        if kind == "tile":
+            network = module.build(config, **_seeded(module))
+        else:
+            dim, num_tokens = PLAIN_SHAPES.get(kind, (1, 5))
+            network = module.build(config, dim_in=dim, num_tokens=num_tokens, dim_out=DIM_OUT)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def golden_output(name: str, variant: str) -> list[list[float]]:
