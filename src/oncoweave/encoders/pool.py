@@ -1,8 +1,9 @@
-"""Mean or max over a patient's tokens, then one linear layer: the baseline that every aggregator has to beat."""
+"""Mean, max or both over a patient's tokens, then one linear layer: the baseline that every aggregator has to beat."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 
 from oncoweave.nn.pooling import masked_max, masked_mean, summary
@@ -16,11 +17,17 @@ ORDER_INVARIANT = True
 class Config:
     """How the tokens are pooled."""
 
-    how: Literal["mean", "max"] = "mean"
+    how: Literal["mean", "max", "both"] = "mean"
+    """``both`` puts mean and max side by side."""
     dropout: float = 0.25
 
 
-VARIANTS: dict[str, Config] = {"mean": Config(), "max": Config(how="max"), "tiny": Config(dropout=0.0)}
+VARIANTS: dict[str, Config] = {
+    "mean": Config(),
+    "max": Config(how="max"),
+    "both": Config(how="both"),
+    "tiny": Config(dropout=0.0),
+}
 
 
 class Pool(nn.Module):
@@ -29,13 +36,14 @@ class Pool(nn.Module):
     def __init__(self, config: Config, *, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.dim_in = dim_in
-        self.pool = masked_mean if config.how == "mean" else masked_max
-        self.out = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(dim_in, dim_out))
+        self.pools = {"mean": (masked_mean,), "max": (masked_max,), "both": (masked_mean, masked_max)}[config.how]
+        self.out = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(len(self.pools) * dim_in, dim_out))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Pool each patient's kept tokens."""
         require_shape(tokens, dim=self.dim_in)
-        return summary(self.out(self.pool(tokens.values, tokens.keep)), tokens.present)
+        pooled = torch.cat([pool(tokens.values, tokens.keep) for pool in self.pools], dim=1)
+        return summary(self.out(pooled), tokens.present)
 
 
 def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:

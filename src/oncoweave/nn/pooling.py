@@ -48,3 +48,24 @@ class GatedAttentionPool(nn.Module):
     def forward(self, values: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"]) -> Float[Tensor, "batch dim"]:
         """Pool; values under ``keep`` False must be finite."""
         return (self.weights(values, keep) @ values).mean(dim=1)
+
+
+class ShortcutPool(nn.Module):
+    """Gated attention over contextual tiles, to each of which the tile itself is added by a linear layer.
+
+    The subtyping head of Prov-GigaPath (Xu et al. 2024): what the tile encoder saw reaches the head past the slide encoder.
+    """
+
+    def __init__(self, dim: int, *, dim_tile: int, hidden: int, heads: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.shortcut = nn.Linear(dim_tile, dim, bias=False)
+        self.pool = GatedAttentionPool(dim, hidden=hidden, heads=heads, dropout=dropout)
+
+    def forward(
+        self,
+        context: Float[Tensor, "batch token dim"],
+        tiles: Float[Tensor, "batch token dim_tile"],
+        keep: Bool[Tensor, "batch token"],
+    ) -> Float[Tensor, "batch dim"]:
+        """Pool; values under ``keep`` False must be finite."""
+        return self.pool(context + self.shortcut(tiles), keep)
