@@ -39,7 +39,7 @@ def gene_signs(genes: pd.DataFrame) -> dict[str, int]:
 def coefficients(data: Dataset, modality: str, *, seed: int) -> pd.Series:
     """Coefficient of each named column of the modality's own ridge Cox model, fitted on all patients."""
     fold = Fold(train=data, seed=seed, inner_folds=5, group_by_site=False)
-    fitted = fit_linear(fold, [modality], fusion="concat")
+    fitted = fit_linear(fold, [modality], fusion="concat").fitted
     names = fitted.preparations[modality].feature_names
     values = fitted.head.model.coefficients
     wanted = tuple(f"{modality}[{j}]" for j in range(len(names)))

@@ -105,7 +105,7 @@ def networks(cohort: Cohort, endpoints: Sequence[str], *, permutations: int, see
                 rng = np.random.default_rng([seed, fold, k])
                 target = train.outcome.take(rng.permutation(len(train))) if k else train.outcome
                 part = Fold(train=train.with_target(target), seed=seed + 31 * k + fold, inner_folds=5, group_by_site=False)
-                fitted = fit_network(part, ["slide"], fusion="mean", encoders={}, loop=LOOP)
+                fitted = fit_network(part, ["slide"], fusion="mean", encoders={}, loop=LOOP).fitted
                 yield endpoint, "permuted" if k else "true", 10 * k + fold, fitted, tested
 
 

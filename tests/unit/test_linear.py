@@ -141,7 +141,9 @@ def test_a_path_is_judged_fold_by_fold_at_what_the_other_folds_choose():
     from oncoweave.train.ridge import PathScores
 
     scores = PathScores(
-        penalties=np.array([4.0, 2.0, 1.0]), contributions=np.array([[0.0, 0.0, 0.0], [5.0, -1.0, 1.0], [-2.0, 6.0, 0.0]])
+        penalties=np.array([4.0, 2.0, 1.0]),
+        contributions=np.array([[0.0, 0.0, 0.0], [5.0, -1.0, 1.0], [-2.0, 6.0, 0.0]]),
+        out_of_fold=np.zeros((9, 1)),
     )
     assert scores.best == 2.0
     # fold 0: the others prefer the third step; fold 1: the second; fold 2: the second and third tie, the first of them counts
@@ -156,3 +158,29 @@ def test_block_penalties_do_not_depend_on_the_units_of_a_block(rng):
     plain = fit_block_ridge_cox(x, groups, time, event)
     scaled = fit_block_ridge_cox(x * factor, groups, time, event)
     np.testing.assert_allclose(scaled.predict(x * factor), plain.predict(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [4, 90], ids=["fewer columns than patients", "more"])
+def test_out_of_fold_scores_are_those_of_models_that_left_the_patient_out(rng, width):
+    x = rng.normal(size=(60, width))
+    time, event = _survival(rng, x[:, 0])
+    labels = np.arange(60) % 3
+    y = (rng.random(60) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    groups = np.where(np.arange(width) < 2, "a", "b")
+    fits = {
+        "cox": lambda t, e, y: fit_ridge_cox(x, t, e, inner=labels),
+        "blocks": lambda t, e, y: fit_block_ridge_cox(x, groups, t, e, inner=labels),
+        "logistic": lambda t, e, y: fit_ridge_logistic(x, y, inner=labels),
+        "values": lambda t, e, y: fit_ridge(x, x[:, 0] + t, inner=labels),
+    }
+    for name, fit in fits.items():
+        model = fit(time, event, y)
+        assert model.out_of_fold.shape == (60, 1), name
+        if name == "cox":
+            for k in range(3):
+                out, kept = labels == k, labels != k
+                again = fit_ridge_cox(x[kept], time[kept], event[kept], penalty=model.penalty.values[0])
+                # fitted about the mean of all, not of those kept: the same up to a shift, to the path's tolerance
+                shift = model.out_of_fold[out, 0] - again.predict(x[out])[:, 0]
+                assert np.ptp(shift) < 0.05
+    assert fit_ridge_cox(x, time, event, penalty=1.0).out_of_fold is None

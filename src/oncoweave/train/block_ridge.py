@@ -46,7 +46,7 @@ def split_blocks(x: np.ndarray, groups: np.ndarray) -> Blocks:
     return Blocks(x=x, names=tuple(str(n) for n in names), member=member, grams=grams)
 
 
-def choose_block_penalties(likelihood: Likelihood, blocks: Blocks, labels: np.ndarray) -> np.ndarray:
+def choose_block_penalties(likelihood: Likelihood, blocks: Blocks, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Choose a penalty a block, ``[block]``, on the inner folds named by ``labels`` ``[n]``; infinite where it is dropped.
 
     A block's gain g is what it adds alone, out of fold, to the log-likelihood of no covariates. Out of m useless blocks the best
@@ -54,10 +54,12 @@ def choose_block_penalties(likelihood: Likelihood, blocks: Blocks, labels: np.nd
     shrunk by 1 - log(m) / g. Before that, every block's prior gives its linear predictor the same variance, whatever its width
     and units. The one strength common to all is then cross-validated. Where no block is kept, all are, at equal strength.
 
+    Also returns each patient's linear predictor ``[n, c]`` by the fold that left the patient out, at the chosen penalties.
+
     Choosing m penalties freely by cross-validation finds higher cross-validated values that do not hold on new patients.
     """
     folds, num = inner_folds(likelihood, labels), len(blocks.names)
-    nothing, _ = cross_validate(folds, np.zeros((len(blocks.x), 1)), penalty=1.0, starts=[None] * len(folds.rows))
+    nothing, _, _ = cross_validate(folds, np.zeros((len(blocks.x), 1)), penalty=1.0, starts=[None] * len(folds.rows))
     alone = [score_path(folds, blocks.rotated(_only(b, num))).fair_total for b in range(num)]
     gains = np.array(alone) - nothing.sum()
     shrinkage = 1.0 - np.log(num) / np.maximum(gains, np.finfo(float).tiny)
@@ -67,7 +69,8 @@ def choose_block_penalties(likelihood: Likelihood, blocks: Blocks, labels: np.nd
     relative = np.full(num, np.inf)
     kept = (shrinkage > 0) & (variance > 0)
     relative[kept] = variance[kept] / shrinkage[kept] ** 2
-    return score_path(folds, blocks.rotated(relative)).best * relative
+    path = score_path(folds, blocks.rotated(relative))
+    return path.best * relative, path.out_of_fold
 
 
 def _only(b: int, num: int) -> np.ndarray:

@@ -59,6 +59,18 @@ class Fitted(Protocol):
         """Return ``[n, c]``; NaN rows for patients who lack every modality of the model."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Trained:
+    """A fitted model, with scores of its training rows by models that were not trained on those rows.
+
+    Cut-offs, baseline hazards and recalibration come from these scores, so that a model that overfits cannot flatter itself.
+    """
+
+    fitted: Fitted
+    out_of_fold: np.ndarray
+    """``[n, c]``; NaN for rows that lack every modality of the model, or that no model left out."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Fold:
     """Training rows with the seed of everything random that is fitted on them."""

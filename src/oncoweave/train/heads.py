@@ -1,7 +1,7 @@
 """Linear heads: the penalised linear model that fits each kind of endpoint."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,6 +9,9 @@ import numpy as np
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.train.linear import (
+    Ridge,
+    RidgeCox,
+    RidgeLogistic,
     fit_block_ridge,
     fit_block_ridge_cox,
     fit_block_ridge_logistic,
@@ -47,8 +50,7 @@ class SingleHead:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return ``[n, c]``; a model of two named classes gives both."""
-        predicted = self.model.predict(x)
-        return np.hstack([1 - predicted, predicted]) if self.num_outputs == 2 else predicted
+        return _columns(self.model.predict(x), self.num_outputs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -68,40 +70,53 @@ class LabelHeads:
         return np.stack(columns, axis=1)
 
 
-def fit_head(x: np.ndarray, target: Target, *, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+def fit_head(x: np.ndarray, target: Target, *, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
     """Fit the linear model of the target's kind on ``x`` ``[n, p]``; its penalty is chosen on the inner folds ``[n]``.
 
-    Ordinal endpoints are fitted as classes. ``groups`` ``[p]`` names the block of each column, for one penalty a block.
+    Also returns the predictions ``[n, c]`` that choosing the penalty leaves behind: each patient's by the inner model that left
+    the patient out. Ordinal endpoints are fitted as classes. ``groups`` ``[p]`` names the block of each column, for one penalty a
+    block.
     """
     fit = _FIT[target.endpoint.kind]
     return fit(x, target, inner, groups)
 
 
-def _cox(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+def _cox(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
     if groups is None:
         model = fit_ridge_cox(x, target.time, target.event, inner=inner)
     else:
         model = fit_block_ridge_cox(x, groups, target.time, target.event, inner=inner)
-    return SingleHead(model=model, num_outputs=1)
+    return _single(model, num_outputs=1)
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, groups: np.ndarray | None) -> Linear:
+def _single(model: RidgeCox | RidgeLogistic | Ridge, *, num_outputs: int) -> tuple[Head, np.ndarray]:
+    """Part a fitted model from the predictions for its training patients, which are not stored with it."""
+    assert model.out_of_fold is not None, "a head chooses its penalty on the inner folds"
+    return SingleHead(model=replace(model, out_of_fold=None), num_outputs=num_outputs), _columns(model.out_of_fold, num_outputs)
+
+
+def _columns(predicted: np.ndarray, num_outputs: int) -> np.ndarray:
+    return np.hstack([1 - predicted, predicted]) if num_outputs == 2 else predicted
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, groups: np.ndarray | None) -> RidgeLogistic:
     if groups is None:
         return fit_ridge_logistic(x, y, num_classes=num_classes, inner=inner)
     return fit_block_ridge_logistic(x, groups, y, num_classes=num_classes, inner=inner)
 
 
-def _classes(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+def _classes(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
     is_binary = target.endpoint.kind == "binary"
     num_classes = 2 if is_binary else len(target.endpoint.classes)
     model = _logistic(x, target.values, num_classes, inner, groups)
-    return SingleHead(model=model, num_outputs=1 if is_binary else num_classes)
+    return _single(model, num_outputs=1 if is_binary else num_classes)
 
 
-def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
     models: list[Linear | None] = []
     rates = []
-    for values in target.values.T:
+    out_of_fold = np.full(target.values.shape, np.nan)
+    for label, values in enumerate(target.values.T):
         known = ~np.isnan(values)
         if not known.any():
             msg = (
@@ -109,17 +124,23 @@ def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray
             )
             raise DataError(msg)
         rates.append(float(values[known].mean()))
-        varied = 0 < rates[-1] < 1
-        models.append(_logistic(x[known], values[known], 2, inner[known], groups) if varied else None)
-    return LabelHeads(models=tuple(models), rates=tuple(rates), num_outputs=len(rates))
+        if 0 < rates[-1] < 1:
+            head, out_of_fold[known, label : label + 1] = _single(
+                _logistic(x[known], values[known], 2, inner[known], groups), num_outputs=1
+            )
+            models.append(head)
+        else:
+            models.append(None)
+            out_of_fold[known, label] = rates[-1]
+    return LabelHeads(models=tuple(models), rates=tuple(rates), num_outputs=len(rates)), out_of_fold
 
 
-def _value(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> Head:
+def _value(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
     model = fit_ridge(x, target.values, inner=inner) if groups is None else fit_block_ridge(x, groups, target.values, inner=inner)
-    return SingleHead(model=model, num_outputs=1)
+    return _single(model, num_outputs=1)
 
 
-_FIT: dict[str, Callable[[np.ndarray, Target, np.ndarray, np.ndarray | None], Head]] = {
+_FIT: dict[str, Callable[[np.ndarray, Target, np.ndarray, np.ndarray | None], tuple[Head, np.ndarray]]] = {
     "binary": _classes,
     "multiclass": _classes,
     "multilabel": _labels,

@@ -7,16 +7,7 @@ import numpy as np
 
 from oncoweave.core import shelf
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fitted, Fold, Preparation
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Base:
-    """One modality's model, and its scores for the training rows, each made by a model that had not seen the row."""
-
-    fitted: Fitted
-    out_of_fold: np.ndarray
-    """``[n, c]``; NaN for training rows without the modality."""
+from oncoweave.train.fold import Fitted, Fold, Preparation, Trained
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -47,22 +38,22 @@ def combine_present(fusion: object, scores: np.ndarray) -> np.ndarray:
     return output
 
 
-def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], Fitted]) -> Base:
+def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], Trained]) -> Trained:
     """Fit one modality's model on the training rows, and on each inner fold for the out-of-fold scores; once a fold.
 
     ``learner`` names the model in the fold's memory, so that several late fusions share it.
     """
     key = ("base", modality, learner)
     if key not in fold.memo:
-        fitted = fit(fold)
+        fitted = fit(fold).fitted
         inner = _inner_of(fold, modality)
         scores = np.full(fitted.predict(fold.train).shape, np.nan)
         for k in np.unique(inner[inner >= 0]).tolist():
             left_out = np.flatnonzero(inner == k)
-            scores[left_out] = fit(fold.without(inner, k)).predict(fold.train.take(left_out))
-        fold.memo[key] = Base(fitted=fitted, out_of_fold=scores)
+            scores[left_out] = fit(fold.without(inner, k)).fitted.predict(fold.train.take(left_out))
+        fold.memo[key] = Trained(fitted=fitted, out_of_fold=scores)
     base = fold.memo[key]
-    assert isinstance(base, Base), f"the fold's memory holds a {type(base).__name__} under {key}"
+    assert isinstance(base, Trained), f"the fold's memory holds a {type(base).__name__} under {key}"
     return base
 
 
@@ -77,12 +68,15 @@ def _inner_of(fold: Fold, modality: str) -> np.ndarray:
 
 
 def fit_late(
-    fold: Fold, modalities: Sequence[str], bases: Sequence[Base], *, fusion: str, settings: Mapping[str, object]
-) -> tuple[FittedLate, np.ndarray]:
-    """Fit a late fusion on the out-of-fold scores of its bases; also returns the training rows' combined scores ``[n, c]``."""
+    fold: Fold, modalities: Sequence[str], bases: Sequence[Trained], *, fusion: str, settings: Mapping[str, object]
+) -> Trained:
+    """Fit a late fusion on the out-of-fold scores of its bases.
+
+    The combined scores of the training rows are out of fold for the bases; the few weights of the fusion did see the rows.
+    """
     scores = np.stack([base.out_of_fold for base in bases], axis=1)
     rows = ~np.isnan(scores).all(axis=(1, 2)) & fold.train.outcome.known
     config = shelf.configure("fusion", fusion, settings)
     fused = shelf.load("fusion", fusion).fit(scores[rows], fold.train.outcome.take(rows), config)
     late = FittedLate(modalities=tuple(modalities), bases=tuple(b.fitted for b in bases), fusion=fused)
-    return late, combine_present(fused, scores)
+    return Trained(fitted=late, out_of_fold=combine_present(fused, scores))

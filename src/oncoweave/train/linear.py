@@ -47,6 +47,9 @@ class RidgeCox:
     """``[p]``: training means of the columns."""
     penalty: Penalty
     baseline: BaselineHazard
+    out_of_fold: np.ndarray | None = None
+    """``[n, 1]``: log-risk of the training patients, each by the inner fold that left the patient out; None where the penalty was
+    given."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Log-risk, ``[n, 1]``."""
@@ -67,11 +70,13 @@ class RidgeLogistic:
     """``[c]``, at the training means."""
     centre: np.ndarray
     penalty: Penalty
+    out_of_fold: np.ndarray | None = None
+    """``[n, c]``: probabilities of the training patients, each by the inner fold that left the patient out; None where the
+    penalty was given."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities: ``[n, 1]`` of the second of two classes, else ``[n, class]``."""
-        logits = (_matrix(x, len(self.centre)) - self.centre) @ self.coefficients + self.intercept
-        return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
+        return _probabilities((_matrix(x, len(self.centre)) - self.centre) @ self.coefficients + self.intercept)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -83,6 +88,9 @@ class Ridge:
     intercept: float
     centre: np.ndarray
     penalty: Penalty
+    out_of_fold: np.ndarray | None = None
+    """``[n, 1]``: values of the training patients, each by the inner fold that left the patient out; None where the penalty was
+    given."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Values, ``[n, 1]``."""
@@ -117,8 +125,7 @@ def fit_ridge_cox(
     _refuse_no_events(event)
     likelihood = cox_likelihood(time, event, ties=ties)
     labels = _labels(np.lexsort((time, event))) if inner is None else inner
-    beta, centre, chosen = _fit(likelihood, x, penalty=penalty, factors=penalty_factors, labels=labels)
-    return _cox(x, time, event, beta=beta, centre=centre, penalty=chosen)
+    return _cox(x, time, event, _fit(likelihood, x, penalty=penalty, factors=penalty_factors, labels=labels))
 
 
 def fit_block_ridge_cox(
@@ -138,8 +145,7 @@ def fit_block_ridge_cox(
     _refuse_no_events(event)
     likelihood = cox_likelihood(time, event, ties=ties)
     labels = _labels(np.lexsort((time, event))) if inner is None else inner
-    beta, centre, chosen = _fit_blockwise(likelihood, x, groups, labels=labels)
-    return _cox(x, time, event, beta=beta, centre=centre, penalty=chosen)
+    return _cox(x, time, event, _fit_blockwise(likelihood, x, groups, labels=labels))
 
 
 def fit_ridge_logistic(
@@ -157,8 +163,7 @@ def fit_ridge_logistic(
     """
     likelihood, order = _softmax(y, num_classes)
     labels = _labels(order) if inner is None else inner
-    beta, centre, chosen = _fit(likelihood, x, penalty=penalty, factors=penalty_factors, labels=labels)
-    return RidgeLogistic(coefficients=beta[:-1], intercept=beta[-1], centre=centre, penalty=chosen)
+    return _logistic(_fit(likelihood, x, penalty=penalty, factors=penalty_factors, labels=labels))
 
 
 def fit_block_ridge_logistic(
@@ -167,8 +172,7 @@ def fit_block_ridge_logistic(
     """Fit a logistic or multinomial model with a penalty a block; see :func:`fit_block_ridge_cox`."""
     likelihood, order = _softmax(y, num_classes)
     labels = _labels(order) if inner is None else inner
-    beta, centre, chosen = _fit_blockwise(likelihood, x, groups, labels=labels)
-    return RidgeLogistic(coefficients=beta[:-1], intercept=beta[-1], centre=centre, penalty=chosen)
+    return _logistic(_fit_blockwise(likelihood, x, groups, labels=labels))
 
 
 def fit_ridge(
@@ -182,8 +186,7 @@ def fit_ridge(
     """Fit a ridge regression on ``y`` ``[n]``; arguments as for :func:`fit_ridge_cox`."""
     y = np.asarray(y, dtype=float)
     labels = _labels(np.argsort(y, kind="stable")) if inner is None else inner
-    beta, centre, chosen = _fit(GaussianLikelihood(values=y), x, penalty=penalty, factors=penalty_factors, labels=labels)
-    return Ridge(coefficients=beta[:-1, 0], intercept=float(beta[-1, 0]), centre=centre, penalty=chosen)
+    return _ridge(_fit(GaussianLikelihood(values=y), x, penalty=penalty, factors=penalty_factors, labels=labels), scale=1.0)
 
 
 def fit_block_ridge(x: np.ndarray, groups: np.ndarray, y: np.ndarray, *, inner: np.ndarray | None = None) -> Ridge:
@@ -192,13 +195,22 @@ def fit_block_ridge(x: np.ndarray, groups: np.ndarray, y: np.ndarray, *, inner: 
     labels = _labels(np.argsort(y, kind="stable")) if inner is None else inner
     # the search compares log-likelihoods, which are on the scale of the outcome's variance
     scale = float(y.std()) or 1.0
-    beta, centre, chosen = _fit_blockwise(GaussianLikelihood(values=y / scale), x, groups, labels=labels)
-    return Ridge(coefficients=scale * beta[:-1, 0], intercept=scale * float(beta[-1, 0]), centre=centre, penalty=chosen)
+    return _ridge(_fit_blockwise(GaussianLikelihood(values=y / scale), x, groups, labels=labels), scale=scale)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Solution:
+    beta: np.ndarray
+    """``[p (+ 1 for the intercept, last), c]``."""
+    centre: np.ndarray
+    penalty: Penalty
+    out_of_fold: np.ndarray | None
+    """``[n, c]``: linear predictors."""
 
 
 def _fit(
     likelihood: Likelihood, x: np.ndarray, *, penalty: float | None, factors: np.ndarray | None, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, Penalty]:
+) -> _Solution:
     x = _matrix(x)
     factors = np.ones(x.shape[1]) if factors is None else np.asarray(factors, dtype=float)
     if factors.shape != (x.shape[1],) or not (factors > 0).all() or not np.isfinite(factors).all():
@@ -206,32 +218,57 @@ def _fit(
         raise DataError(msg)
     centre = x.mean(axis=0)
     rotation = design(x - centre, factors)
+    out_of_fold = None
     if penalty is None:
-        penalty = score_path(inner_folds(likelihood, labels), rotation.rotated).best
+        path = score_path(inner_folds(likelihood, labels), rotation.rotated)
+        penalty, out_of_fold = path.best, path.out_of_fold
     theta = maximise(likelihood, rotation.rotated, penalty=penalty)
     beta = rotation.coefficients(theta[: rotation.rotated.shape[1]])
-    return (np.vstack([beta, theta[-1:]]) if likelihood.has_intercept else beta), centre, Penalty(values=(float(penalty),))
+    beta = np.vstack([beta, theta[-1:]]) if likelihood.has_intercept else beta
+    return _Solution(beta=beta, centre=centre, penalty=Penalty(values=(float(penalty),)), out_of_fold=out_of_fold)
 
 
-def _fit_blockwise(
-    likelihood: Likelihood, x: np.ndarray, groups: np.ndarray, *, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, Penalty]:
+def _fit_blockwise(likelihood: Likelihood, x: np.ndarray, groups: np.ndarray, *, labels: np.ndarray) -> _Solution:
     x = _matrix(x)
     if len(groups) != x.shape[1]:
         msg = f"wanted a block name for each of {x.shape[1]} columns, got {len(groups)}"
         raise DataError(msg)
     centre = x.mean(axis=0)
     blocks = split_blocks(x - centre, groups)
-    penalties = choose_block_penalties(likelihood, blocks, labels)
+    penalties, out_of_fold = choose_block_penalties(likelihood, blocks, labels)
     chosen = Penalty(values=tuple(float(v) for v in penalties), blocks=blocks.names)
-    return fit_blocks(likelihood, blocks, penalties), centre, chosen
+    return _Solution(beta=fit_blocks(likelihood, blocks, penalties), centre=centre, penalty=chosen, out_of_fold=out_of_fold)
 
 
-def _cox(
-    x: np.ndarray, time: np.ndarray, event: np.ndarray, *, beta: np.ndarray, centre: np.ndarray, penalty: Penalty
-) -> RidgeCox:
-    risk = (x - centre) @ beta[:, 0]
-    return RidgeCox(coefficients=beta[:, 0], centre=centre, penalty=penalty, baseline=breslow_baseline(time, event, risk))
+def _cox(x: np.ndarray, time: np.ndarray, event: np.ndarray, solved: _Solution) -> RidgeCox:
+    beta, centre = solved.beta[:, 0], solved.centre
+    baseline = breslow_baseline(time, event, (x - centre) @ beta)
+    return RidgeCox(coefficients=beta, centre=centre, penalty=solved.penalty, baseline=baseline, out_of_fold=solved.out_of_fold)
+
+
+def _logistic(solved: _Solution) -> RidgeLogistic:
+    return RidgeLogistic(
+        coefficients=solved.beta[:-1],
+        intercept=solved.beta[-1],
+        centre=solved.centre,
+        penalty=solved.penalty,
+        out_of_fold=None if solved.out_of_fold is None else _probabilities(solved.out_of_fold),
+    )
+
+
+def _ridge(solved: _Solution, *, scale: float) -> Ridge:
+    beta = scale * solved.beta[:, 0]
+    return Ridge(
+        coefficients=beta[:-1],
+        intercept=float(beta[-1]),
+        centre=solved.centre,
+        penalty=solved.penalty,
+        out_of_fold=None if solved.out_of_fold is None else scale * solved.out_of_fold,
+    )
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
 
 
 def _softmax(y: np.ndarray, num_classes: int) -> tuple[SoftmaxLikelihood, np.ndarray]:

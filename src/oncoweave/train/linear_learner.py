@@ -8,7 +8,7 @@ import numpy as np
 
 from oncoweave.core import shelf
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fold, Preparation
+from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.heads import Head, fit_head
 
 
@@ -39,11 +39,12 @@ def fit_linear(
     fusion: str,
     settings: Mapping[str, object] = MappingProxyType({}),
     blockwise: bool = False,
-) -> FittedLinear:
+) -> Trained:
     """Fit an early fusion and a penalised linear head on a fold's training rows.
 
     ``blockwise`` gives each modality its own penalty, chosen on inner folds, so that a block that does not help is shrunk away.
-    Training rows without any of the modalities are left out.
+    Training rows without any of the modalities are left out. The out-of-fold scores are those by which the penalty was chosen:
+    the imputation, scaling and fusion behind them saw the row's features, but no coefficient saw its outcome.
     """
     preparations = {m: fold.preparation(m) for m in modalities}
     blocks = {m: preparations[m].block(fold.train.samples[m]) for m in modalities}
@@ -51,8 +52,16 @@ def fit_linear(
     blocks = {m: b[rows] for m, b in blocks.items()}
     fused = shelf.load("fusion", fusion).fit(blocks, shelf.configure("fusion", fusion, settings))
     groups = np.asarray(fused.groups) if blockwise else None
-    head = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner_of(rows), groups=groups)
-    return FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
+    head, scores = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner_of(rows), groups=groups)
+    fitted = FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
+    return Trained(fitted=fitted, out_of_fold=_scattered(scores, rows))
+
+
+def _scattered(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Lay scores of some training rows (``Bool[n]``) into all, NaN elsewhere."""
+    everyone = np.full((len(rows), scores.shape[1]), np.nan)
+    everyone[rows] = scores
+    return everyone
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -76,12 +85,13 @@ class FittedSite:
         return scores[[place.get(site, len(self.sites)) for site in data.site]]
 
 
-def fit_site(fold: Fold) -> FittedSite:
+def fit_site(fold: Fold) -> Trained:
     """Fit the site-only baseline."""
     rows = fold.train.outcome.known
     sites = tuple(sorted(set(fold.train.site[rows])))
-    head = fit_head(_one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows), inner=fold.inner_of(rows), groups=None)
-    return FittedSite(modalities=(), sites=sites, head=head)
+    columns, target = _one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows)
+    head, scores = fit_head(columns, target, inner=fold.inner_of(rows), groups=None)
+    return Trained(fitted=FittedSite(modalities=(), sites=sites, head=head), out_of_fold=_scattered(scores, rows))
 
 
 def _one_hot(site: np.ndarray, sites: tuple[str, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A model with everything that was fixed on its training rows: cut-off, baseline hazard, horizons."""
+"""A model with everything that was fixed on its training rows: recalibration, cut-off, baseline hazard, horizons."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,17 @@ from oncoweave.evaluate.survival import BaselineHazard, breslow_baseline, surviv
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold
 from oncoweave.train.panel import Planned
+from oncoweave.train.recalibration import Recalibration, fit_recalibration
 from oncoweave.train.study import Study
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class LockedModel:
-    """A fitted model that can be applied to patients it has not seen; stored by ``core.state``."""
+    """A fitted model that can be applied to patients it has not seen; stored by ``core.state``.
+
+    Recalibration, baseline hazard and cut-off come from scores of training rows by models that had not seen them, whatever the
+    kind of model (see :class:`oncoweave.train.fold.Trained`).
+    """
 
     name: str
     endpoint: Endpoint
@@ -24,10 +29,12 @@ class LockedModel:
     fitted: Fitted
     horizons: tuple[float, ...]
     """Survival: times, in the endpoint's unit, at which probabilities are given."""
+    recalibration: Recalibration
+    """Applied to all predictions but ``risk``, which only ranks."""
     baseline: BaselineHazard | None
-    """Survival: Breslow's cumulative baseline hazard of the training rows, at their scores."""
+    """Survival: Breslow's cumulative baseline hazard of the training rows, at their recalibrated out-of-fold scores."""
     cutoff: float | None
-    """Survival: the median score of the training rows; above it is high risk."""
+    """Survival: the median out-of-fold score of the training rows; above it is high risk."""
 
     def frame(self, data: Dataset) -> pd.DataFrame:
         """Predict, one row a patient who has at least one of the modalities; the outcome beside it where it is known."""
@@ -58,9 +65,10 @@ class LockedModel:
         if kind == "survival":
             risk = output[:, 0]
             assert self.baseline is not None, "a survival model is locked with its baseline hazard"
-            curves = survival_at(self.baseline, risk, np.array(self.horizons))
+            curves = survival_at(self.baseline, self.recalibration.apply(output)[:, 0], np.array(self.horizons))
             at = {f"survival@{h:g}": curves[:, i] for i, h in enumerate(self.horizons)}
             return {"risk": risk, "high_risk": risk > self.cutoff, **at}
+        output = self.recalibration.apply(output)
         if kind == "binary":
             return {"p": output[:, 0]}
         if kind == "multilabel":
@@ -71,15 +79,16 @@ class LockedModel:
 
 
 def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
-    """Fit a planned model on a fold's training rows and fix what is derived from their scores."""
+    """Fit a planned model on a fold's training rows and fix what is derived from their out-of-fold scores."""
     trained = model.fit(fold)
     target = fold.train.outcome
+    recalibration = fit_recalibration(trained.out_of_fold, target)
     baseline, cutoff = None, None
     if target.endpoint.kind == "survival":
-        scores = trained.train_scores[:, 0]
-        rows = ~np.isnan(scores) & target.known
-        baseline = breslow_baseline(target.time[rows], target.event[rows], scores[rows])
-        cutoff = float(np.median(scores[rows]))
+        rows = ~np.isnan(trained.out_of_fold[:, 0]) & target.known
+        stretched = recalibration.apply(trained.out_of_fold[rows])[:, 0]
+        baseline = breslow_baseline(target.time[rows], target.event[rows], stretched)
+        cutoff = float(np.median(trained.out_of_fold[rows, 0]))
     return LockedModel(
         name=model.name,
         endpoint=target.endpoint,
@@ -87,6 +96,7 @@ def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
         kinds={m: fold.train.kinds[m] for m in model.modalities},
         fitted=trained.fitted,
         horizons=study.protocol.horizons or (),
+        recalibration=recalibration,
         baseline=baseline,
         cutoff=cutoff,
     )

@@ -11,7 +11,7 @@ from oncoweave.core import shelf
 from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fold, Preparation
+from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.loop import LoopConfig, outputs_of, train_network
 
 DEFAULT_ENCODERS = {
@@ -80,8 +80,11 @@ def fit_network(
     settings: Mapping[str, object] = MappingProxyType({}),
     objective: str | None = None,
     loop: LoopConfig,
-) -> FittedNetwork:
+) -> Trained:
     """Train a network on a fold; its inner fold 0 decides when to stop, and is not trained on.
+
+    The out-of-fold scores are those of inner fold 0: refitting the network on every inner fold would cost as many times as much.
+    They chose the epoch, which flatters them a little; the other training rows have none.
 
     ``encoders`` names an encoder by modality, or by kind of modality, and ``objective`` an objective, where the default is not
     wanted.
@@ -116,7 +119,7 @@ def fit_network(
         seed=seed,
         checkpoint=None if fold.scratch is None else fold.scratch / f"network-{seed}.ckpt",
     )
-    return FittedNetwork(
+    fitted = FittedNetwork(
         modalities=tuple(modalities),
         preparations=preparations,
         config=config,
@@ -124,6 +127,10 @@ def fit_network(
         objective=goal,
         batch_size=loop.batch_size,
     )
+    held_out = fitted.predict(fold.train.take(rows[validation]))
+    scores = np.full((len(fold.train), held_out.shape[1]), np.nan)
+    scores[rows[validation]] = held_out
+    return Trained(fitted=fitted, out_of_fold=scores)
 
 
 def _shape(modality: str, kind: str, preparation: Preparation, encoders: Mapping[str, str]) -> ModalityShape:

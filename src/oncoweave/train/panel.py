@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
-from oncoweave.train.fold import Fitted, Fold
-from oncoweave.train.late_learner import Base, fit_base, fit_late
+from oncoweave.train.fold import Fold, Trained
+from oncoweave.train.late_learner import fit_base, fit_late
 from oncoweave.train.linear_learner import fit_linear, fit_site
 from oncoweave.train.network_learner import fit_network
 from oncoweave.train.study import ModelSpec, Study
@@ -17,15 +15,6 @@ ALONE = "only_"
 PERMUTED = "permuted_"
 SHAPLEY_LIMIT = 4
 """With at most this many modalities, the main model is fitted on every subset of them; with more, on all but each one."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Trained:
-    """A fitted model, and the scores ``[n, c]`` of its training rows from which cut-offs and baseline hazards are derived."""
-
-    fitted: Fitted
-    train_scores: np.ndarray
-    """Out of fold where the model has such scores (one modality alone, late fusion); else the model's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +32,7 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
     """List everything a resolved study fits on each fold, cheapest first."""
     modalities, models = study.modalities or (), study.models or ()
     main = next(m for m in models if m.name == study.main)
-    planned = [Planned(name=SITE_ONLY, role="baseline", modalities=(), fit=_itself(fit_site))] if has_sites else []
+    planned = [Planned(name=SITE_ONLY, role="baseline", modalities=(), fit=fit_site)] if has_sites else []
     for name in modalities:
         role = "baseline" if name == study.reference else "single"
         planned.append(Planned(name=ALONE + name, role=role, modalities=(name,), fit=_alone(name)))
@@ -80,44 +69,28 @@ def _of(model: ModelSpec) -> tuple[str, ...]:
 
 
 def _alone(modality: str) -> Callable[[Fold], Trained]:
-    def fit(fold: Fold) -> Trained:
-        # the same model that late fusions are made of, so that it is fitted once a fold
-        base = _linear_base(fold, modality)
-        return Trained(fitted=base.fitted, train_scores=base.out_of_fold)
-
-    return fit
+    # the same model that late fusions are made of, so that it is fitted once a fold
+    return lambda fold: _linear_base(fold, modality)
 
 
-def _linear_base(fold: Fold, modality: str) -> Base:
+def _linear_base(fold: Fold, modality: str) -> Trained:
     return fit_base(fold, modality, learner="linear", fit=lambda part: fit_linear(part, [modality], fusion="concat"))
-
-
-def _itself(fit: Callable[[Fold], Fitted]) -> Callable[[Fold], Trained]:
-    def fit_and_score(fold: Fold) -> Trained:
-        fitted = fit(fold)
-        return Trained(fitted=fitted, train_scores=fitted.predict(fold.train))
-
-    return fit_and_score
 
 
 def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
     modalities, stage, blockwise = _of(model), model.stage, model.penalty == "per_modality"
     if stage == "early":
-        return _itself(
-            lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, blockwise=blockwise)
-        )
+        return lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, blockwise=blockwise)
     if stage == "intermediate":
         loop = study.network.loop()
-        return _itself(
-            lambda fold: fit_network(
-                fold,
-                modalities,
-                fusion=model.fusion,
-                encoders=model.encoders,
-                settings=model.settings,
-                objective=model.objective,
-                loop=loop,
-            )
+        return lambda fold: fit_network(
+            fold,
+            modalities,
+            fusion=model.fusion,
+            encoders=model.encoders,
+            settings=model.settings,
+            objective=model.objective,
+            loop=loop,
         )
     return lambda fold: _late(fold, model, study)
 
@@ -127,12 +100,11 @@ def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
     for name in _of(model):
         encoder = model.encoders.get(name) or model.encoders.get(fold.train.kinds[name])
         bases.append(_linear_base(fold, name) if encoder is None else _network_base(fold, name, encoder, model, study))
-    fitted, scores = fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)
-    return Trained(fitted=fitted, train_scores=scores)
+    return fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)
 
 
-def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Base:
-    def fit(part: Fold) -> Fitted:
+def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Trained:
+    def fit(part: Fold) -> Trained:
         encoders = {modality: encoder}
         return fit_network(
             part, [modality], fusion="mean", encoders=encoders, objective=model.objective, loop=study.network.loop()

@@ -136,19 +136,23 @@ def inner_folds(likelihood: Likelihood, labels: np.ndarray) -> InnerFolds:
 
 def cross_validate(
     folds: InnerFolds, z: np.ndarray, *, penalty: float, starts: Sequence[np.ndarray | None], tolerance: float = 1e-4
-) -> tuple[np.ndarray, list[np.ndarray]]:
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Cross-validated log-likelihood of each fold (Verweij & van Houwelingen, Stat Med 12:2305, 1993), and the fold solutions.
 
     A fold contributes the log-likelihood of all patients minus that of its fitted ones, so that a fold with few events counts for
-    what it holds.
+    what it holds. The third result, ``[n, c]``, is each patient's linear predictor by the solution that left the patient out.
     """
     contributions, solutions = [], []
+    out_of_fold = np.full((len(z), folds.whole.num_columns), np.nan)
     for rows, part, start in zip(folds.rows, folds.parts, starts, strict=True):
         theta = maximise(part, z[rows], penalty=penalty, start=start, tolerance=tolerance)
         eta = z @ theta[: z.shape[1]] + (theta[-1] if part.has_intercept else 0.0)
         contributions.append(folds.whole.value(eta) - part.value(eta[rows]))
         solutions.append(theta)
-    return np.array(contributions), solutions
+        left_out = np.ones(len(z), dtype=bool)
+        left_out[rows] = False
+        out_of_fold[left_out] = eta[left_out]
+    return np.array(contributions), solutions, out_of_fold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -159,6 +163,8 @@ class PathScores:
     """``[step]``, from strong to weak."""
     contributions: np.ndarray
     """``[step, fold]``."""
+    out_of_fold: np.ndarray
+    """``[n, c]``: at the best penalty, each patient's linear predictor by the fold that left the patient out."""
 
     @property
     def best(self) -> float:
@@ -182,9 +188,12 @@ def score_path(folds: InnerFolds, z: np.ndarray, *, num: int = 12, patience: int
     scores: list[np.ndarray] = []
     starts: list[np.ndarray | None] = [None] * len(folds.rows)
     for penalty in path:
-        contributions, solutions = cross_validate(folds, z, penalty=float(penalty), starts=starts)
+        contributions, solutions, predictors = cross_validate(folds, z, penalty=float(penalty), starts=starts)
         starts = list(solutions)
         scores.append(contributions)
-        if len(scores) - 1 - int(np.argmax([c.sum() for c in scores])) >= patience:
+        best = int(np.argmax([c.sum() for c in scores]))
+        if best == len(scores) - 1:
+            out_of_fold = predictors
+        elif len(scores) - 1 - best >= patience:
             break
-    return PathScores(penalties=path[: len(scores)], contributions=np.stack(scores))
+    return PathScores(penalties=path[: len(scores)], contributions=np.stack(scores), out_of_fold=out_of_fold)
