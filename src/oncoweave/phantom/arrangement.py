@@ -52,8 +52,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse a cohort that cannot be drawn."""
-        if self.patients < 1 or self.unlabelled < 0 or self.side < 8 or self.dim < len(TISSUES) or not 0 <= self.stray <= 1:
-            msg = f"wanted patients >= 1, unlabelled >= 0, side >= 8, dim >= {len(TISSUES)} and stray from 0 to 1, got {self}"
+        if min(self.patients, self.unlabelled) < 0 or self.patients + self.unlabelled < 1:
+            msg = f"wanted one patient at least, got patients={self.patients}, unlabelled={self.unlabelled}"
+            raise ConfigError(msg)
+        if self.side < 8 or self.dim < len(TISSUES) or self.noise < 0 or not 0 <= self.stray <= 1:
+            msg = f"wanted side >= 8, dim >= {len(TISSUES)}, noise >= 0 and stray from 0 to 1, got {self}"
             raise ConfigError(msg)
 
 

@@ -1,0 +1,35 @@
+"""Masked autoencoding of a small LongNet on sections of some hundred tiles, in some minutes on two cores: to try the chain."""
+
+from oncoweave.nn.coordinates import SlideView
+from oncoweave.train.bag_stream import BagData
+from oncoweave.train.plan import Optimisation, Plan
+
+
+def plan(*, steps: int = 3000) -> Plan:
+    """Plan the run; the warm-up is a share of its length.
+
+    The grid in which slides are shifted is small, so that a short run meets each place often; a section of more than 32 tiles a
+    side does not fit it.
+    """
+    return Plan(
+        name="longnet_tiny_cpu",
+        encoder="longnet/tiny",
+        encoder_settings={"dim": 48, "depth": 3, "segments": (128, 512), "dilations": (1, 2)},
+        objective="mae",
+        objective_settings={
+            "views": SlideView(grid=32),
+            "mask_ratio": 0.5,
+            "decoder_dim": 48,
+            "decoder_depth": 1,
+            "decoder_heads": 4,
+        },
+        data=BagData(budget=8192, readers=0),
+        batch=16,
+        steps=steps,
+        optimisation=Optimisation(
+            rate=2e-3, power=0.0, warm_up=steps // 20, weight_decay=(0.05, 0.05), betas=(0.9, 0.95), clip=1.0
+        ),
+        log_every=10,
+        checkpoint_every=500,
+        watch_every=500,
+    )
