@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Feed = Literal["gelu", "swiglu"]
-Kept = Int64[Tensor, " kept"] | None
+Kept = Int64[Tensor, " _"] | None
 """Rows of a batch that a residual branch is computed for; None for all."""
 
 
