@@ -13,6 +13,7 @@ from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
 
 
+@runtime_checkable
 class PatchConfig(Protocol):
     """The measures of a transformer over image patches."""
 
@@ -52,6 +53,7 @@ class PatchEncoder(Protocol):
         """
 
 
+@runtime_checkable
 class Pretraining(Protocol):
     """A self-supervised objective with its networks, as the pretraining loop sees it; it is an ``nn.Module`` as well.
 
@@ -103,16 +105,15 @@ def patch_grid(images: Float[Tensor, "batch 3 height width"], encoder: PatchEnco
     return images.shape[2] // encoder.config.patch, images.shape[3] // encoder.config.patch
 
 
-def named_crops(batch: object, views: Views) -> dict[str, Tensor]:
+def named_crops(batch: Mapping[str, Tensor], views: Views) -> dict[str, Tensor]:
     """Take the crops of a batch that ``views`` promises, view by view.
 
     Raises:
-        ValueError: the batch is no mapping, lacks crops or has others, is no image batch, or has numbers that do not fit.
+        ValueError: the batch lacks crops or has others, these are no images, or their numbers do not fit.
     """
     wanted = {crop.name: crop.count for crop in views.crops}
-    if not isinstance(batch, Mapping) or set(batch) != set(wanted):
-        came = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
-        msg = f"wanted a batch of crops named {sorted(wanted)}, got {came}"
+    if set(batch) != set(wanted):
+        msg = f"wanted a batch of crops named {sorted(wanted)}, got {sorted(batch)}"
         raise ValueError(msg)
     for name, crops in batch.items():
         if crops.ndim != 4 or crops.shape[1] != 3:
