@@ -1,12 +1,14 @@
-"""Vision transformer for tiles (Dosovitskiy et al., ICLR 2021), with LayerScale and registers as in DINOv2.
+"""Vision transformer for tiles (Dosovitskiy et al., ICLR 2021): by configuration GigaPath, Virchow, UNI, H-optimus, Phikon.
 
-Parameter names are those of timm's ``VisionTransformer``, so that a checkpoint in safetensors loads without a key table.
-LayerScale: Touvron et al., ICCV 2021; registers: Darcet et al., ICLR 2024. Departures: positions are resampled in ``forward`` for
-any tile whose sides are whole patches, and images come as RGB from 0 to 1 and are standardised inside, so that a bag cannot be
-made with the wrong mean.
+With LayerScale (Touvron et al., ICCV 2021), SwiGLU and registers (Darcet et al., ICLR 2024) as in DINOv2. Parameter names are
+those of timm's ``VisionTransformer``; ``from_upstream`` reads those of DINOv2 and Hugging Face too. Departures: positions are
+resampled for any image whose sides are whole patches, and images come as RGB from 0 to 1, are brought to the size the encoder was
+made for and are standardised inside, so that a bag cannot be made with the wrong mean or crop. GigaPath is fed 256-px tiles of
+which it sees the middle 224 px: the outer ring of 16 px, 23 % of a tile, is never looked at, here as there.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,7 +16,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oncoweave.nn.vit_blocks import Block, BlockShape, Feed, PatchEmbed
+from oncoweave.core.card import TileCard
+from oncoweave.nn.upstream import convert_vit
+from oncoweave.nn.vit_blocks import Block, BlockShape, Feed, Interpolation, PatchEmbed, fit_tiles
 
 KINDS = ("tile",)
 REVISION = 1
@@ -42,18 +46,56 @@ class Config:
     registers: int = 0
     prefix_positions: bool = True
     """Whether class token and registers have positions too (timm's ``no_embed_class`` turned round)."""
-    pool: Literal["class", "class_and_mean"] = "class"
-    """The class token, or it and the mean of the patch tokens side by side (twice as wide)."""
+    pool: Literal["class", "mean", "class_and_mean"] = "class"
+    """The class token, the mean of the patch tokens, or both side by side (twice as wide); registers are left out."""
+    resize: int | None = None
+    """Side that tiles are resized to before they are encoded; None takes them as they are."""
+    interpolation: Interpolation = "bicubic"
+    """How tiles are resized."""
+    crop: int | None = None
+    """Side of the middle of the tile that is encoded; None for all of it."""
+    mean: tuple[float, float, float] = _IMAGENET_MEAN
+    """What red, green and blue are centred by before the network, and divided by below; of values from 0 to 1."""
+    deviation: tuple[float, float, float] = _IMAGENET_DEVIATION
+    eps: float = 1e-6
+    """Added to the variance in each LayerNorm."""
     drop_path: float = 0.0
     """Share of residual branches dropped in training, the same in every block."""
     mask_token: bool = False
     """Whether there is a learnt token that stands for hidden patches."""
 
 
+_LARGE = Config(dim=1024, depth=24, heads=16, hidden=4096, layer_scale=1e-5)
+_HUGE = Config(patch=14, dim=1280, depth=32, heads=16, hidden=6832, feed="swiglu", layer_scale=1e-5, pool="class_and_mean")
+_GIANT = Config(dim=1536, depth=40, heads=24, hidden=8192, feed="swiglu", layer_scale=1e-5)
+_OPTIMUS = replace(
+    _GIANT,
+    patch=14,
+    registers=4,
+    prefix_positions=False,
+    mean=(0.707223, 0.578729, 0.703617),
+    deviation=(0.211883, 0.230117, 0.177517),
+    resize=224,
+)
+
 VARIANTS = {
     "tiny": Config(),
     "small": Config(dim=384, heads=6, hidden=1536),
     "small-registers": Config(dim=384, heads=6, hidden=1536, registers=4, prefix_positions=False),
+    "base": Config(dim=768, heads=12, hidden=3072),
+    "large": _LARGE,
+    "giant": _GIANT,
+    "gigapath": replace(_GIANT, resize=256, crop=224),
+    "gigapath-flash": Config(dim=384, heads=6, hidden=2048, feed="swiglu", layer_scale=1e-5, resize=256, crop=224),
+    "virchow": replace(_HUGE, resize=224),
+    "virchow2": replace(_HUGE, resize=224, registers=4),
+    "uni": replace(_LARGE, resize=224, interpolation="bilinear"),
+    "uni2-h": replace(_GIANT, patch=14, depth=24, registers=8, prefix_positions=False, resize=224, interpolation="bilinear"),
+    "h-optimus-0": _OPTIMUS,
+    "h-optimus-1": _OPTIMUS,
+    "h0-mini": replace(_OPTIMUS, dim=768, depth=12, heads=12, hidden=4096),
+    "phikon": Config(dim=768, heads=12, hidden=3072, layer_scale=None, resize=224, interpolation="bilinear", eps=1e-12),
+    "phikon-v2": replace(_LARGE, resize=224, interpolation="bilinear"),
 }
 
 
@@ -81,23 +123,26 @@ class VisionTransformer(nn.Module):
             feed=config.feed,
             layer_scale=config.layer_scale,
             drop=config.drop_path,
+            eps=config.eps,
         )
         self.blocks = nn.ModuleList([Block(shape) for _ in range(config.depth)])
-        self.norm = nn.LayerNorm(config.dim, eps=1e-6)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.norm = nn.LayerNorm(config.dim, eps=config.eps)
+        for name, values in (("mean", config.mean), ("deviation", config.deviation)):
+            # on the processor even where parameters are made on the meta device, as no checkpoint brings them
+            self.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
-        """Encode a batch of tiles.
+        """Encode a batch of tiles, brought to the size that the encoder was made for.
 
         Raises:
-            ValueError: a side is not a whole number of patches.
+            ValueError: a side is not a whole number of patches, or see :func:`oncoweave.nn.vit_blocks.fit_tiles`.
         """
-        tokens = self.tokens(images)
-        first = tokens[:, 0]
+        fitted = fit_tiles(images, resize=self.config.resize, interpolation=self.config.interpolation, crop=self.config.crop)
+        tokens = self.tokens(fitted)
         if self.config.pool == "class":
-            return first
-        return torch.cat([first, tokens[:, self.prefix :].mean(dim=1)], dim=1)
+            return tokens[:, 0]
+        mean = tokens[:, self.prefix :].mean(dim=1)
+        return mean if self.config.pool == "mean" else torch.cat([tokens[:, 0], mean], dim=1)
 
     @property
     def prefix(self) -> int:
@@ -177,3 +222,170 @@ def build(config: Config, *, generator: torch.Generator) -> VisionTransformer:
             elif parameter.dim() > 1 and name != "mask_token":
                 nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04, generator=generator)
     return model
+
+
+def from_upstream(state: Mapping[str, Tensor], config: Config) -> tuple[VisionTransformer, tuple[str, ...]]:
+    """Build the encoder with weights of timm, DINOv2 or Hugging Face, in float32; also returns the keys that were left out.
+
+    Nothing is drawn and no memory but the weights' own is taken. See :func:`oncoweave.nn.upstream.convert_vit`.
+
+    Raises:
+        ConfigError: weights are missing, left over or of another shape.
+    """
+    with torch.device("meta"):
+        model = VisionTransformer(config)
+    wanted = {key: value.shape for key, value in model.state_dict().items()}
+    converted = convert_vit(state, wanted=wanted, patches=(config.image // config.patch) ** 2)
+    model.load_state_dict(converted.state, strict=True, assign=True)
+    return model, converted.left_out
+
+
+def _card(
+    variant: str,
+    title: str,
+    *,
+    licence: str,
+    tile: int,
+    parameters: int,
+    citation: str,
+    mpp: tuple[float, ...] = (0.5,),
+    **texts: str,
+) -> TileCard:
+    config = VARIANTS[variant]
+    steps = ["as it is"] if config.resize is None else [f"resized to {config.resize} px ({config.interpolation})"]
+    steps += [] if config.crop is None else [f"middle {config.crop} px"]
+    return TileCard(
+        title=title,
+        licence=licence,
+        published="weights" in texts,
+        tile=tile,
+        mpp=mpp,
+        input=", ".join(steps),
+        mean=config.mean,
+        deviation=config.deviation,
+        output={"class": "cls", "mean": "mean", "class_and_mean": "cls+mean"}[config.pool],
+        dim=config.dim * (2 if config.pool == "class_and_mean" else 1),
+        parameters=parameters,
+        citation=citation,
+        **texts,
+    )
+
+
+def _own(variant: str, title: str, parameters: int) -> TileCard:
+    return _card(variant, title, licence="none", tile=256, parameters=parameters, citation="Dosovitskiy et al., ICLR 2021")
+
+
+CARDS = {
+    "tiny": _own("tiny", "ViT-Ti/16, to be trained", 5_529_024),
+    "small": _own("small", "ViT-S/16, to be trained", 21_674_880),
+    "small-registers": _own("small-registers", "ViT-S/16 with 4 registers, to be trained", 21_676_032),
+    "base": _own("base", "ViT-B/16, to be trained", 85_817_088),
+    "large": _own("large", "ViT-L/16, to be trained", 303_350_784),
+    "giant": _own("giant", "ViT-g/16 of the size of GigaPath, to be trained", 1_134_953_984),
+    "gigapath": _card(
+        "gigapath",
+        "Prov-GigaPath tile encoder, ViT-g/16",
+        licence="Apache-2.0 with conditions",
+        tile=256,
+        parameters=1_134_953_984,
+        citation="Xu et al., Nature 2024, doi:10.1038/s41586-024-07441-w",
+        weights="hf-hub:prov-gigapath/prov-gigapath",
+        notes="The paper says ViT-g/14; the weights have patches of 16 px. The outer 16 px of a tile are not seen.",
+    ),
+    "gigapath-flash": _card(
+        "gigapath-flash",
+        "Prov-GigaPath-Flash tile encoder, ViT-S/16 with SwiGLU",
+        licence="not verified",
+        tile=256,
+        parameters=21_681_024,
+        citation="not verified",
+        weights="hf-hub:prov-gigapath/prov-gigapath-flash",
+        notes="Shape and input as TRIDENT builds it; tile side and resolution taken to be GigaPath's.",
+    ),
+    "virchow": _card(
+        "virchow",
+        "Virchow, ViT-H/14",
+        licence="Apache-2.0",
+        tile=224,
+        parameters=631_229_184,
+        citation="Vorontsov et al., Nature Medicine 2024, doi:10.1038/s41591-024-03141-0",
+        weights="hf-hub:paige-ai/Virchow",
+    ),
+    "virchow2": _card(
+        "virchow2",
+        "Virchow2, ViT-H/14 with 4 registers",
+        licence="CC-BY-NC-ND-4.0",
+        tile=224,
+        mpp=(0.5, 0.25, 1.0, 2.0),
+        parameters=631_239_424,
+        citation="Zimmermann et al. 2024, arXiv:2408.00738",
+        weights="hf-hub:paige-ai/Virchow2",
+    ),
+    "uni": _card(
+        "uni",
+        "UNI, ViT-L/16",
+        licence="CC-BY-NC-ND-4.0",
+        tile=256,
+        parameters=303_350_784,
+        citation="Chen et al., Nature Medicine 2024, doi:10.1038/s41591-024-02857-3",
+        weights="hf-hub:MahmoodLab/UNI",
+    ),
+    "uni2-h": _card(
+        "uni2-h",
+        "UNI2-h, ViT-H/14 with 8 registers",
+        licence="CC-BY-NC-ND-4.0",
+        tile=256,
+        parameters=681_394_176,
+        citation="Chen et al., Nature Medicine 2024, doi:10.1038/s41591-024-02857-3",
+        weights="hf-hub:MahmoodLab/UNI2-h",
+    ),
+    "h-optimus-0": _card(
+        "h-optimus-0",
+        "H-optimus-0, ViT-g/14 with 4 registers",
+        licence="Apache-2.0",
+        tile=224,
+        parameters=1_134_774_272,
+        citation="Saillard et al. 2024, H-optimus-0, github.com/bioptimus/releases",
+        weights="hf-hub:bioptimus/H-optimus-0",
+    ),
+    "h-optimus-1": _card(
+        "h-optimus-1",
+        "H-optimus-1, ViT-g/14 with 4 registers",
+        licence="CC-BY-NC-ND-4.0",
+        tile=224,
+        parameters=1_134_774_272,
+        citation="Bioptimus 2025, H-optimus-1",
+        weights="hf-hub:bioptimus/H-optimus-1",
+    ),
+    "h0-mini": _card(
+        "h0-mini",
+        "H0-mini, ViT-B/14 with 4 registers, distilled from H-optimus-0",
+        licence="CC-BY-NC-ND-4.0",
+        tile=224,
+        parameters=85_739_520,
+        citation="Filiot et al. 2025, arXiv:2501.16239",
+        weights="hf-hub:bioptimus/H0-mini",
+        notes="Hidden width inferred from the published count of 85.7 million; some users take cls+mean.",
+    ),
+    "phikon": _card(
+        "phikon",
+        "Phikon, ViT-B/16",
+        licence="Owkin non-commercial",
+        tile=224,
+        parameters=85_798_656,
+        citation="Filiot et al. 2023, doi:10.1101/2023.07.21.23292757",
+        weights="hf-hub:owkin/phikon",
+        notes="Epsilon of LayerNorm is Hugging Face's default, not verified.",
+    ),
+    "phikon-v2": _card(
+        "phikon-v2",
+        "Phikon-v2, ViT-L/16",
+        licence="Owkin non-commercial",
+        tile=224,
+        parameters=303_350_784,
+        citation="Filiot et al. 2024, arXiv:2409.09173",
+        weights="hf-hub:owkin/phikon-v2",
+        notes="Grid of stored positions (14 x 14) inferred from the published count of 303.4 million.",
+    ),
+}
+"""What is known of each variant; licence, input and shape as TRIDENT, lazyslide-models and the encoders' own pages state them."""

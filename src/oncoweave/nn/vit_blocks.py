@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Feed = Literal["gelu", "swiglu"]
+Interpolation = Literal["bicubic", "bilinear"]
 Kept = Int64[Tensor, " _"] | None
 """Rows of a batch that a residual branch is computed for; None for all."""
 
@@ -31,6 +32,32 @@ class BlockShape:
     drop: float = 0.0
     """Share of rows whose residual branches are dropped in training."""
     eps: float = 1e-6
+
+
+def fit_tiles(
+    images: Float[Tensor, "batch 3 height width"], *, resize: int | None, interpolation: Interpolation, crop: int | None
+) -> Float[Tensor, "batch 3 fitted_height fitted_width"]:
+    """Bring tiles to the size that an encoder was made for: resized, then their middle cut out; None leaves out the step.
+
+    Resizing agrees with Pillow's to within the rounding of that to 8 bits.
+
+    Raises:
+        ValueError: a tile that is to be resized is not square, or one is smaller than what is to be cut out of it.
+    """
+    height, width = images.shape[-2:]
+    if resize is not None and height != width:
+        msg = f"tiles of {width} x {height} px: wanted square ones, as they are resized to {resize} px"
+        raise ValueError(msg)
+    if resize is not None and resize != height:
+        images = F.interpolate(images, size=(resize, resize), mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
+        height = width = resize
+    if crop is None:
+        return images
+    if min(height, width) < crop:
+        msg = f"tiles of {width} x {height} px: wanted at least {crop} px, the side of the middle that is encoded"
+        raise ValueError(msg)
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return images[..., top : top + crop, left : left + crop]
 
 
 class PatchEmbed(nn.Module):
