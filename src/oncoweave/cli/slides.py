@@ -36,10 +36,11 @@ def add_to(app: typer.Typer) -> None:
 def embed(
     slides: list[Path] = typer.Argument(help="Slides, folders of slides, a CSV table of slides, or one cohort folder."),
     out: Path | None = typer.Option(None, help="Folder for bags, previews and the record; a cohort's default is COHORT.slides."),
-    encoder: str = typer.Option("colour", help="Tile encoder: colour, vit/tiny, vit/small, ..."),
-    weights: Path | None = typer.Option(None, help="Weights of the encoder, in safetensors."),
-    mpp: float = _MPP,
-    tile: int = _TILE,
+    encoder: str = typer.Option("colour", help="Tile encoder: colour, vit/tiny, vit/gigapath, ...; see: list encoders/vit."),
+    weights: Path | None = typer.Option(None, help="Weights of the encoder: safetensors, or a torch checkpoint of tensors."),
+    precision: str = typer.Option("fp32", help="Arithmetic of the encoder: fp32, bf16, or fp16 (GPU only)."),
+    mpp: float | None = typer.Option(None, help="Resolution of the tiles, um/px; the encoder's own, if not given (mostly 0.5)."),
+    tile: int | None = typer.Option(None, help="Side of a tile in its own pixels; the encoder's own, if not given."),
     overlap: float = _OVERLAP,
     min_tissue: float = _MIN_TISSUE,
     slide_mpp: float | None = _SLIDE_MPP,
@@ -61,12 +62,13 @@ def embed(
     A run that was killed goes on where it stood. Slides that cannot be embedded are listed with their reason; the command fails
     when all of them do.
     """
-    from oncoweave.train.tile_encoder import load_tile_encoder
+    from oncoweave.train.tile_encoder import load_tile_encoder, tile_settings
 
-    recipe = _recipe(mpp, tile, overlap, min_tissue, stain, (pen, blood, fold, blur))
     declared = _declared(slide_mpp)
     _share_cores(readers)
-    tile_encoder = load_tile_encoder(encoder, weights=weights, device=device)
+    tile_encoder = load_tile_encoder(encoder, weights=weights, device=device, precision=precision)
+    side, resolution = tile_settings(tile_encoder, tile=tile, mpp=mpp)
+    recipe = _recipe(resolution, side, overlap, min_tissue, stain, (pen, blood, fold, blur))
     options = _options(batch, readers, reader, previews=previews)
     if len(slides) == 1 and _is_cohort(slides[0]):
         from oncoweave.data.store import read_cohort

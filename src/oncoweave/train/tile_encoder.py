@@ -4,22 +4,35 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
+from oncoweave.core.card import TileCard
 from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.train.weights import read_weights
 
+Precision = Literal["fp32", "bf16", "fp16"]
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SEED = 0
 _RANDOM_WEIGHTS = """\
 ********************************************************************************
 *** {name}: RANDOM WEIGHTS. Nothing was learnt: its features are good for
 *** trying out the chain and as a null model, not for results. Give trained ones
-*** with --weights FILE.safetensors, or use the encoder 'colour'.
+*** with --weights FILE, or use the encoder 'colour'.
+********************************************************************************
+"""
+_OTHER_TILES = """\
+********************************************************************************
+*** {name} WAS TRAINED ON OTHER TILES: {wanted}.
+*** It is given {given}; its features may be worth little.
 ********************************************************************************
 """
 
@@ -32,49 +45,94 @@ class TileEncoder:
     module: nn.Module
     dim: int
     fingerprint: str
-    """Hash of name, settings and weights."""
+    """Hash of name, settings, weights and, where it is not fp32, precision."""
     device: torch.device
+    card: TileCard | None = None
+    precision: Precision = "fp32"
 
     def encode(self, tiles: UInt8[Tensor, "tile 3 height width"]) -> Float[Tensor, "tile dim"]:
         """Encode 8-bit RGB tiles; the result is on the processor, in float32."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             return self.module(tiles.to(self.device, torch.float32) / 255).float().cpu()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        half = _HALF.get(self.precision)
+        return nullcontext() if half is None else torch.autocast(self.device.type, dtype=half)
 
 
 def load_tile_encoder(
-    name: str, *, weights: Path | None = None, device: str = "cpu", warn: Callable[[str], object] | None = None
+    name: str,
+    *,
+    weights: Path | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    warn: Callable[[str], object] | None = None,
 ) -> TileEncoder:
     """Build the tile encoder ``file`` or ``file/variant`` from the encoders shelf.
 
-    An encoder with parameters and no ``weights`` gets random ones, the same every time, and says so through ``warn`` (standard
-    error, if not given).
+    Weights are those of oncoweave or, where the encoder reads them, of timm, DINOv2 or Hugging Face. An encoder of ours that has
+    parameters and gets no ``weights`` gets random ones, the same every time, and says so through ``warn`` (standard error, if not
+    given); one that others published is refused without its weights.
 
     Raises:
         UnknownNameError: there is no such tile encoder; names the nearest.
-        ConfigError: the weights are missing, not safetensors, or do not fit, or the device is not there.
+        ConfigError: the weights are missing, unreadable or do not fit, the device is not there, or the encoder cannot work on it
+            at this precision.
     """
     where = _device(device)
+    if precision not in get_args(Precision):
+        raise unknown_name("precision", precision, get_args(Precision))
+    warn = warn or sys.stderr.write
     known = [entry.name for entry in shelf.catalogue("encoders") if entry.constants.get("KINDS") == ("tile",)]
-    stem = name.partition("/")[0]
+    stem, _, key = name.partition("/")
     if stem not in known:
         raise unknown_name("tile encoder", stem, known)
     module_file = shelf.load("encoders", name)
     config = shelf.variant("encoders", name)
-    full_name = name if "/" in name else f"{stem}/{next(iter(module_file.VARIANTS))}"
-    generator = torch.Generator().manual_seed(_SEED)
-    takes_generator = "generator" in module_file.build.__annotations__
-    module: nn.Module = module_file.build(config, generator=generator) if takes_generator else module_file.build(config)
+    key = key or next(iter(module_file.VARIANTS))
+    full_name = f"{stem}/{key}"
+    card: TileCard | None = getattr(module_file, "CARDS", {}).get(key)
     if weights is not None:
-        _load_weights(module, Path(weights), full_name)
-    elif any(True for _ in module.parameters()):
-        (warn or sys.stderr.write)(_RANDOM_WEIGHTS.format(name=full_name))
+        module = _with_weights(module_file, config, Path(weights), full_name, warn)
+    else:
+        if card is not None and card.published:
+            msg = (
+                f"{full_name} needs its weights, which are published at {card.weights} (licence: {card.licence}): give the file"
+                " with --weights; random ones are never used in their place"
+            )
+            raise ConfigError(msg)
+        module = _fresh(module_file, config)
+        if any(True for _ in module.parameters()):
+            warn(_RANDOM_WEIGHTS.format(name=full_name))
+    settings: list[object] = [stem, module_file.REVISION, _told(config)]
+    settings += [] if precision == "fp32" else [precision]
+    _check_precision(precision, module, where, full_name)
     return TileEncoder(
         name=full_name,
         module=module.eval().to(where),
         dim=int(module.dim),  # type: ignore[arg-type]
-        fingerprint=fingerprint((stem, module_file.REVISION, asdict(config)), module),  # type: ignore[call-overload]
+        fingerprint=fingerprint(settings, module),
         device=where,
+        card=card,
+        precision=precision,  # type: ignore[arg-type]
     )
+
+
+def tile_settings(
+    encoder: TileEncoder, *, tile: int | None, mpp: float | None, warn: Callable[[str], object] | None = None
+) -> tuple[int, float]:
+    """Choose side (px) and resolution (um/px) of tiles: those given, else those of the encoder's card, else 256 at 0.5.
+
+    Where those given are not the ones that published weights were trained on, ``warn`` (standard error, if not given) says so.
+    """
+    card = encoder.card
+    usual_tile, usual_mpp = (256, 0.5) if card is None else (card.tile, card.mpp[0])
+    tile, mpp = usual_tile if tile is None else tile, usual_mpp if mpp is None else mpp
+    if card is not None and card.published and (tile != card.tile or not any(abs(mpp / known - 1) < 0.05 for known in card.mpp)):
+        usual = " or ".join(f"{known:g}" for known in card.mpp)
+        wanted, given = f"{card.tile} px at {usual} um/px", f"{tile} px at {mpp:g} um/px ({card.input})"
+        (warn or sys.stderr.write)(_OTHER_TILES.format(name=encoder.name, wanted=wanted, given=given))
+    return tile, mpp
 
 
 def fingerprint(settings: object, module: nn.Module) -> str:
@@ -98,17 +156,40 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _load_weights(module: nn.Module, path: Path, name: str) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _told(config: object) -> dict[str, object]:
+    """Settings that are not the usual ones, so that a setting added later changes no fingerprint."""
+    pairs = ((f.name, getattr(config, f.name), f.default) for f in fields(config))  # type: ignore[arg-type]
+    return {name: value for name, value, default in pairs if value != default}
 
+
+def _fresh(module_file: ModuleType, config: object) -> nn.Module:
+    if "generator" in module_file.build.__annotations__:
+        return module_file.build(config, generator=torch.Generator().manual_seed(_SEED))
+    return module_file.build(config)
+
+
+def _with_weights(module_file: ModuleType, config: object, path: Path, name: str, warn: Callable[[str], object]) -> nn.Module:
+    state = read_weights(path)
     try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        msg = f"{path}: not readable as safetensors ({error}); weights are never unpickled, convert the file first"
-        raise ConfigError(msg) from error
-    try:
+        if hasattr(module_file, "from_upstream"):
+            module, left_out = module_file.from_upstream(state, config)
+            if left_out:
+                warn(f"{path.name}: {len(left_out)} of {len(state)} tensors are not the encoder's, as {left_out[0]}\n")
+            return module
+        module = _fresh(module_file, config)
         module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+        return module
+    except (RuntimeError, ConfigError) as error:
         msg = f"{path}: these weights do not fit the encoder {name}: {error}"
         raise ConfigError(msg) from error
+
+
+def _check_precision(precision: str, module: nn.Module, device: torch.device, name: str) -> None:
+    if precision == "fp32":
+        return
+    if not any(True for _ in module.parameters()):
+        msg = f"precision {precision} (--precision): {name} has no weights to round; leave it at fp32"
+        raise ConfigError(msg)
+    if precision == "fp16" and device.type == "cpu":
+        msg = "precision fp16 (--precision) is several times slower than fp32 on a processor; use bf16 or fp32 there"
+        raise ConfigError(msg)

@@ -1,0 +1,67 @@
+"""Weights from a file: safetensors, or a torch checkpoint read without running any code in it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from oncoweave.core.errors import ConfigError
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, by name.
+
+    A file called ``.safetensors`` is read as that, any other (``.pth``, ``.pt``, ``.bin``) by ``torch.load(weights_only=True)``.
+    Nested dictionaries are flattened with dots, as ``teacher.backbone.cls_token``; what is not a tensor is passed over.
+
+    Raises:
+        ConfigError: there is no such file, it cannot be read that way, or it holds no tensor.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file of weights (--weights); it is never replaced by random ones"
+        raise ConfigError(msg)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    if not state:
+        msg = f"{path}: no tensor in it; give a state dict"
+        raise ConfigError(msg)
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        msg = f"{path}: not readable as safetensors: {error}"
+        raise ConfigError(msg) from error
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    import pickle
+    import zipfile
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0]
+        msg = (
+            f"{path}: not a checkpoint of tensors alone ({reason}); code in a file is never run: where it was made,"
+            " save its state dict as safetensors"
+        )
+        raise ConfigError(msg) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        msg = f"{path}: neither safetensors (by name) nor readable as a torch checkpoint: {str(error).partition(chr(10))[0]}"
+        raise ConfigError(msg) from error
+    return dict(_tensors(content, ""))
+
+
+def _tensors(content: object, prefix: str) -> "list[tuple[str, Tensor]]":
+    if isinstance(content, Tensor):
+        return [(prefix, content)]
+    if not isinstance(content, Mapping):
+        return []
+    return [pair for key, value in content.items() for pair in _tensors(value, f"{prefix}.{key}" if prefix else str(key))]
