@@ -1,4 +1,4 @@
-"""Vision transformers against timm and transformers: frozen numbers (tests/reference/make_vit_parity.py), and timm where it is."""
+"""Vision transformers against timm and transformers: frozen numbers of tests/reference/make_vit_parity.py, and timm itself."""
 
 import json
 import sys

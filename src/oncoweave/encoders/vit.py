@@ -272,7 +272,9 @@ def _card(
 
 
 def _own(variant: str, title: str, parameters: int) -> TileCard:
-    return _card(variant, title, licence="none", tile=256, parameters=parameters, citation="Dosovitskiy et al., ICLR 2021")
+    return _card(
+        variant, title, licence="no weights published", tile=256, parameters=parameters, citation="Dosovitskiy et al., ICLR 2021"
+    )
 
 
 CARDS = {
@@ -345,7 +347,7 @@ CARDS = {
         licence="Apache-2.0",
         tile=224,
         parameters=1_134_774_272,
-        citation="Saillard et al. 2024, H-optimus-0, github.com/bioptimus/releases",
+        citation="Saillard et al. 2024, H-optimus-0, bioptimus/releases on GitHub",
         weights="hf-hub:bioptimus/H-optimus-0",
     ),
     "h-optimus-1": _card(
