@@ -10,7 +10,7 @@ import torch
 from oncoweave.nn.augment import Crop, Views, crop_box, draw, multi_crop, orient
 from oncoweave.nn.colour import STAINS, blur, from_stains, to_grey, to_stains, turn_hue, vary_colours, vary_stains
 
-PLAIN = {"flip": 0.0, "rotate": False, "stain": 0.0, "colour": 0.0, "grey": 0.0}
+PLAIN = {"flip": 0.0, "flip_vertical": 0.0, "rotate": False, "stain": 0.0, "colour": 0.0, "grey": 0.0}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -102,7 +102,14 @@ def test_orientations_are_the_eight_symmetries_of_a_square():
 
 
 @pytest.mark.parametrize(
-    ("settings", "count"), [({"flip": 0.5, "rotate": True}, 8), ({"flip": 0.5}, 4), ({"rotate": True}, 4), ({}, 1)]
+    ("settings", "count"),
+    [
+        ({"flip": 0.5, "flip_vertical": 0.5, "rotate": True}, 8),
+        ({"flip": 0.5, "flip_vertical": 0.5}, 4),
+        ({"flip": 0.5}, 2),
+        ({"rotate": True}, 4),
+        ({}, 1),
+    ],
 )
 def test_views_reach_every_orientation_alike_often(settings, count):
     given, views = tile(8), whole(side=8, **settings)

@@ -59,7 +59,9 @@ class Views:
     """Random resized crops, or Virchow2's extended-context translation."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     flip: float = 0.5
-    """Probability of each of the two flips."""
+    """Probability of a flip left to right."""
+    flip_vertical: float = 0.5
+    """Probability of a flip top to bottom."""
     rotate: bool = True
     """Turn by 0, 90, 180 or 270 degrees, each as likely."""
     stain: float = 0.8
@@ -84,7 +86,7 @@ class Views:
         if not names or len(set(names)) < len(names):
             msg = f"views: wanted crops of different names, got {names}"
             raise ValueError(msg)
-        for what in ("flip", "stain", "colour", "grey"):
+        for what in ("flip", "flip_vertical", "stain", "colour", "grey"):
             if not 0 <= getattr(self, what) <= 1:
                 msg = f"views: {what} is a probability, wanted 0 to 1, got {getattr(self, what)}"
                 raise ValueError(msg)
@@ -167,7 +169,7 @@ def _view(
 
 
 def _oriented(image: Float[Tensor, "3 side side"], views: Views, chance: list[float]) -> Float[Tensor, "3 side side"]:
-    mirrored, upside_down = chance[0] < views.flip, chance[1] < views.flip
+    mirrored, upside_down = chance[0] < views.flip, chance[1] < views.flip_vertical
     turns = int(chance[2] * 4) if views.rotate else 0
     # a flip up-down is a half turn and a flip left-right
     return orient(image, (turns + 2 * upside_down) % 4 + 4 * (mirrored != upside_down))

@@ -46,6 +46,8 @@ class Plan:
     encoder_settings: Mapping[str, object] = field(default_factory=dict)
     """Fields of the encoder's ``Config`` that differ from the variant's."""
     objective_settings: Mapping[str, object] = field(default_factory=dict)
+    teacher: str = ""
+    """``file/variant`` of the encoder that teaches, for objectives that distil; its weights are given with the data."""
     accumulate: int = 1
     """Parts that a batch is worked off in; each has its own loss, and their gradients are averaged."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"

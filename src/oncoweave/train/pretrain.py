@@ -72,6 +72,7 @@ def pretrain(
     out: Path,
     *,
     data: Sequence[Path],
+    teacher: Path | None = None,
     machine: Machine = Machine(),
     probe: Probe | None = None,
     progress: Callable[[int, int, Mapping[str, float]], None] = _silent,
@@ -82,6 +83,7 @@ def pretrain(
         plan: What to train, and how long; recipes make one.
         out: Run folder.
         data: Slides, folders, shards, cohorts or bags, as the plan's data reads them.
+        teacher: Weights of the plan's teacher, for objectives that distil.
         machine: Devices and strategy.
         probe: Measures the exported encoder every ``plan.watch_every`` steps; what it returns goes to the log.
         progress: Called after each step with steps done, steps in all, and the last row of the log.
@@ -104,7 +106,7 @@ def pretrain(
     share = {"batch": plan.batch // plan.accumulate, "rank": fabric.global_rank, "world": fabric.world_size}
     stream = plan.data.open(data, views=objective.views, seed=plan.seed, **share)
     with locked(out) if first else nullcontext(), closing(stream), torch.random.fork_rng():
-        loop = Loop(build(plan, stream), stream, plan=plan, out=out, fabric=fabric)
+        loop = Loop(build(plan, stream, teacher=teacher), stream, plan=plan, out=out, fabric=fabric)
         started, begun = time.monotonic(), loop.resume()
         for step in range(begun, plan.steps):
             row = loop.step(step)
@@ -116,25 +118,44 @@ def pretrain(
         return PretrainResult(folder=out, weights=out / WEIGHTS, log=tuple(loop.rows), card=card)
 
 
-def build(plan: Plan, stream: Stream) -> nn.Module:
-    """Build the plan's objective around its encoder, with weights that depend on the seed alone."""
+def build(plan: Plan, stream: Stream, *, teacher: Path | None = None) -> nn.Module:
+    """Build the plan's objective around its encoder, with weights that depend on the seed alone.
+
+    Raises:
+        ConfigError: the objective is taught and the plan names no teacher, or its weights are missing.
+    """
+    module = shelf.load("objectives", plan.objective)
+    config = shelf.configure("objectives", plan.objective, plan.objective_settings)
+    taught = {"teacher": _teacher(plan, teacher)} if getattr(module, "TAUGHT", False) else {}
+    return module.build(config, encoder=_encoder(plan, stream), generator=seeded(plan.seed, 1), **taught)
+
+
+def _encoder(plan: Plan, stream: Stream) -> nn.Module:
     variant = shelf.variant("encoders", plan.encoder)
     known = list(type(variant).__dataclass_fields__)  # type: ignore[attr-defined]
     for key in plan.encoder_settings:
         if key not in known:
             raise unknown_name(f"setting of encoder {plan.encoder!r}", key, known)
-    config = replace(variant, **plan.encoder_settings)  # type: ignore[type-var]
+    config: Any = replace(variant, **plan.encoder_settings)  # type: ignore[type-var]
     module = shelf.load("encoders", plan.encoder)
     torch.manual_seed(plan.seed)  # inside pretrain's fork: for networks that draw from torch itself
-    shape = (
-        {}
-        if "tile" in module.KINDS
-        else {"dim_in": cast("Any", stream).dim, "num_tokens": None, "dim_out": cast("Any", config).dim}
-    )
+    shape = {} if "tile" in module.KINDS else {"dim_in": cast("Any", stream).dim, "num_tokens": None, "dim_out": config.dim}
     seeds = {"generator": seeded(plan.seed, 0)} if "generator" in module.build.__annotations__ else {}
-    encoder = module.build(config, **shape, **seeds)
-    objective = shelf.configure("objectives", plan.objective, plan.objective_settings)
-    return shelf.load("objectives", plan.objective).build(objective, encoder=encoder, generator=seeded(plan.seed, 1))
+    return module.build(config, **shape, **seeds)
+
+
+def _teacher(plan: Plan, weights: Path | None) -> nn.Module:
+    if not plan.teacher or weights is None:
+        missing = "weights of its teacher (--teacher FILE)" if plan.teacher else "the name of a teacher in its plan"
+        msg = f"plan {plan.name!r}: objective {plan.objective!r} is taught by another encoder, wanted {missing}, got none"
+        raise ConfigError(msg)
+    if shelf.load("objectives", plan.objective).PRETRAINS == "tile":
+        from oncoweave.train.tile_encoder import load_tile_encoder
+
+        return load_tile_encoder(plan.teacher, weights=weights).module
+    from oncoweave.train.slide_encoder import load_slide_encoder
+
+    return load_slide_encoder(plan.teacher, weights=weights).module
 
 
 class Loop:

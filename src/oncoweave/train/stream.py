@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from oncoweave.nn.tokens import Tokens
 Batch = Mapping[str, Tensor] | Tokens
 
 
+@runtime_checkable
 class Stream(Protocol):
     """Batches by the number of the step: equal seed, data and step give an equal batch, whatever was asked for before."""
 
@@ -35,6 +36,7 @@ class Stream(Protocol):
         """Release files and threads."""
 
 
+@runtime_checkable
 class Data(Protocol):
     """How a plan reads what it is given; a frozen dataclass."""
 

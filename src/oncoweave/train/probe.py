@@ -1,0 +1,233 @@
+"""How much an encoder's embeddings tell of labelled tiles: nearest neighbours and a linear classifier, neither of which moves it.
+
+k-NN: the class that most of the 20 nearest training tiles have, by cosine of centred embeddings, ties to the nearer ones (UNI's
+protocol, Chen et al. 2024). Linear: multinomial logistic regression on standardised embeddings; its cost is chosen on inner folds
+of the training tiles, kept together by slide where slides are known, and never on test tiles. The metric is balanced accuracy,
+its interval a bootstrap of the test slides. What it means shows beside the same network with random weights and beside colour
+statistics, which :func:`compare` always runs.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.intervals import Interval, bootstrap
+from oncoweave.evaluate.weighted import mean_recall
+from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.train.tile_sources import TileSource, open_tiles
+from oncoweave.train.tile_stream import resized
+from oncoweave.wsi.tiling import TileRecipe
+
+NEIGHBOURS = 20
+COSTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse strengths of the ridge penalty that are tried."""
+_FOLDS = 3
+_PART = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LabelledTiles:
+    """Tiles of one size with their classes."""
+
+    images: UInt8[Tensor, "tile 3 side side"]
+    label: Int64[np.ndarray, " tile"]
+    group: Int64[np.ndarray, " tile"]
+    """Number of the slide, or of the file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ProbeData:
+    """Training and test tiles of one task."""
+
+    train: LabelledTiles
+    test: LabelledTiles
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Probed:
+    """What an encoder's embeddings tell."""
+
+    encoder: str
+    dim: int
+    neighbours: Interval
+    """Balanced accuracy of k-NN on the test tiles."""
+    linear: Interval
+    """Balanced accuracy of the linear classifier."""
+    cost: float
+    """Cost that the inner folds chose."""
+    predicted: Int64[np.ndarray, " tile"]
+    """Classes that the linear classifier gives the test tiles."""
+
+
+def load_probe(train: Path | str, test: Path | str, *, side: int, recipe: TileRecipe | None = None) -> ProbeData:
+    """Read labelled tiles, resized to ``side`` pixels; sources are those of :func:`oncoweave.train.tile_sources.open_tiles`.
+
+    Raises:
+        DataError: a tile has no label or cannot be read, a class occurs on one side only, or there are not two of them.
+    """
+    sources = [open_tiles([path]) if recipe is None else open_tiles([path], recipe=recipe) for path in (train, test)]
+    try:
+        classes = sources[0].index.classes
+        for source, path in zip(sources, (train, test), strict=True):
+            if not source.index.labelled:
+                count = int((source.index.label < 0).sum())
+                msg = f"{path}: a probe needs the class of every tile, {count} of {len(source.index)} have none"
+                raise DataError(msg)
+            found = source.index.classes
+            if found != classes or len(classes) < 2:
+                msg = f"{path}: wanted the same classes, two or more, to train and to test; got {classes} and {found}"
+                raise DataError(msg)
+        return ProbeData(train=_load(sources[0], side), test=_load(sources[1], side), classes=classes)
+    finally:
+        for source in sources:
+            source.close()
+
+
+def probe(
+    encode: Callable[[UInt8[Tensor, "tile 3 side side"]], Float[Tensor, "tile dim"]], data: ProbeData, *, name: str, seed: int = 0
+) -> Probed:
+    """Probe an encoder, given as the function from 8-bit tiles to embeddings."""
+    x = embed_tiles(encode, data.train.images)
+    z = embed_tiles(encode, data.test.images)
+    return probe_embeddings((x, z), data, name=name, seed=seed)
+
+
+def probe_embeddings(
+    embeddings: tuple[Float[np.ndarray, "tile dim"], Float[np.ndarray, "test dim"]],
+    data: ProbeData,
+    *,
+    name: str,
+    seed: int = 0,
+    replicates: int = 1000,
+) -> Probed:
+    """Probe embeddings of the training and of the test tiles."""
+    x, z = embeddings
+    nearest = nearest_neighbours(x, data.train.label, z)
+    cost = choose_cost(x, data.train, seed=seed)
+    predicted = linear(x, data.train.label, z, cost=cost)
+    return Probed(
+        encoder=name,
+        dim=x.shape[1],
+        neighbours=_interval(nearest, data.test, seed=seed, replicates=replicates),
+        linear=_interval(predicted, data.test, seed=seed, replicates=replicates),
+        cost=cost,
+        predicted=predicted,
+    )
+
+
+def compare(data: ProbeData, encoders: Sequence[tuple[str, Path | None]], *, device: str = "cpu") -> list[Probed]:
+    """Probe encoders from the shelf with weights, each network with random ones too, and colour statistics last.
+
+    ``encoders`` are pairs of a name and a file of weights.
+    """
+    results: list[Probed] = []
+    for name, weights in encoders:
+        encoder = load_tile_encoder(name, weights=weights, device=device, warn=_quiet)
+        results.append(
+            probe(encoder.encode, data, name=f"{encoder.name}, {'random weights' if weights is None else weights.name}")
+        )
+    for name in dict.fromkeys(n for n, weights in encoders if weights is not None):
+        encoder = load_tile_encoder(name, device=device, warn=_quiet)
+        results.append(probe(encoder.encode, data, name=f"{encoder.name}, random weights"))
+    results.append(probe(load_tile_encoder("colour", device=device).encode, data, name="colour statistics"))
+    return results
+
+
+def in_training(data: ProbeData) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Make a probe for the pretraining loop, which logs ``neighbours`` and ``linear``, balanced accuracies."""
+
+    def measure(encoder: nn.Module) -> dict[str, float]:
+        device = next(encoder.parameters()).device
+        was_training = encoder.training
+        encoder.eval()
+        with torch.no_grad():
+            found = probe(lambda tiles: encoder(tiles.to(device).float() / 255).float().cpu(), data, name="")
+        encoder.train(was_training)
+        return {"neighbours": found.neighbours.value, "linear": found.linear.value}
+
+    return measure
+
+
+def embed_tiles(
+    encode: Callable[[UInt8[Tensor, "tile 3 side side"]], Float[Tensor, "tile dim"]], images: UInt8[Tensor, "tile 3 side side"]
+) -> Float[np.ndarray, "tile dim"]:
+    """Embed tiles in parts."""
+    return torch.cat([encode(part) for part in images.split(_PART)]).double().numpy()
+
+
+def nearest_neighbours(
+    x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], z: Float[np.ndarray, "test dim"], *, k: int = NEIGHBOURS
+) -> Int64[np.ndarray, " test"]:
+    """Give each row of ``z`` the class that most of its ``k`` nearest rows of ``x`` have."""
+    centre = x.mean(axis=0)
+    cosines = _unit(z - centre) @ _unit(x - centre).T
+    k = min(k, len(x))
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    votes = np.zeros((len(z), int(label.max()) + 1))
+    # a nearer tile counts a trifle more: enough to break ties, too little to outvote one tile
+    for rank in range(k):
+        np.add.at(votes, (np.arange(len(z)), label[order[:, rank]]), 1 + (k - rank) / (2 * k * k))
+    return votes.argmax(axis=1)
+
+
+def linear(
+    x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], z: Float[np.ndarray, "test dim"], *, cost: float
+) -> Int64[np.ndarray, " test"]:
+    """Fit a logistic regression on ``x``, standardised by its own mean and deviation, and classify ``z``."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(deviation > 1e-8 * max(1.0, float(np.abs(x).max())), deviation, np.inf)  # constant columns say nothing
+    model = LogisticRegression(C=cost, max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a classifier stopped early is a weaker one, not a wrong one
+        model.fit((x - mean) / scale, label)
+    return model.predict((z - mean) / scale)
+
+
+def choose_cost(x: Float[np.ndarray, "tile dim"], train: LabelledTiles, *, seed: int = 0) -> float:
+    """Choose the cost by balanced accuracy on inner folds of the training tiles; of equals the smallest."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    counts = np.bincount(train.label)
+    folds = min(_FOLDS, int(counts[counts > 0].min()))
+    if folds < 2:
+        return 1e-2
+    by_slide = _FOLDS <= len(np.unique(train.group)) < len(x)
+    splitter = (StratifiedGroupKFold if by_slide else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    correct = {cost: np.zeros(len(x)) for cost in COSTS}
+    for fit, held in splitter.split(x, train.label, train.group):
+        if len(np.unique(train.label[fit])) < len(counts):
+            continue  # a class whose slides all fell into one fold
+        for cost in COSTS:
+            correct[cost][held] = linear(x[fit], train.label[fit], x[held], cost=cost) == train.label[held]
+    scores = {cost: float((np.bincount(train.label, weights=c) / np.maximum(counts, 1)).sum()) for cost, c in correct.items()}
+    return max(COSTS, key=lambda cost: (round(scores[cost], 9), -cost))
+
+
+def _interval(predicted: np.ndarray, test: LabelledTiles, *, seed: int, replicates: int) -> Interval:
+    statistic = mean_recall(test.label, predicted == test.label)
+    return bootstrap(statistic, test.group, replicates=replicates, generator=np.random.default_rng(seed))
+
+
+def _load(source: TileSource, side: int) -> LabelledTiles:
+    images = torch.stack([resized(source.read(i), side) for i in range(len(source.index))])
+    return LabelledTiles(images=images, label=source.index.label, group=source.index.group)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), math.sqrt(np.finfo(float).tiny))
+
+
+def _quiet(text: str) -> None:
+    """Random weights are what is asked for here."""
