@@ -9,6 +9,7 @@ from oncoweave.data.splits import (
     TRAIN_ONLY,
     check_splits,
     describe_splits,
+    distinct_repeats,
     inner_splits,
     make_splits,
     published_splits,
@@ -62,6 +63,31 @@ def test_repeats_and_seeds_differ_and_are_reproducible(cohort):
     first, second = (one[one["repeat"] == r].set_index("patient_id")["fold"] for r in (0, 1))
     assert not first.equals(second.loc[first.index])
     assert splits_hash(one) != splits_hash(split(cohort, seed=1))
+
+
+@pytest.mark.parametrize(("hospitals", "different"), [(4, 1), (5, 4), (6, 6)])
+def test_repeats_merge_few_hospitals_differently_as_long_as_they_can(rng, hospitals, different):
+    # four hospitals in four folds: one way; five: any two of them together, less the pairs that make a fold far too large
+    site = np.repeat([f"s{i}" for i in range(hospitals)], [40, *[20] * (hospitals - 1)])
+    values = np.column_stack([rng.exponential(size=len(site)), np.ones(len(site))])
+    ids, target = [f"p{i:03d}" for i in range(len(site))], Target(endpoint=SURVIVAL, values=values)
+    splits = make_splits(ids, target, site, folds=4, repeats=6, group_by_site=True, seed=0)
+    check_splits(splits, ids, site, group_by_site=True)
+    kept, copies = distinct_repeats(splits)
+    assert kept["repeat"].nunique() >= different
+    assert (kept["repeat"].nunique() == 1) == (hospitals == 4)
+    assert copies == 6 - kept["repeat"].nunique()
+    assert splits.groupby(["repeat", "fold"]).size().max() <= 1.25 * splits[splits["repeat"] == 0].groupby("fold").size().max()
+
+
+def test_copies_are_told_whatever_their_folds_are_called():
+    one = pd.DataFrame({"patient_id": list("abcd"), "repeat": 0, "fold": [0, 0, 1, 1]})
+    renamed = one.assign(repeat=1, fold=[1, 1, 0, 0]).sample(frac=1, random_state=0)
+    other = one.assign(repeat=2, fold=[0, 1, 0, 1])
+    kept, copies = distinct_repeats(pd.concat([one, renamed, other], ignore_index=True))
+    assert copies == 1 and kept["repeat"].unique().tolist() == [0, 2]
+    held_out = [one.assign(repeat=r, fold=[0, 0, -1, -1] if r == 0 else [-1, -1, 0, 0]) for r in (0, 1)]
+    assert distinct_repeats(pd.concat(held_out))[1] == 0  # who only trains is not who is tested
 
 
 def test_patients_without_a_site_are_their_own_groups_and_counted(cohort):

@@ -4,10 +4,14 @@ Imbalance is the sum over folds and columns of (count - even share)^2 / column t
 count four times as much as a stratum.
 """
 
+from collections.abc import Collection, Iterator
+
 import numpy as np
 
 _RESTARTS = 8
 _MOVES = 500
+_UNEVEN = 1.25
+"""How many times larger the largest fold may become for the sake of another grouping."""
 _SWAP_LIMIT = 800
 """Most groups for which every pair is tried as a swap; more groups are fine-grained enough to balance by moves."""
 
@@ -20,11 +24,20 @@ def deal(strata: np.ndarray, *, folds: int, rng: np.random.Generator) -> np.ndar
     return fold
 
 
-def assign(strata: np.ndarray, groups: np.ndarray, *, needed: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+def assign(
+    strata: np.ndarray,
+    groups: np.ndarray,
+    *,
+    needed: np.ndarray,
+    folds: int,
+    rng: np.random.Generator,
+    avoid: Collection[bytes] = (),
+) -> np.ndarray:
     """Give each group one fold; returns the fold of each patient, ``Int[n]``.
 
     ``strata`` is ``Float[n, stratum]``, what is to be even; ``needed`` is ``Float[n, need]``, what every fold must hold. Of
-    several random starts the most even one that holds everything needed is kept, or the most even one if none does.
+    several random starts the most even one that holds everything needed is kept, or the most even one if none does. Where that
+    is a grouping to ``avoid`` (see :func:`grouping`), the most even one that is a move or a swap away is taken, if any is.
     """
     groups = np.unique(groups, return_inverse=True)[1]
     wanted = _per_group(needed, groups)
@@ -38,7 +51,44 @@ def assign(strata: np.ndarray, groups: np.ndarray, *, needed: np.ndarray, folds:
         score = (lacking, float((_per_group(scaled, fold, folds) ** 2).sum().round(9)))
         if best is None or score < best:
             best, chosen = score, fold
+    if grouping(chosen[groups]) in avoid:
+        chosen = _another(chosen, groups, scaled, wanted, avoid)
     return chosen[groups]
+
+
+def grouping(fold: np.ndarray) -> bytes:
+    """Who is with whom, whatever the folds are called: equal for equal groupings of the same patients in the same order."""
+    _, first, name = np.unique(fold, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[name.reshape(-1)].astype(np.int64).tobytes()
+
+
+def _another(
+    chosen: np.ndarray, groups: np.ndarray, scaled: np.ndarray, wanted: np.ndarray, avoid: Collection[bytes]
+) -> np.ndarray:
+    """Give the most even grouping beside ``chosen`` that is not to be avoided and lacks nothing; ``chosen`` if there is none."""
+    folds, size = int(chosen.max()) + 1, np.bincount(groups)
+    largest = _UNEVEN * np.bincount(chosen, weights=size).max()
+    best, found = np.inf, chosen
+    for fold in _neighbours(chosen, folds):
+        holds = (_per_group(wanted, fold, folds) > 0).all()
+        uneven = float((_per_group(scaled, fold, folds) ** 2).sum())
+        fits = holds and np.bincount(fold, weights=size, minlength=folds).max() <= largest and len(np.unique(fold)) == folds
+        if fits and uneven < best and grouping(fold[groups]) not in avoid:
+            best, found = uneven, fold
+    return found
+
+
+def _neighbours(chosen: np.ndarray, folds: int) -> Iterator[np.ndarray]:
+    """Yield the groupings that one move of a group, or one swap of two, makes."""
+    for group in range(len(chosen)):
+        for to in range(folds):
+            fold = chosen.copy()
+            fold[group] = to
+            yield fold
+        for other in range(group):
+            fold = chosen.copy()
+            fold[group], fold[other] = chosen[other], chosen[group]
+            yield fold
 
 
 def _per_group(columns: np.ndarray, groups: np.ndarray, num_groups: int = 0) -> np.ndarray:

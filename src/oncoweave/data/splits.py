@@ -5,7 +5,7 @@ others. Fold -1 (``TRAIN_ONLY``) marks patients of a published split who are nev
 is not known is a group of his own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError, InfeasibleSplitError
 from oncoweave.core.files import publish
-from oncoweave.data.balance import assign, deal
+from oncoweave.data.balance import assign, deal, grouping
 
 Sites = Sequence[object] | np.ndarray | pd.Series | None
 """The hospital of each patient; None where the cohort names none at all."""
@@ -42,7 +42,9 @@ def make_splits(
     """Split patients into folds, as many times as there are repeats, row by row of ``target`` and ``site``.
 
     Folds are balanced in patients, in events x follow-up quartile (survival), in classes, labels or value quintiles. With
-    ``group_by_site`` no hospital is on two sides, which balances less well; ``describe_splits`` counts what came out.
+    ``group_by_site`` no hospital is on two sides, which balances less well; ``describe_splits`` counts what came out. Repeats
+    merge hospitals into folds differently where that is possible; where it is not, later ones equal earlier ones, which
+    :func:`distinct_repeats` leaves out.
 
     Raises:
         DataError: a patient twice, or one whose outcome is not known.
@@ -51,14 +53,28 @@ def make_splits(
     """
     ids = _patients(patient_ids, target)
     groups = _groups(site, len(ids)) if group_by_site else np.arange(len(ids))
-    frames = []
+    frames, taken = [], set[bytes]()
     for repeat in range(repeats):
-        fold = _one_split(target, groups, folds=folds, grouped=group_by_site, rng=np.random.default_rng([seed, repeat]))
+        rng = np.random.default_rng([seed, repeat])
+        fold = _one_split(target, groups, folds=folds, grouped=group_by_site, rng=rng, avoid=taken)
+        taken.add(grouping(fold))
         frames.append(pd.DataFrame({"patient_id": ids, "repeat": repeat, "fold": fold}))
     if not frames:
         msg = f"splits: wanted one repeat or more, got {repeats}"
         raise InfeasibleSplitError(msg)
     return _canonical(pd.concat(frames, ignore_index=True))
+
+
+def distinct_repeats(splits: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Leave out repeats that part the patients as an earlier one does, whatever its folds are called; also counts them."""
+    seen, kept = set[tuple[bytes, ...]](), []
+    for repeat, rows in splits.groupby("repeat"):
+        ordered = rows.sort_values("patient_id")
+        fold, patients = ordered["fold"].to_numpy(), "\n".join(ordered["patient_id"]).encode()
+        key = (patients, grouping(fold), (fold == TRAIN_ONLY).tobytes())
+        kept += [] if key in seen else [repeat]
+        seen.add(key)
+    return splits[splits["repeat"].isin(kept)].reset_index(drop=True), splits["repeat"].nunique() - len(kept)
 
 
 def inner_splits(target: Target, site: Sites, *, folds: int, group_by_site: bool, seed: int) -> np.ndarray:
@@ -216,14 +232,22 @@ def read_splits(path: Path) -> pd.DataFrame:
     return splits
 
 
-def _one_split(target: Target, groups: np.ndarray, *, folds: int, grouped: bool, rng: np.random.Generator) -> np.ndarray:
+def _one_split(
+    target: Target,
+    groups: np.ndarray,
+    *,
+    folds: int,
+    grouped: bool,
+    rng: np.random.Generator,
+    avoid: Collection[bytes] = (),
+) -> np.ndarray:
     strata = _strata(target)
     _refuse_infeasible(target, groups, folds=folds, grouped=grouped)
     if not grouped and strata.ndim == 1:
         return deal(strata, folds=folds, rng=rng)
     member = np.eye(int(strata.max()) + 1)[strata.astype(int)] if strata.ndim == 1 else strata
     needed = _needed(target)
-    fold = assign(member, groups, needed=needed, folds=folds, rng=rng)
+    fold = assign(member, groups, needed=needed, folds=folds, rng=rng, avoid=avoid)
     holds = np.eye(folds)[fold].T @ needed > 0
     if not holds.all():
         empty, column = np.argwhere(~holds)[0]

@@ -5,7 +5,15 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import DataError
-from oncoweave.data.splits import TRAIN_ONLY, check_splits, describe_splits, make_splits, published_splits, read_splits
+from oncoweave.data.splits import (
+    TRAIN_ONLY,
+    check_splits,
+    describe_splits,
+    distinct_repeats,
+    make_splits,
+    published_splits,
+    read_splits,
+)
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.study import Study
 
@@ -32,6 +40,14 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
         )
     else:
         splits = _published(Path(protocol.splits), data)
+    splits, copies = distinct_repeats(splits)
+    if copies:
+        distinct = splits["repeat"].nunique()
+        warnings.append(
+            f"Of {distinct + copies} repeats, {copies} would part the patients as an earlier one does"
+            f"{_too_few_hospitals(study, data)}; {'it was' if copies == 1 else 'they were'} left out, so the figures rest on"
+            f" {distinct} different split{'s' if distinct > 1 else ''} and count no patient for more than that."
+        )
     described = describe_splits(splits, data.patient_ids, data.outcome, data.site)
     overlap = described["site_overlap"].mean()
     if overlap > 0:
@@ -47,6 +63,12 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
     elif unknown:
         warnings.append(f"The hospital of {unknown} patients is not known; each is a group of its own in the split.")
     return splits, warnings
+
+
+def _too_few_hospitals(study: Study, data: Dataset) -> str:
+    if study.protocol.splits is not None or not study.protocol.group_by_site:
+        return ""
+    return f" ({len(set(data.site))} hospitals in {study.protocol.folds} folds)"
 
 
 def read_published(path: Path) -> pd.DataFrame:
