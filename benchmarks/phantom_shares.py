@@ -13,9 +13,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from oncoweave.data.cohort import Cohort
-from oncoweave.evaluate.contributions import shapley_shares
 from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate
 from oncoweave.evaluate.pairs import survival_pairs
+from oncoweave.evaluate.shapley import exact_shapley
 from oncoweave.phantom.biology import EFFECTS
 from oncoweave.phantom.truth_folder import read_truth
 from oncoweave.train.dataset import load_dataset
@@ -66,9 +66,9 @@ def fitted_risks(cohort: Cohort, study: Study, splits: pd.DataFrame) -> dict[Sub
 def shares(values: Mapping[Subset, float], *, chance: float) -> pd.DataFrame:
     """What each modality adds to all the others, and its Shapley share."""
     everything = max(values, key=len)
-    divided, _ = shapley_shares(values, chance=chance)
+    divided, gain = exact_shapley({Subset(): chance} | dict(values)).values, values[everything] - chance
     return pd.DataFrame({
-        m: {"adds": values[everything] - values.get(everything - {m}, chance), "share": divided.get(m, np.nan)}
+        m: {"adds": values[everything] - values.get(everything - {m}, chance), "share": divided[m] / gain if gain > 0 else np.nan}
         for m in sorted(everything)
     }).T  # fmt: skip
 

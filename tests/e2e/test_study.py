@@ -68,6 +68,19 @@ def test_results_carry_patients_events_intervals_and_roles(run):
     assert (c_index["events"] > 0).all()
 
 
+def test_what_modalities_contribute_is_divided_on_all_patients_and_adds_up(run):
+    found = pd.read_parquet(run / "contributions.parquet").set_index("modality")
+    metrics = pd.read_parquet(run / "metrics.parquet").query("metric == 'c_index'").set_index("model")
+    assert (metrics.loc[metrics["role"] == "ablation", "n"] == metrics.loc["stacking", "n"]).all()
+    assert found["shapley"].sum() == pytest.approx(metrics.loc["stacking", "value"] - 0.5)
+    assert found["note"].str.contains("exact, from all 7 subsets").all()
+    for modality, row in found.iterrows():
+        others = "+".join(m for m in ("expression", "variants", "record") if m != modality)
+        assert row["adds"] == pytest.approx(metrics.loc["stacking", "value"] - metrics.loc[f"stacking[{others}]", "value"])
+    # the planted hazard shows in the record and in expression, and hardly in variants
+    assert found["shapley"].idxmin() == "variants"
+
+
 def test_an_interrupted_run_goes_on_and_ends_the_same(run, cohort, tmp_path, monkeypatch):
     calls = []
     original = protocol.lock

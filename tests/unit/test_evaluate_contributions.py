@@ -1,4 +1,4 @@
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -6,56 +6,13 @@ import pytest
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.contributions import contributions, shapley_shares
+from oncoweave.evaluate.contributions import Worths, contributions
 from oncoweave.evaluate.discrimination import auroc
+from oncoweave.evaluate.shapley import every_subset
 
 RESPONSE = Endpoint(name="response", kind="binary", columns=("response",))
 NAMES = ("clinical", "rna", "slide")
 SUBSETS = [frozenset(c) for k in (1, 2, 3) for c in combinations(NAMES, k)]
-
-
-def by_permutation(values, chance):
-    """Shapley's definition: the mean gain of joining, over all orders."""
-    value = {frozenset(): chance} | values
-    shares = dict.fromkeys(NAMES, 0.0)
-    for order in permutations(NAMES):
-        for index, name in enumerate(order):
-            shares[name] += (value[frozenset(order[: index + 1])] - value[frozenset(order[:index])]) / 6
-    total = value[frozenset(NAMES)] - chance
-    return {name: share / total for name, share in shares.items()}
-
-
-def test_shares_are_shapley_values(rng):
-    values = {s: 0.5 + 0.1 * len(s) + 0.05 * rng.random() for s in SUBSETS}
-    shares, reason = shapley_shares(values, chance=0.5)
-    assert shares == pytest.approx(by_permutation(values, 0.5))
-    assert sum(shares.values()) == pytest.approx(1.0)
-    assert reason == ""
-
-
-def test_two_modalities_that_tell_the_same_share_evenly():
-    both = {frozenset({"rna"}): 0.7, frozenset({"slide"}): 0.7, frozenset({"rna", "slide"}): 0.7}
-    assert shapley_shares(both, chance=0.5)[0] == pytest.approx({"rna": 0.5, "slide": 0.5})
-
-
-@pytest.mark.parametrize(
-    ("values", "chance", "reason"),
-    [
-        ({frozenset({"a", "b"}): 0.7}, 0.5, "1 of 3 subsets were run, too few to tell"),
-        ({frozenset({"a"}): 0.4, frozenset({"b"}): 0.4, frozenset({"a", "b"}): 0.45}, 0.5, "gain -0.05 over chance"),
-        ({frozenset({"a"}): 0.7, frozenset({"a", "b"}): 0.7}, None, "no value at chance"),
-    ],
-)
-def test_shares_that_cannot_be_told_say_why(values, chance, reason):
-    shares, said = shapley_shares(values, chance=chance)
-    assert shares == {} and reason in said
-
-
-def test_leave_one_out_subsets_give_an_approximate_share():
-    additive = {s: 0.5 + sum({"clinical": 0.1, "rna": 0.2, "slide": 0.0}[n] for n in s) for s in SUBSETS if len(s) > 1}
-    shares, reason = shapley_shares(additive, chance=0.5)
-    assert shares == pytest.approx({"clinical": 1 / 3, "rna": 2 / 3, "slide": 0.0}, abs=1e-9)
-    assert "approximate: 4 of 7 subsets" in reason
 
 
 @pytest.fixture
@@ -70,9 +27,9 @@ def predictions(rng):
     return pd.concat(frames)
 
 
-def contribute(predictions, subsets):
-    models = {s: "+".join(sorted(s)) for s in subsets}
-    found = contributions(predictions, RESPONSE, models=models, generator=np.random.default_rng(0), replicates=200)
+def contribute(predictions, subsets, worths=None):
+    models, rng = {s: "+".join(sorted(s)) for s in subsets}, np.random.default_rng(0)
+    found = contributions(predictions, RESPONSE, models=models, generator=rng, worths=worths, replicates=200)
     return found.set_index("modality")
 
 
@@ -92,13 +49,44 @@ def test_what_a_modality_adds_is_the_paired_difference(predictions):
     assert found.loc["slide", "low"] < 0 < found.loc["slide", "high"]
     assert found["share"].sum() == pytest.approx(1.0)
     assert found["share"].idxmax() == "rna"
-    assert found["note"].tolist() == ["auroc on the 200 patients whom every subset compared can predict"] * 3
+    note = "auroc on the 200 patients who have any of the modalities; Shapley values exact, from all 7 subsets"
+    assert found["note"].tolist() == [note] * 3
+    assert found["shapley"].sum() == pytest.approx(pooled("clinical+rna+slide") - 0.5)
+    assert found["shapley_se"].tolist() == [0.0] * 3
 
 
 def test_a_subset_that_was_not_run_is_noted(predictions):
     found = contribute(predictions, [s for s in SUBSETS if s != frozenset({"clinical", "rna"})])
     assert np.isnan(found.loc["slide", "adds"]) and "no model without slide" in found.loc["slide", "note"]
     assert np.isfinite(found.loc["rna", "adds"])
+    # leaving each out once would give the useless slide an even part of what the others share
+    assert found["share"].isna().all() and found["shapley"].isna().all()
+    assert "no share: the model was fitted on 6 of 7 subsets" in found.loc["rna", "note"]
+
+
+def test_worths_of_more_subsets_than_have_a_model_are_divided(predictions):
+    names = list(NAMES)
+    additive = {s: 0.5 + sum({"clinical": 0.1, "rna": 0.2, "slide": 0.0}[n] for n in s) for s in every_subset(names)}
+    leave_one_out = [s for s in SUBSETS if len(s) > 1]
+    found = contribute(predictions, leave_one_out, Worths(values=additive))
+    assert found["share"].to_dict() == pytest.approx({"clinical": 1 / 3, "rna": 2 / 3, "slide": 0.0}, abs=1e-9)
+    orders = (tuple(names), tuple(names[::-1])) * 2
+    found = contribute(predictions, leave_one_out, Worths(values=additive, orders=orders))
+    assert found["shapley"].to_dict() == pytest.approx({"clinical": 0.1, "rna": 0.2, "slide": 0.0}, abs=1e-9)
+    assert "estimated from 4 orders of the 3 modalities, 7 of 7 subsets (standard error 0.0000" in found.loc["rna", "note"]
+
+
+def test_a_gain_below_zero_is_divided_but_has_no_shares(predictions):
+    worths = Worths(values={s: 0.5 - 0.01 * len(s) for s in every_subset(list(NAMES))})
+    found = contribute(predictions, [s for s in SUBSETS if len(s) > 1], worths)
+    assert found["shapley"].tolist() == pytest.approx([-0.01] * 3)
+    assert found["share"].isna().all() and "gain -0.03 over none" in found.loc["rna", "note"]
+
+
+def test_a_model_that_lacks_patients_is_refused(predictions):
+    lacking = predictions[~((predictions["model"] == "rna") & (predictions["patient_id"] < "p2"))]
+    with pytest.raises(DataError, match=r"model 'rna' lacks \d+ of the 200 rows"):
+        contribute(lacking, SUBSETS)
 
 
 def test_a_model_of_everything_is_needed(predictions):

@@ -35,10 +35,17 @@ class LockedModel:
     """Survival: Breslow's cumulative baseline hazard of the training rows, at their recalibrated out-of-fold scores."""
     cutoff: float | None
     """Survival: the median out-of-fold score of the training rows; above it is high risk."""
+    average: np.ndarray
+    """``[c]``: the mean out-of-fold score of the training rows, for patients of whom the model knows nothing."""
 
-    def frame(self, data: Dataset) -> pd.DataFrame:
-        """Predict, one row a patient who has at least one of the modalities; the outcome beside it where it is known."""
+    def frame(self, data: Dataset, *, everyone: bool = False) -> pd.DataFrame:
+        """Predict, one row a patient who has at least one of the modalities; the outcome beside it where it is known.
+
+        With ``everyone``, patients who have none are given the mean score of the training patients.
+        """
         output = self.fitted.predict(data)
+        if everyone:
+            output = np.where(np.isnan(output).any(axis=1, keepdims=True), self.average, output)
         rows = np.flatnonzero(~np.isnan(output).any(axis=1))
         kept, output = data.take(rows), output[rows]
         frame = pd.DataFrame({"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns})
@@ -68,14 +75,19 @@ class LockedModel:
             curves = survival_at(self.baseline, self.recalibration.apply(output)[:, 0], np.array(self.horizons))
             at = {f"survival@{h:g}": curves[:, i] for i, h in enumerate(self.horizons)}
             return {"risk": risk, "high_risk": risk > self.cutoff, **at}
-        output = self.recalibration.apply(output)
-        if kind == "binary":
-            return {"p": output[:, 0]}
-        if kind == "multilabel":
-            return {f"p@{label}": output[:, i] for i, label in enumerate(self.labels)}
-        if kind in ("multiclass", "ordinal"):
-            return {f"p@{name}": output[:, i] for i, name in enumerate(self.endpoint.classes)}
-        return {"yhat": output[:, 0]}
+        return score_columns(self.endpoint, self.recalibration.apply(output))
+
+
+def score_columns(endpoint: Endpoint, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Name the columns of scores ``[n, c]`` as the prediction table does."""
+    if endpoint.kind in ("multilabel", "multiclass", "ordinal"):
+        return {f"p@{name}": scores[:, i] for i, name in enumerate(endpoint.classes or endpoint.columns)}
+    return {{"survival": "risk", "binary": "p", "regression": "yhat"}[endpoint.kind]: scores[:, 0]}
+
+
+def mean_score(out_of_fold: np.ndarray) -> np.ndarray:
+    """``[c]``: the mean of training scores ``[n, c]``, without rows that have none."""
+    return np.nanmean(out_of_fold, axis=0)
 
 
 def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
@@ -99,4 +111,5 @@ def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
         recalibration=recalibration,
         baseline=baseline,
         cutoff=cutoff,
+        average=mean_score(trained.out_of_fold),
     )

@@ -14,7 +14,7 @@ SITE_ONLY = "site_only"
 ALONE = "only_"
 PERMUTED = "permuted_"
 SHAPLEY_LIMIT = 4
-"""With at most this many modalities, the main model is fitted on every subset of them; with more, on all but each one."""
+"""With at most this many modalities, a main model that is no late fusion is fitted on every subset; else on all but each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
         role = "baseline" if name == study.reference else "single"
         planned.append(Planned(name=ALONE + name, role=role, modalities=(name,), fit=_alone(name)))
     planned += [Planned(name=m.name, role="fusion", modalities=_of(m), fit=_fitter(m, study)) for m in models]
-    for subset in ablations(_of(main)):
+    for subset in ablations(_of(main), stage=main.stage):
         smaller = main.model_copy(update={"modalities": subset})
         planned.append(
             Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=_fitter(smaller, study))
@@ -50,11 +50,15 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
     return planned
 
 
-def ablations(modalities: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the subsets on which the main model is fitted again, to say what each modality adds."""
+def ablations(modalities: tuple[str, ...], *, stage: str) -> Iterator[tuple[str, ...]]:
+    """Yield the subsets on which the main model is fitted again, to say what each modality adds.
+
+    A late fusion is fitted on more subsets apart (see ``train.subsets``), which is cheap.
+    """
     if len(modalities) < 2:
         return
-    sizes = range(1, len(modalities)) if len(modalities) <= SHAPLEY_LIMIT else (len(modalities) - 1,)
+    every = len(modalities) <= SHAPLEY_LIMIT and stage != "late"
+    sizes = range(1, len(modalities)) if every else (len(modalities) - 1,)
     for size in sizes:
         yield from combinations(modalities, size)
 
@@ -96,11 +100,17 @@ def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
 
 
 def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
+    bases = late_bases(fold, model, study)
+    return fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)[0]
+
+
+def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:
+    """Fit the models that a late fusion is made of, one a modality, each once a fold."""
     bases = []
     for name in _of(model):
         encoder = model.encoders.get(name) or model.encoders.get(fold.train.kinds[name])
         bases.append(_linear_base(fold, name) if encoder is None else _network_base(fold, name, encoder, model, study))
-    return fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)
+    return bases
 
 
 def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Trained:

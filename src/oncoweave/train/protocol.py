@@ -13,7 +13,7 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import ConfigError, OncoweaveError
 from oncoweave.core.files import locked, publish, read_json, sha256, sweep_partials, write_json
-from oncoweave.core.state import save_state
+from oncoweave.core.state import load_state, save_state
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import splits_hash, write_splits
 from oncoweave.data.store import refuse_changed_tables
@@ -26,6 +26,7 @@ from oncoweave.train.results import write_results, write_table
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
+from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, score_subsets
 
 
 def run(study: Study, out: Path) -> Path:
@@ -61,9 +62,11 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
         audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY))
         write_table(out / "site_audit.parquet", audit)
         warnings.append(sentence)
-    predictions = _cross_validate(out, resolved, data, splits, planned)
+    subsets = plan_subsets(resolved)
+    predictions = _cross_validate(out, resolved, data, splits, planned, subsets)
     _lock_final(out, resolved, data, planned)
-    write_results(out, resolved, data, predictions, planned, splits)
+    scored = () if subsets is None else _read_scores(out, splits)
+    write_results(out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored)
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
 
 
@@ -130,19 +133,19 @@ def _events(target: Target, rows: np.ndarray) -> int | None:
     return int(np.nansum(target.values[rows])) if target.endpoint.kind == "binary" else None
 
 
-def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame, planned: list[Planned]) -> pd.DataFrame:
+def _cross_validate(
+    out: Path, study: Study, data: Dataset, splits: pd.DataFrame, planned: list[Planned], subsets: SubsetPlan | None
+) -> pd.DataFrame:
     from rich.markup import escape
     from rich.progress import Progress
 
     row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
-    tested = splits[splits["fold"] >= 0]
-    folds = sorted(set(zip(tested["repeat"].astype(int), tested["fold"].astype(int), strict=True)))
-    frames = []
+    folds, frames = _folds(splits), []
     with Progress(transient=True) as progress:
         task = progress.add_task(f"{escape(study.name)}: {len(planned)} models", total=len(folds) * len(planned))
         for repeat, fold in folds:
             path = out / "parts" / f"repeat{repeat}_fold{fold}.parquet"
-            if path.exists():
+            if path.exists() and (subsets is None or _scores_path(out, repeat, fold).exists()):
                 frames.append(pd.read_parquet(path))
                 progress.advance(task, len(planned))
                 continue
@@ -153,12 +156,33 @@ def _cross_validate(out: Path, study: Study, data: Dataset, splits: pd.DataFrame
             train = _fold_of(study, data.take(np.sort(rows[~is_test])), repeat=repeat, fold=fold, scratch=out / "checkpoints")
             parts = []
             for model in planned:
-                parts.append(_lock(model, train, study).frame(data.take(test)).assign(repeat=repeat, fold=fold))
+                predicted = _lock(model, train, study).frame(data.take(test), everyone=model.role == "ablation")
+                parts.append(predicted.assign(repeat=repeat, fold=fold))
                 progress.advance(task)
+            if subsets is not None:
+                save_state(_scores_path(out, repeat, fold), score_subsets(subsets, study, train, data.take(test)))
             frames.append(pd.concat(parts, ignore_index=True))
             write_table(path, frames[-1])
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return pd.concat(frames, ignore_index=True)
+
+
+def _folds(splits: pd.DataFrame) -> list[tuple[int, int]]:
+    tested = splits[splits["fold"] >= 0]
+    return sorted(set(zip(tested["repeat"].astype(int), tested["fold"].astype(int), strict=True)))
+
+
+def _scores_path(out: Path, repeat: int, fold: int) -> Path:
+    return out / "subsets" / f"repeat{repeat}_fold{fold}.safetensors"
+
+
+def _read_scores(out: Path, splits: pd.DataFrame) -> list[tuple[int, int, SubsetScores]]:
+    scored = []
+    for repeat, fold in _folds(splits):
+        scores = load_state(_scores_path(out, repeat, fold))
+        assert isinstance(scores, SubsetScores), f"{out}: repeat {repeat}, fold {fold} holds a {type(scores).__name__}"
+        scored.append((repeat, fold, scores))
+    return scored
 
 
 def _fold_of(study: Study, train: Dataset, *, repeat: int, fold: int, scratch: Path) -> Fold:

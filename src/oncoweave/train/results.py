@@ -1,5 +1,6 @@
 """The result tables of a run, beside its predictions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,24 @@ from oncoweave.evaluate.tables import check_predictions
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.panel import ALONE, Planned
 from oncoweave.train.study import Study
+from oncoweave.train.subsets import SubsetPlan, SubsetScores, worths_of
 
 
 def write_results(
-    out: Path, study: Study, data: Dataset, predictions: pd.DataFrame, planned: list[Planned], splits: pd.DataFrame
+    out: Path,
+    study: Study,
+    data: Dataset,
+    predictions: pd.DataFrame,
+    planned: list[Planned],
+    splits: pd.DataFrame,
+    *,
+    subsets: SubsetPlan | None,
+    scored: Sequence[tuple[int, int, SubsetScores]],
 ) -> None:
-    """Write the prediction table and every table derived from it into the run folder."""
+    """Write the prediction table and every table derived from it into the run folder.
+
+    ``scored`` holds, by repeat and fold, what a late main model makes of the planned ``subsets`` of its modalities.
+    """
     endpoint = data.outcome.endpoint
     table = check_predictions(predictions, endpoint)
     write_table(out / "predictions.parquet", table.frame)
@@ -35,10 +48,16 @@ def write_results(
     )
     for name, frame in summary.tables().items():
         write_table(out / f"{name}.parquet", frame)
-    subsets = _subsets(study, planned)
-    if len(subsets) > 1:
+    refitted = _refitted(study, planned)
+    if len(refitted) > 1:
         added = contributions(
-            table, endpoint, models=subsets, generator=rng, replicates=study.protocol.bootstrap, train_censoring=censoring
+            table,
+            endpoint,
+            models=refitted,
+            generator=rng,
+            worths=None if subsets is None else worths_of(subsets, scored, table, study.main, censoring or {}),
+            replicates=study.protocol.bootstrap,
+            train_censoring=censoring,
         )
         write_table(out / "contributions.parquet", added)
     write_table(out / "missingness.parquet", _missingness(data))
@@ -57,7 +76,7 @@ def _train_censoring(data: Dataset, splits: pd.DataFrame) -> dict[tuple[int, int
     return curves
 
 
-def _subsets(study: Study, planned: list[Planned]) -> dict[frozenset[str], str]:
+def _refitted(study: Study, planned: list[Planned]) -> dict[frozenset[str], str]:
     """Name the model of each subset of the main model's modalities that was fitted."""
     main = next(p for p in planned if p.name == study.main)
     ablations = {frozenset(p.modalities): p.name for p in planned if p.role == "ablation"}
