@@ -28,12 +28,15 @@ from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
 from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, score_subsets
 
+_COHORT = "cohort manifest"
+"""Name under which a manifest holds the hash of the cohort, which is no file of the run."""
+
 
 def run(study: Study, out: Path) -> Path:
     """Run a study into a folder: splits, predictions of every model on every fold, locked models, result tables.
 
-    An interrupted run is resumed fold by fold. A folder that holds another study, or the same study of a cohort that has changed
-    since, is refused.
+    An interrupted run is resumed fold by fold, and a finished one is left as it is. A folder that holds another study, or the
+    same study of a cohort that has changed since, is refused.
     """
     started = time.time()
     cohort = Cohort.open(study.cohort)
@@ -44,7 +47,8 @@ def run(study: Study, out: Path) -> Path:
         raise ConfigError(msg)
     with locked(out):
         _claim(out, resolved)
-        _run(out, resolved, cohort, started)
+        if not _is_finished(out):
+            _run(out, resolved, cohort, started)
     return out
 
 
@@ -91,6 +95,14 @@ def _claim(out: Path, study: Study) -> None:
     write_json(path, claim)
     with publish(out / "study.yaml") as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _is_finished(out: Path) -> bool:
+    """Whether the manifest, written last, stands there with every file it names as it was written."""
+    if not (out / "manifest.json").exists():
+        return False
+    written = {name: digest for name, digest in read_json(out / "manifest.json")["hashes"].items() if name != _COHORT}
+    return all((out / name).is_file() and sha256(out / name) == digest for name, digest in written.items())
 
 
 def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]]]:
@@ -227,8 +239,8 @@ def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str]
         "commit": commit(),
         "versions": versions(),
         "hashes": {
-            "cohort manifest": sha256(Path(study.cohort) / "manifest.json"),
-            **{name: sha256(out / name) for name in ("splits.parquet", "predictions.parquet")},
+            _COHORT: sha256(Path(study.cohort) / "manifest.json"),
+            **{path.name: sha256(path) for path in (out / "flow.json", *sorted(out.glob("*.parquet")))},
             **{f"models/{path.name}": sha256(path) for path in sorted((out / "models").glob("*.safetensors"))},
         },
         "warnings": warnings,
