@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from oncoweave.core import shelf
 from oncoweave.core.card import TileCard
 from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.train.encoder_parts import device_named, told
 from oncoweave.train.weights import read_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -79,7 +80,7 @@ def load_tile_encoder(
         ConfigError: the weights are missing, unreadable or do not fit, the device is not there, or the encoder cannot work on it
             at this precision.
     """
-    where = _device(device)
+    where = device_named(device)
     if precision not in get_args(Precision):
         raise unknown_name("precision", precision, get_args(Precision))
     warn = warn or sys.stderr.write
@@ -104,7 +105,7 @@ def load_tile_encoder(
         module = _fresh(module_file, config)
         if any(True for _ in module.parameters()):
             warn(_RANDOM_WEIGHTS.format(name=full_name))
-    settings: list[object] = [stem, module_file.REVISION, _told(config)]
+    settings: list[object] = [stem, module_file.REVISION, told(config)]
     settings += [] if precision == "fp32" else [precision]
     _check_precision(precision, module, where, full_name)
     return TileEncoder(
@@ -142,24 +143,6 @@ def fingerprint(settings: object, module: nn.Module) -> str:
         digest.update(f"{key}:{tuple(value.shape)}:{value.dtype};".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _device(name: str) -> torch.device:
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        there += ["mps"] if torch.backends.mps.is_available() else []
-        reason = str(error).partition("\n")[0]
-        msg = f"device {name!r} (--device) cannot be used: {reason}; there is {', '.join(there)}"
-        raise ConfigError(msg) from error
-    return torch.device(name)
-
-
-def _told(config: object) -> dict[str, object]:
-    """Settings that are not the usual ones, so that a setting added later changes no fingerprint."""
-    pairs = ((f.name, getattr(config, f.name), f.default) for f in fields(config))  # type: ignore[arg-type]
-    return {name: value for name, value, default in pairs if value != default}
 
 
 def _fresh(module_file: ModuleType, config: object) -> nn.Module:

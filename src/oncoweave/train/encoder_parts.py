@@ -1,0 +1,30 @@
+"""What tile and slide encoders share when they are loaded: the device by name, and the settings that a fingerprint hashes."""
+
+from dataclasses import fields
+
+import torch
+
+from oncoweave.core.errors import ConfigError
+
+
+def device_named(name: str) -> torch.device:
+    """Find a device, and try it.
+
+    Raises:
+        ConfigError: it is not there; lists those that are.
+    """
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).partition("\n")[0]
+        msg = f"device {name!r} (--device) cannot be used: {reason}; there is {', '.join(there)}"
+        raise ConfigError(msg) from error
+    return torch.device(name)
+
+
+def told(config: object) -> dict[str, object]:
+    """List the settings that are not the usual ones, so that a setting added later changes no fingerprint."""
+    pairs = ((f.name, getattr(config, f.name), f.default) for f in fields(config))  # type: ignore[arg-type]
+    return {name: value for name, value, default in pairs if value != default}
