@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core import shelf
+from oncoweave.nn.fitted import LateFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold, Preparation, Trained
 
@@ -16,7 +17,7 @@ class FittedLate:
 
     modalities: tuple[str, ...]
     bases: tuple[Fitted, ...]
-    fusion: object
+    fusion: LateFusion
 
     @property
     def preparations(self) -> dict[str, Preparation]:
@@ -29,12 +30,12 @@ class FittedLate:
         return combine_present(self.fusion, scores)
 
 
-def combine_present(fusion: object, scores: np.ndarray) -> np.ndarray:
+def combine_present(fusion: LateFusion, scores: np.ndarray) -> np.ndarray:
     """Combine scores ``[n, modality, c]`` of the patients who have any; NaN rows for the others."""
     present = ~np.isnan(scores).all(axis=(1, 2))
     output = np.full((len(scores), scores.shape[2]), np.nan)
     if present.any():
-        output[present] = fusion.combine(scores[present])  # type: ignore[attr-defined]
+        output[present] = fusion.combine(scores[present])
     return output
 
 
@@ -69,7 +70,7 @@ def _inner_of(fold: Fold, modality: str) -> np.ndarray:
 
 def fit_late(
     fold: Fold, modalities: Sequence[str], bases: Sequence[Trained], *, fusion: str, settings: Mapping[str, object]
-) -> tuple[Trained, object]:
+) -> tuple[Trained, LateFusion]:
     """Fit a late fusion on the out-of-fold scores of its bases.
 
     The combined scores of the training rows are out of fold for the bases; the few weights of the fusion did see the rows.

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from oncoweave.core import shelf
+from oncoweave.nn.fitted import EarlyFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.heads import Head, fit_head
@@ -18,7 +19,7 @@ class FittedLinear:
 
     modalities: tuple[str, ...]
     preparations: dict[str, Preparation]
-    fusion: object
+    fusion: EarlyFusion
     head: Head
 
     def predict(self, data: Dataset) -> np.ndarray:
@@ -27,7 +28,7 @@ class FittedLinear:
         present = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0)
         output = np.full((len(data), self.head.num_outputs), np.nan)
         if present.any():
-            fused = self.fusion.transform({m: b[present] for m, b in blocks.items()})  # type: ignore[attr-defined]
+            fused = self.fusion.transform({m: b[present] for m, b in blocks.items()})
             output[present] = self.head.predict(fused)
         return output
 

@@ -1,0 +1,45 @@
+"""What fitted fusions and objectives offer to those who apply them, whichever file of their shelf they come from."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+
+@runtime_checkable
+class EarlyFusion(Protocol):
+    """A fitted early fusion: from blocks of columns, one a modality, to one block."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each fused column."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Modality of each fused column."""
+
+    def transform(self, blocks: dict[str, np.ndarray]) -> np.ndarray:
+        """Fuse blocks ``[n, p]`` (a row all NaN where absent) to finite columns ``[n, d]``."""
+
+
+@runtime_checkable
+class LateFusion(Protocol):
+    """A fitted late fusion: from scores, one a modality, to one score."""
+
+    def combine(self, scores: np.ndarray) -> np.ndarray:
+        """Combine ``[n, modality, c]`` to ``[n, c]``; NaN is an absent modality."""
+
+
+@runtime_checkable
+class SupervisedObjective(Protocol):
+    """A fitted objective of networks."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs a network needs."""
+
+    def loss(self, outputs: Tensor, values: Tensor) -> Tensor:
+        """Loss of a batch, a scalar."""
+
+    def predict(self, outputs: Tensor) -> np.ndarray:
+        """Turn outputs into scores ``[n, c]``, by the convention of late fusion."""
