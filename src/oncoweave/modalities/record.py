@@ -247,10 +247,11 @@ def _texts(samples: Sequence[Sample | None], column: str) -> list[str | None]:
     out: list[str | None] = []
     for sample in samples:
         value = None if sample is None else sample.values.get(column)
-        if sample is not None and isinstance(value, float):
+        if value is not None and not isinstance(value, str):
+            assert sample is not None, "only a sample has values"
             msg = f"patient {sample.patient_id!r}: column {column!r} holds the number {value}, training patients have text"
             raise DataError(msg)
-        out.append(value)  # type: ignore[arg-type]
+        out.append(value)
     return out
 
 

@@ -128,7 +128,9 @@ class Fold:
         """Make the training rows that leave out inner fold ``k`` of the labels ``inner`` ``[n]``; once for its own."""
         key = ("part", k) if inner is self.inner else None
         if key is not None and key in self.memo:
-            return self.memo[key]  # type: ignore[return-value]
+            held = self.memo[key]
+            assert isinstance(held, Fold), f"the fold's memory holds a {type(held).__name__} under {key}"
+            return held
         part = Fold(
             train=self.train.take(inner != k),
             seed=self.seed + 7919 * (k + 1),

@@ -73,7 +73,8 @@ class SlideRecord:
             known = [f.name for f in fields(SlideResult)]
             rows = pd.read_parquet(table)
             rows = rows[[c for c in known if c in rows]]
-            earlier = {row["slide_id"]: SlideResult(**row) for row in rows.to_dict("records")}  # type: ignore[arg-type]
+            records = [SlideResult(**{str(name): value for name, value in row.items()}) for row in rows.to_dict("records")]
+            earlier = {record.slide_id: record for record in records}
         return cls(folder=folder, encoder=encoder, recipe=recipe, slides=tuple(slides), earlier=earlier)
 
     def reused(self, slide_id: str, head: BagHead) -> SlideResult:

@@ -1,6 +1,6 @@
 """Plain manifest: a YAML page beside CSV, TSV, parquet or npz tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -223,9 +223,11 @@ def _refuse_outcomes(tables: _Tables, spec: ModalitySource, chosen: pd.DataFrame
     used: dict[str, str] = {}
     for name, source in tables.page.endpoints.items():
         if (source.table or tables.page.patients.table) == spec.table:
-            parts: Mapping[str, object] = source.model_dump(include={"time", "event", "column", "columns", "censored_time"})
+            parts: Mapping[str, str | Sequence[str] | None] = source.model_dump(
+                include={"time", "event", "column", "columns", "censored_time"}
+            )
             for part in parts.values():
-                used |= dict.fromkeys([part] if isinstance(part, str) else part or (), name)  # type: ignore[call-overload]
+                used |= dict.fromkeys([part] if isinstance(part, str) else part or (), name)
     taken = [c for c in chosen if c in used]
     if taken:
         msg = f"{where}: column {taken[0]!r} is the outcome {used[taken[0]]!r} and cannot be a feature; list it under exclude"
