@@ -1,8 +1,9 @@
 """Columns of a modality table as numbers: reading a patient's rows, lining patients up, scaling with training statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ from jaxtyping import Float
 
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import ModalitySpec, Record
+
+T = TypeVar("T")
 
 ID_COLUMNS = ("patient_id", "sample_id")
 """Columns of a modality table that say whose row it is; the others hold what was measured."""
@@ -94,6 +97,23 @@ def line_up(
         to_index, from_index = found[names]
         out[row_index, to_index] = values[from_index]
     return out
+
+
+def gather(
+    samples: Sequence[T | None], named: Callable[[T], tuple[tuple[str, ...], np.ndarray]], kind: str
+) -> tuple[list[T], tuple[str, ...], Float[np.ndarray, "patient column"]]:
+    """Lay the training patients who have a modality side by side: their samples, every column any of them has, and the values.
+
+    ``named`` gives a sample's column names and values.
+
+    Raises:
+        DataError: nobody has the modality.
+    """
+    at_least_one(samples, kind)
+    present = [s for s in samples if s is not None]
+    rows = [named(s) for s in present]
+    columns = union([names for names, _ in rows])
+    return present, columns, line_up(rows, columns)
 
 
 FARTHEST = 10.0

@@ -17,15 +17,14 @@ from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
     Scaling,
-    at_least_one,
     blank_absent,
     fit_scaling,
+    gather,
     line_up,
     make_record,
     mean_of_known,
     place,
     read_numbers,
-    union,
     varying,
 )
 from oncoweave.nn.tokens import Tokens, from_table
@@ -175,13 +174,10 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     Raises:
         DataError: nobody has the modality, patients differ in scale, or no gene varies.
     """
-    at_least_one(samples, "expression")
-    present = [s for s in samples if s is not None]
+    present, genes, values = gather(samples, lambda s: (s.genes, profile(s)), "expression")
     for sample in present:
         if sample.scale != present[0].scale:
             raise _other_scale(sample, present[0].scale)
-    genes = union([s.genes for s in present])
-    values = line_up([(s.genes, profile(s)) for s in present], genes)
     usable = np.flatnonzero(varying(values) & ((~np.isnan(values)).mean(axis=0) >= 0.5))
     if not len(usable):
         msg = f"no gene of {len(genes)} varies between the {len(present)} training patients; leave the modality out"

@@ -16,14 +16,13 @@ from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
     Scaling,
-    at_least_one,
     blank_absent,
     fit_scaling,
+    gather,
     line_up,
     make_record,
     mean_of_known,
     read_numbers,
-    union,
     varying,
 )
 from oncoweave.nn.tokens import Tokens, from_table
@@ -141,10 +140,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     Raises:
         DataError: nobody has the modality, or neither an alteration nor a burden varies.
     """
-    at_least_one(samples, "variants")
-    present = [s for s in samples if s is not None]
-    profiled = union([s.alterations for s in present])
-    values = line_up([(s.alterations, s.values) for s in present], profiled)
+    present, profiled, values = gather(samples, lambda s: (s.alterations, s.values), "variants")
     known = ~np.isnan(values)
     values, profiled = values[:, known.any(axis=0)], tuple(p for p, k in zip(profiled, known.any(axis=0), strict=True) if k)
     known = ~np.isnan(values)
