@@ -17,6 +17,8 @@ from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.files import publish
 
 _VERSION = 1
+_KEY = "oncoweave_pretraining"
+"""Key of the file's head; a second one would stand before or after it by chance, and equal runs have equal files."""
 _MODULE, _OPTIMISER = "module/", "optimiser/"
 
 
@@ -32,7 +34,7 @@ def save(
             tensors[f"{_OPTIMISER}{name}/{key}"] = _whole(value)
     if write:
         with publish(path) as partial:
-            save_file(tensors, partial, metadata={"oncoweave_pretraining": str(_VERSION), "head": json.dumps(head)})
+            save_file(tensors, partial, metadata={_KEY: json.dumps({"version": _VERSION, **head})})
 
 
 def read_head(path: Path) -> dict:
@@ -49,11 +51,13 @@ def read_head(path: Path) -> dict:
     except SafetensorError as error:
         msg = f"{path}: not a readable checkpoint ({error}); remove it to start anew"
         raise DataError(msg) from error
-    if metadata.get("oncoweave_pretraining") != str(_VERSION):
-        came = metadata.get("oncoweave_pretraining")
-        msg = f"{path}: not a checkpoint of this oncoweave (version {came!r}, wanted {_VERSION}); choose another --out"
+    head = json.loads(metadata.get(_KEY, "{}"))
+    if head.get("version") != _VERSION:
+        msg = (
+            f"{path}: not a checkpoint of this oncoweave (version {head.get('version')}, wanted {_VERSION}); choose another --out"
+        )
         raise DataError(msg)
-    return json.loads(metadata["head"])
+    return head
 
 
 def load(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
