@@ -10,6 +10,17 @@ VOCABULARY_SIZE = 4096
 """Token ids run from 0 to this, exclusive: what the report modality learns at most, and what text encoders have rows for."""
 
 
+def require_token_ids(dim_in: int) -> None:
+    """Refuse to build a text encoder for tokens that are not single ids.
+
+    Raises:
+        ValueError: names the width.
+    """
+    if dim_in != 1:
+        msg = f"token ids have width 1, got tokens of width {dim_in}"
+        raise ValueError(msg)
+
+
 def token_ids(tokens: Tokens, *, size: int) -> Int[Tensor, "batch token"]:
     """Read token ids, held as floats of width 1; 0 where nothing is kept.
 
