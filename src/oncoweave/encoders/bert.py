@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.nn.blocks import TransformerBlock
-from oncoweave.nn.text import VOCABULARY_SIZE, token_ids
+from oncoweave.nn.text import VOCABULARY_SIZE, require_token_ids, token_ids
 from oncoweave.nn.tokens import Tokens
 
 KINDS = ("report",)
@@ -80,7 +80,5 @@ def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) 
         ValueError: tokens are not single ids.
     """
     del num_tokens
-    if dim_in != 1:
-        msg = f"token ids have width 1, got tokens of width {dim_in}"
-        raise ValueError(msg)
+    require_token_ids(dim_in)
     return TextTransformer(config, dim_out=dim_out)
