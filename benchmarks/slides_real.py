@@ -1,23 +1,29 @@
 """Every file of a folder of slides through ``oncoweave slides embed``: tiles, time, peak memory, or the refusal's message.
 
-    python benchmarks/slides_real.py FOLDER... --out RESULTS [--encoder colour] [--mpp 0.5] [--declare 0.5]
+    python benchmarks/slides_real.py FOLDER... --out RESULTS [--encoder colour] [--mpp 0.5] [--declare 0.5] [--mask SLIDE MASK]
 
 Each file is embedded by a process of its own, start-up included; "cpu s" is processor time, which a busy machine stretches less.
 A file refused for want of a resolution is tried again with the one declared. Prints a Markdown table and writes it to
-``RESULTS/slides.md``; the previews lie in ``RESULTS/<file>/previews``.
+``RESULTS/slides.md``; the previews lie in ``RESULTS/<file>/previews``. ``--mask`` holds the tissue found on a slide against a
+mask of it (an image of any size, tissue where it is not black), with no folder if that is all that is wanted.
 """
 
 import argparse
 import os
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from oncoweave.train.slide_record import ARTEFACTS
 from oncoweave.wsi.files import SUFFIXES
+from oncoweave.wsi.readers import open_slide, require_mpp
+from oncoweave.wsi.tiling import TileRecipe, survey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +42,14 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoder", default="colour")
     parser.add_argument("--mpp", default="0.5")
     parser.add_argument("--declare", default="0.5")
+    parser.add_argument("--mask", nargs=2, type=Path, metavar=("SLIDE", "MASK"))
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     files = sorted(f for folder in given.folders for f in folder.rglob("*") if f.name.lower().endswith(SUFFIXES))
     measured = []
     for file in files:
@@ -50,9 +58,24 @@ def main() -> None:
         if "--slide-mpp" in measured[-1].row["reason"]:
             folder = given.out / f"{file.name}-declared"
             measured.append(embed(file, folder, [*options, "--slide-mpp", given.declare], declared=given.declare))
-    text = table(measured)
+    text = table(measured) if measured else ""
+    if given.mask:
+        text += ("\n\n" if text else "") + agreement(*given.mask)
     (given.out / "slides.md").write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def agreement(slide: Path, reference: Path) -> str:
+    """Compare the tissue found on a slide with a mask of the same area."""
+    with closing(open_slide(slide)) as source:
+        found = survey(source, level0=require_mpp(source, declared=None), recipe=TileRecipe()).tissue
+    image = Image.open(reference).convert("L").resize((found.shape[1], found.shape[0]), Image.Resampling.NEAREST)
+    wanted = np.asarray(image) > 0
+    both, either = (found & wanted).sum(), (found | wanted).sum()
+    return (
+        f"Tissue of {slide.name} ({found.shape[1]} x {found.shape[0]} mask pixels) against {reference.name}:"
+        f" IoU {both / either:.3f}, recall {both / wanted.sum():.3f}, precision {both / found.sum():.3f}"
+    )
 
 
 def embed(file: Path, out: Path, options: list[str], *, declared: str) -> Measured:
