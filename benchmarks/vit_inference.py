@@ -2,7 +2,7 @@
 
 ``python benchmarks/vit_inference.py [--device cpu] [--variants small base] [--tiles 16] [--rounds 5] [--compile]``
 
-Beside what ``slides embed --precision`` offers stand fp16 on a processor, dynamic int8 (``torch.ao``) and ``torch.compile``, which
+Beside what ``slides embed --precision`` offers stand fp16 on a processor, dynamic int8 (torch.ao) and ``torch.compile``, which
 it does not; the dated page says why. Times are of the process's own clock on a processor and of the wall on a GPU, rounds of all
 precisions interleaved, the median of rounds. Faithfulness is the smallest cosine of a tile's vector to the one in fp32, with
 weights drawn at random so that every block does something, which is harder on precision than a network at its start.

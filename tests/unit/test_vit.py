@@ -254,9 +254,9 @@ def test_precisions_that_cannot_be_are_refused():
 
 def test_a_setting_added_later_changes_no_fingerprint():
     """Only settings that are not the usual ones are hashed."""
-    from oncoweave.train.tile_encoder import _told
+    from oncoweave.train.encoder_parts import told
 
-    assert _told(vit.Config()) == {}
-    assert _told(vit.VARIANTS["small-registers"]) == {
+    assert told(vit.Config()) == {}
+    assert told(vit.VARIANTS["small-registers"]) == {
         "dim": 384, "heads": 6, "hidden": 1536, "registers": 4, "prefix_positions": False,
     }  # fmt: skip
