@@ -20,9 +20,9 @@ from oncoweave.train.recalibration import fit_recalibration
 from oncoweave.train.study import Study
 
 EXACT_LIMIT = 8
-"""Up to this many modalities every subset is fitted: 255 stackings of 12 ms a fold. Thirteen would take 8191 of 20 ms a fold."""
+"""Up to this many modalities every subset is fitted: 255 stackings of 490 patients take 2.4 s a fold; of thirteen, 8191 took 150."""
 ORDER_PAIRS = 32
-"""With more, subsets are those along this many random orders of the modalities and their reverses."""
+"""With more, subsets are those along this many random orders of the modalities and their reverses: 593 of thirteen, 11 s a fold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
