@@ -20,9 +20,9 @@ from oncoweave.train.recalibration import fit_recalibration
 from oncoweave.train.study import Study
 
 EXACT_LIMIT = 8
-"""Up to this many modalities every subset is fitted: 255 stackings of 490 patients take 2.4 s a fold; of thirteen, 8191 took 150."""
+"""Up to this many modalities every subset is fitted: 255 stackings of 490 patients, 2.4 s a fold (of thirteen, 8191: 150 s)."""
 ORDER_PAIRS = 32
-"""With more, subsets are those along this many random orders of the modalities and their reverses: 593 of thirteen, 11 s a fold."""
+"""With more, subsets are those along this many random orders of the modalities and their reverses (of thirteen, 593: 11 s)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
