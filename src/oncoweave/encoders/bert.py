@@ -37,6 +37,8 @@ VARIANTS: dict[str, Config] = {"base": Config(), "tiny": Config(width=32, depth=
 class TextTransformer(nn.Module):
     """One token a window of text."""
 
+    INPUT = ("word", "position", "summary", "norm")
+
     def __init__(self, config: Config, *, dim_out: int) -> None:
         super().__init__()
         self.vocabulary = config.vocabulary

@@ -39,6 +39,8 @@ VARIANTS: dict[str, Config] = {
 class FeatureTransformer(nn.Module):
     """One summary token a patient, and one a kept feature where asked for."""
 
+    INPUT = ("weight", "bias", "summary")
+
     def __init__(self, config: Config, *, num_tokens: int, dim_out: int) -> None:
         super().__init__()
         self.num_tokens = num_tokens
