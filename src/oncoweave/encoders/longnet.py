@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.errors import ConfigError
-from oncoweave.nn.dilated import Branch, spans
-from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, Packing
-from oncoweave.nn.grid import cells, require_cells, row_major, sine_cosine
+from oncoweave.nn.dilated import Branch
+from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, Recompute
+from oncoweave.nn.grid import cells, require_cells, sine_cosine
+from oncoweave.nn.packed_slides import Slides, lay, pool_slides, unpack
+from oncoweave.nn.sequence_parallel import Ranks
 from oncoweave.nn.tokens import Tokens, require_shape
 
 KINDS = ("slide",)
@@ -70,8 +72,8 @@ class Config:
     dropout: float = 0.0
     drop_path: float = 0.0
     """Chance that a slide skips a half of the last layer; it grows linearly with depth from 0."""
-    checkpoint: bool = False
-    """Keep only the inputs of each layer's halves in training, and compute the rest again on the way back."""
+    checkpoint: Recompute = "nothing"
+    """What training computes again on the way back instead of keeping it."""
 
     def __post_init__(self) -> None:
         """Refuse branches that do not pair up and layers that do not exist."""
@@ -95,23 +97,6 @@ VARIANTS: dict[str, Config] = {
     "tiny": Config(dim=32, depth=2, heads=4, segments=(8, 16, 32), dilations=(1, 2, 4), key_bias=False),
 }
 """``base``, ``large`` and ``wide`` are the peer's enc12l768d, enc24l1024d and enc12l1536d."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Slides:
-    """Slides to encode: which tiles of a batch belong to each, in row-major order."""
-
-    values: Float[Tensor, "batch token dim_in"]
-    grid: Int64[Tensor, "batch token 2"]
-    rows: tuple[int, ...]
-    """Row of the batch that each slide comes from."""
-    tiles: tuple[Int64[Tensor, " _"], ...]
-    """Tiles of that row, in the order in which they are encoded."""
-
-    @property
-    def packing(self) -> Packing:
-        """How the slides lie end to end, each with its class token before its tiles."""
-        return Packing(layout=spans([1 + len(tiles) for tiles in self.tiles]))
 
 
 class _Projection(nn.Module):
@@ -145,6 +130,21 @@ class LongNet(nn.Module):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Put each tile into the context of its slide, each row being one slide; ``final`` without the class tokens.
+
+        Raises:
+            ValueError: a width differs, there are no positions, or they are not in tiles.
+        """
+        if tokens.positions is None:
+            msg = "LongNet needs positions: (x, y) in tiles, as modality 'slide' makes them"
+            raise ValueError(msg)
+        grid = torch.zeros(*tokens.keep.shape, 2, dtype=torch.int64, device=tokens.keep.device)
+        for row, own in enumerate(tokens.keep):
+            grid[row, own] = cells(tokens.positions[row, own, :2], grid=self.config.grid)
+        values = self.final(tokens.values, keep=tokens.keep, grid=grid)[:, 1:]
+        return Tokens(values=values, keep=tokens.keep, positions=tokens.positions)
+
     def tokens(
         self,
         values: Float[Tensor, "batch token dim_in"],
@@ -160,8 +160,8 @@ class LongNet(nn.Module):
         Raises:
             ValueError: a width differs, or a kept cell lies outside the grid.
         """
-        slides = self._rows(values, keep, grid)
-        return [_unpack(x, slides) for x in self.states(slides)]
+        slides = self.rows(values, keep, grid)
+        return [unpack(x, slides) for x in self.states(slides)]
 
     def final(
         self,
@@ -175,8 +175,8 @@ class LongNet(nn.Module):
         Raises:
             ValueError: a width differs, or a kept cell lies outside the grid.
         """
-        slides = self._rows(values, keep, grid)
-        return _unpack(self.finish(_last(self.states(slides))), slides)
+        slides = self.rows(values, keep, grid)
+        return unpack(self.finish(_last(self.states(slides))), slides)
 
     def readouts(
         self, slides: Slides, *, pool: Literal["mean", "cls"], layers: Sequence[int] = ()
@@ -188,9 +188,9 @@ class LongNet(nn.Module):
         found: dict[int, Tensor] = {}
         for number, x in enumerate(self.states(slides)):
             if number in layers:
-                found[number] = self.norm(_pool(x, slides, pool))
+                found[number] = self.norm(pool_slides(x, slides, pool))
             last = x
-        return [found[number] for number in layers] or [self.norm(_pool(self.encoder.layer_norm(last), slides, pool))]
+        return [found[number] for number in layers] or [self.norm(pool_slides(self.encoder.layer_norm(last), slides, pool))]
 
     def finish(self, x: Float[Tensor, "packed dim"]) -> Float[Tensor, "packed dim"]:
         """Apply both LayerNorms of the end."""
@@ -205,7 +205,7 @@ class LongNet(nn.Module):
         x = self.embed(slides)
         yield x
         if torch.is_grad_enabled() or self.training:
-            recompute = self.config.checkpoint and torch.is_grad_enabled()
+            recompute = self.config.checkpoint if torch.is_grad_enabled() else "nothing"
             for layer in self.encoder.layers:
                 x = layer(x, packing, recompute=recompute)
                 yield x
@@ -220,15 +220,24 @@ class LongNet(nn.Module):
     def embed(self, slides: Slides) -> Float[Tensor, "packed dim"]:
         """Project tiles, add their positions and put the class token before each slide."""
         parts = []
-        for row, tiles in zip(slides.rows, slides.tiles, strict=True):
-            parts.append(self.cls_token[0])
+        for span in slides.packing.layout:
+            row, tiles = slides.of(span)
+            if span.offset == 0:
+                parts.append(self.cls_token[0])
             for own in tiles.split(_CHUNK):
                 place = sine_cosine(slides.grid[row, own], dim=self.dim)
                 parts.append(self.patch_embed.proj(slides.values[row, own]) + place)
         x = torch.cat(parts) if parts else self.cls_token[0, :0]
         return functional.dropout(x, self.config.dropout, training=self.training)
 
-    def _rows(self, values: Tensor, keep: Tensor, grid: Tensor) -> Slides:
+    def rows(
+        self, values: Float[Tensor, "batch token dim_in"], keep: Bool[Tensor, "batch token"], grid: Int64[Tensor, "batch token 2"]
+    ) -> Slides:
+        """Take each row of a batch as one slide, its kept tiles in row-major order.
+
+        Raises:
+            ValueError: a width differs, or a kept cell lies outside the grid.
+        """
         require_shape(Tokens(values=values, keep=keep), dim=self.dim_in)
         kept = [(row, own.nonzero().squeeze(1)) for row, own in enumerate(keep)]
         for row, own in kept:
@@ -253,36 +262,10 @@ def _layer_configs(config: Config) -> list[LayerConfig]:
     ]
 
 
-def lay(
-    values: Float[Tensor, "batch token dim_in"],
-    grid: Int64[Tensor, "batch token 2"],
-    kept: Sequence[tuple[int, Int64[Tensor, " _"]]],
-) -> Slides:
-    """Put the tiles of each slide (its row in the batch, its tiles there) into row-major order; leave out empty ones."""
-    present = [(row, row_major(grid[row, own], values[row], own)) for row, own in kept if len(own)]
-    return Slides(values=values, grid=grid, rows=tuple(r for r, _ in present), tiles=tuple(t for _, t in present))
-
-
 def _last(states: Iterator[Tensor]) -> Tensor:
     for x in states:
         last = x
     return last
-
-
-def _pool(x: Float[Tensor, "packed dim"], slides: Slides, pool: str) -> Float[Tensor, "slide dim"]:
-    own = x.split([span.key_count for span in slides.packing.layout])
-    return torch.stack([part[0] if pool == "cls" else part[1:].mean(dim=0) for part in own]) if slides.rows else x
-
-
-def _unpack(x: Float[Tensor, "packed dim"], slides: Slides) -> Float[Tensor, "batch token_and_class dim"]:
-    """Put tokens back where their tiles came from, each row's class token first."""
-    batch, count = slides.values.shape[:2]
-    rows = torch.cat(
-        [x.new_full((1 + len(t),), row, dtype=torch.int64) for row, t in zip(slides.rows, slides.tiles, strict=True)]
-        or [x.new_zeros(0, dtype=torch.int64)]
-    )
-    places = torch.cat([torch.cat([t.new_zeros(1), t + 1]) for t in slides.tiles] or [rows])
-    return x.new_zeros(batch, 1 + count, x.shape[1]).index_put((rows, places), x)
 
 
 class SlideEncoder(nn.Module):
@@ -293,6 +276,8 @@ class SlideEncoder(nn.Module):
         self.config = config
         self.network = LongNet(config, dim_in=dim_in)
         self.out = nn.Linear(config.dim * max(1, len(config.layers)), dim_out)
+        self.ranks: Ranks | None = None
+        """Set it to share each slide among processes, where a slide is read out as one vector."""
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Encode each slide of each patient by itself.
@@ -309,7 +294,7 @@ class SlideEncoder(nn.Module):
         grid = torch.zeros(*tokens.keep.shape, 2, dtype=torch.int64, device=tokens.keep.device)
         for row, own in kept:
             grid[row, own] = cells(positions[row, own], grid=self.config.grid)
-        slides = lay(tokens.values, grid, kept)
+        slides = lay(tokens.values, grid, kept, ranks=self.ranks)
         if self.config.readout == "tokens":
             return self._tiles(slides, tokens)
         vectors = self.out(torch.cat(self.network.readouts(slides, pool=self.config.readout, layers=self.config.layers), dim=1))
@@ -322,7 +307,7 @@ class SlideEncoder(nn.Module):
             found = torch.cat([chosen[number] for number in self.config.layers], dim=1)
         else:
             found = self.network.finish(_last(self.network.states(slides)))
-        values = _unpack(self.out(found), slides)[:, 1:]
+        values = unpack(self.out(found), slides)[:, 1:]
         return Tokens(values=values, keep=tokens.keep, positions=tokens.positions)
 
 
