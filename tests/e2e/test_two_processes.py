@@ -17,7 +17,7 @@ from oncoweave.objectives import dinov2
 
 TILES, LOCALS, STEPS = 6, 2, 2
 DINO = {"spread": "kde", "momentum": 0.9, "masking": dinov2.Blocks(share=0.0)}
-"""Nothing is masked, as each process draws its own masks. KoLeo makes much of rounding where tiles are near twins, as at first."""
+"""Nothing is masked, as each process draws its own masks. KoLeo makes much of rounding where tiles are near twins, as here."""
 
 
 def features(rows, dim, seed):
