@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from oncoweave.nn.coordinates import SlideView
-from oncoweave.nn.dilated import Branch, spans
-from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, Packing
+from oncoweave.nn.dilated import Branch
+from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, pack
 from oncoweave.nn.drawn import seeded
 from oncoweave.nn.grid import cells as cells_of
 from oncoweave.nn.grid import sine_cosine
@@ -78,14 +78,17 @@ class SlideEncoder(Protocol):
 def build(config: Config, *, encoder: nn.Module, generator: torch.Generator) -> "MaskedAutoencoder":
     """Build the autoencoder around an encoder; the decoder is drawn from ``generator``.
 
+    Of a slide encoder with a readout, as the encoders shelf builds it, the ``network`` before the readout is taken.
+
     Raises:
         TypeError: the encoder has no ``final``, ``dim_in`` or ``dim``.
     """
-    if not isinstance(encoder, SlideEncoder):
+    network: nn.Module = getattr(encoder, "network", encoder)
+    if not isinstance(network, SlideEncoder):
         msg = f"mae pretrains slide encoders that have final(values, keep=, grid=), dim_in and dim, not {type(encoder).__name__}"
         raise TypeError(msg)
     with seeded(generator):
-        return MaskedAutoencoder(config, encoder, widths=(encoder.dim, encoder.dim_in))
+        return MaskedAutoencoder(config, network, widths=(network.dim, network.dim_in))
 
 
 class Decoder(nn.Module):
@@ -127,9 +130,9 @@ class Decoder(nn.Module):
         is_class[sizes.cumsum(0) - sizes] = True
         x = encoded.new_empty(len(is_class), encoded.shape[-1])
         x = x.index_put((is_class,), encoded[:, 0]).index_put((~is_class,), tiles)
-        packing = Packing(layout=spans([length + 1 for length in lengths]))
+        packing = pack([length + 1 for length in lengths])
         for layer in self.layers:
-            x = layer(x, packing, recompute=False)
+            x = layer(x, packing, recompute="nothing")
         return self.predict(self.norm(x[~is_class][hidden]))
 
 
@@ -191,6 +194,10 @@ class MaskedAutoencoder(nn.Module):
         cells = _cells(batch, self.config.views.grid) if cells is None else cells
         rows = batch.present
         keep, hidden, cells, values = (x[rows] for x in (batch.keep, hidden & batch.keep, cells, batch.values))
+        number = hidden.flatten().cumsum(0).view_as(hidden) - 1  # of each hidden tile, in the order given
+        order = _row_major(cells, keep)  # dilated attention depends on the order, a slide does not
+        keep, hidden, number = (x.gather(1, order) for x in (keep, hidden, number))
+        cells, values = (x.gather(1, _wide(order, x)) for x in (cells, values))
         visible = keep & ~hidden
         if not visible.any(dim=1).all():
             msg = "a slide has no visible tile left to predict the others from"
@@ -200,7 +207,8 @@ class MaskedAutoencoder(nn.Module):
         seen = torch.where(shown[..., None], values.gather(1, _wide(order, values)), 0.0)
         places = torch.where(shown[..., None], cells.gather(1, _wide(order, cells)), 0)
         encoded = self.encoder.final(seen, keep=shown, grid=places)
-        return self.decoder(encoded, hidden[keep], cells[keep], lengths=keep.sum(dim=1).tolist())
+        predicted = self.decoder(encoded, hidden[keep], cells[keep], lengths=keep.sum(dim=1).tolist())
+        return torch.zeros_like(predicted).index_put((number[hidden],), predicted)
 
     def after_step(self, *, step: int, steps: int) -> None:
         """Do nothing: there is no teacher."""
@@ -229,6 +237,11 @@ def _cells(batch: Tokens, grid: int) -> Int64[Tensor, "batch tile 2"]:
             error.add_note(f"in row {row} of the batch")
             raise
     return found
+
+
+def _row_major(cells: Int64[Tensor, "batch tile 2"], keep: Bool[Tensor, "batch tile"]) -> Int64[Tensor, "batch tile"]:
+    x, y = cells.unbind(dim=-1)
+    return torch.argsort(torch.where(keep, y * (x.max() + 1) + x, torch.iinfo(torch.int64).max), dim=1, stable=True)
 
 
 def _wide(order: Int64[Tensor, "batch slot"], like: Tensor) -> Int64[Tensor, "batch slot dim"]:

@@ -19,7 +19,7 @@ def plan(*, steps: int = _EPOCHS * -(-SLIDES // _BATCH)) -> Plan:
     return Plan(
         name="longnet_base_64gpu",
         encoder="longnet/base",
-        encoder_settings={"key_bias": False, "checkpoint": True, "drop_path": 0.1},
+        encoder_settings={"key_bias": False, "checkpoint": "layers", "drop_path": 0.1},
         objective="mae",
         objective_settings={
             "mask_ratio": 0.5,

@@ -8,7 +8,7 @@ from oncoweave.train.plan import Optimisation, Plan
 def plan(*, steps: int = 3000) -> Plan:
     """Plan the run; the warm-up is a share of its length.
 
-    The grid in which slides are shifted is small, so that a short run meets each place often; a section of more than 32 tiles a
+    The grid in which slides are shifted is small, so that a short run meets each place often; a section of more than 128 tiles a
     side does not fit it.
     """
     return Plan(
@@ -17,7 +17,7 @@ def plan(*, steps: int = 3000) -> Plan:
         encoder_settings={"dim": 48, "depth": 3, "segments": (128, 512), "dilations": (1, 2)},
         objective="mae",
         objective_settings={
-            "views": SlideView(grid=32),
+            "views": SlideView(grid=128),
             "mask_ratio": 0.5,
             "decoder_dim": 48,
             "decoder_depth": 1,

@@ -148,7 +148,7 @@ def pack_epoch(num_tiles: Int64[np.ndarray, " slide"], order: np.ndarray, *, sli
     return [*packs, order[start:]]
 
 
-Shown = tuple[Float[Tensor, "tile dim"], Float[Tensor, "tile 3"], bool]
+Shown = tuple[Float[Tensor, "_ dim"], Float[Tensor, "_ 3"], bool]
 """Features and positions of a slide's view, and whether the slide was larger than the budget."""
 
 
