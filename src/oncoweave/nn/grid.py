@@ -27,7 +27,7 @@ def cells(positions: Float[Tensor, "tile 2"], *, grid: int) -> Int64[Tensor, "ti
         raise ValueError(msg)
     found = torch.floor(positions.double() + _ROUNDING).long()
     require_cells(found, grid=grid)
-    occupied = len(torch.unique(found, dim=0))
+    occupied = len(torch.unique(found[:, 0] * grid + found[:, 1]))
     if len(found) > _CROWDED * occupied:
         msg = (
             f"{len(found)} tiles share {occupied} cells: positions are not in tiles; divide level-0 pixels by the tile's pitch"
