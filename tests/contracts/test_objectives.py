@@ -161,3 +161,15 @@ def test_a_fitted_objective_is_stored_and_read_back(case, tmp_path):
     assert again.num_outputs == objective.num_outputs
     torch.testing.assert_close(again.loss(outputs, values), objective.loss(outputs, values), rtol=0, atol=0)
     np.testing.assert_array_equal(again.predict(outputs), objective.predict(outputs))
+
+
+def test_a_weight_makes_losses_of_parts_add_up(case):
+    objective, _, outputs, values = case
+    if not hasattr(objective, "weight"):
+        pytest.skip("its loss is no mean over patients")
+    values = values.clone()
+    values[::7] = torch.nan
+    total = objective.loss(outputs, values) * objective.weight(values)
+    parts = [objective.loss(outputs[p], values[p]) * objective.weight(values[p]) for p in (slice(7), slice(7, 8), slice(8, N))]
+    torch.testing.assert_close(sum(parts), total, rtol=1e-6, atol=1e-6)
+    assert objective.weight(torch.full_like(values, torch.nan)) == 0

@@ -37,6 +37,12 @@ class Classify:
         weights = torch.as_tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
         return mean_of(losses, known, weights[index])
 
+    def weight(self, values: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Sum of the class weights over patients whose class is known: loss times weight is a sum over patients."""
+        known = values.isfinite()
+        weights = torch.as_tensor(self.weights, dtype=torch.float32, device=values.device)
+        return (weights[torch.where(known, values, 0.0).long()] * known).sum()
+
     def predict(self, outputs: Float[Tensor, "batch output"]) -> np.ndarray:
         """Probabilities at the training frequencies: ``[n, 1]`` of the second class if binary, else ``[n, class]``."""
         check_outputs(outputs, self.num_outputs)

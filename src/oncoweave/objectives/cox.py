@@ -18,7 +18,8 @@ class Cox:
     """One output a patient: the log-risk, high where the event comes early.
 
     The loss is the mean over the batch's events; risk sets are taken within the batch, so batches should be large. A batch of
-    one, and a batch without events, give 0.
+    one, and a batch without events, give 0. It is no sum over patients, so it has no ``weight``: where a batch does not fit into
+    memory, ``train.gradients`` still takes its risk sets over the whole batch.
     """
 
     ties: Ties = "efron"

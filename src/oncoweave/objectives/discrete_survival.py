@@ -48,6 +48,10 @@ class DiscreteSurvival:
         terms = torch.where(through, functional.softplus(logits), 0.0) + torch.where(within, functional.softplus(-logits), 0.0)
         return mean_of(terms.sum(dim=1), known)
 
+    def weight(self, values: Float[Tensor, "batch 2"]) -> Float[Tensor, ""]:
+        """Count the patients whose outcome is known: loss times weight is a sum over patients."""
+        return values.isfinite().all(dim=1).sum().float()
+
     def predict(self, outputs: Float[Tensor, "batch bin"]) -> np.ndarray:
         """Log of the cumulative hazard at the last edge, ``[n, 1]``: on the scale of a Cox log-risk, up to a constant."""
         # -log(1 - hazard) = softplus(logit), summed in the log domain

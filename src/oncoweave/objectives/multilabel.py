@@ -38,6 +38,10 @@ class Multilabel:
         truth = torch.where(known, values, 0.0).to(logits.dtype)
         return mean_of(functional.binary_cross_entropy_with_logits(logits, truth, reduction="none"), known)
 
+    def weight(self, values: Float[Tensor, "batch label"]) -> Float[Tensor, ""]:
+        """Count the known labels: loss times weight is a sum over patients."""
+        return values.isfinite().sum().float()
+
     def predict(self, outputs: Float[Tensor, "batch output"]) -> np.ndarray:
         """Probability of each label, ``[n, label]``."""
         return torch.sigmoid(self._logits(outputs.double())).detach().cpu().numpy()

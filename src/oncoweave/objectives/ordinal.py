@@ -40,6 +40,10 @@ class Ordinal:
         log_probabilities = self._log_probabilities(outputs)
         return mean_of(-log_probabilities.gather(1, index[:, None])[:, 0], known)
 
+    def weight(self, values: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Count the patients whose class is known: loss times weight is a sum over patients."""
+        return values.isfinite().sum().float()
+
     def predict(self, outputs: Float[Tensor, "batch cut"]) -> np.ndarray:
         """Probabilities, ``[n, class]``."""
         return torch.exp(self._log_probabilities(outputs.double())).detach().cpu().numpy()

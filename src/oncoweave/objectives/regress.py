@@ -32,6 +32,10 @@ class Regress:
         truth = ((torch.where(known, values, self.mean) - self.mean) / self.scale).to(outputs.dtype)
         return mean_of((outputs[:, 0] - truth) ** 2, known)
 
+    def weight(self, values: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Count the patients whose value is known: loss times weight is a sum over patients."""
+        return values.isfinite().sum().float()
+
     def predict(self, outputs: Float[Tensor, "batch output"]) -> np.ndarray:
         """Values in the endpoint's unit, ``[n, 1]``."""
         check_outputs(outputs, self.num_outputs)
