@@ -24,7 +24,7 @@ from oncoweave.phantom.truth_folder import truth_folder
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.fold import Fold
 from oncoweave.train.loop import LoopConfig
-from oncoweave.train.network_learner import FittedNetwork, fit_network
+from oncoweave.train.network_learner import FittedNetwork, NetworkSpec, fit_network
 
 LOOP = LoopConfig(epochs=60, patience=15, batch_size=32)
 
@@ -105,7 +105,7 @@ def networks(cohort: Cohort, endpoints: Sequence[str], *, permutations: int, see
                 rng = np.random.default_rng([seed, fold, k])
                 target = train.outcome.take(rng.permutation(len(train))) if k else train.outcome
                 part = Fold(train=train.with_target(target), seed=seed + 31 * k + fold, inner_folds=5, group_by_site=False)
-                fitted = fit_network(part, ["slide"], fusion="mean", encoders={}, loop=LOOP).fitted
+                fitted = fit_network(part, ["slide"], NetworkSpec(fusion="mean", loop=LOOP)).fitted
                 yield endpoint, "permuted" if k else "true", 10 * k + fold, fitted, tested
 
 

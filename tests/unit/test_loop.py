@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
-from oncoweave.train.loop import LoopConfig, train_network
+from oncoweave.train.loop import LoopConfig, Source, learning_rate, outputs_of, train_network
 
 
 class Squares:
@@ -37,7 +38,7 @@ class PowerCut(RuntimeError):
     """An interruption."""
 
 
-def train(*, epochs=6, checkpoint=None, cut_after=None, y=Y, patience=50, learning_rate=1e-2):
+def train(*, checkpoint=None, cut_after=None, y=Y, groups=None, **settings):
     torch.manual_seed(0)
     model = Toy()
     calls = {"n": 0}
@@ -49,24 +50,30 @@ def train(*, epochs=6, checkpoint=None, cut_after=None, y=Y, patience=50, learni
         values = X[rows].unsqueeze(1)
         return {"x": Tokens(values=values, keep=torch.ones(len(rows), 1, dtype=torch.bool))}, y[rows]
 
-    config = LoopConfig(epochs=epochs, batch_size=8, patience=patience, learning_rate=learning_rate)
+    config = LoopConfig(**{"epochs": 6, "batch_size": 8, "patience": 50, "learning_rate": 1e-2} | settings)
     return train_network(
         model,
         Squares(),
-        load,
+        Source(load=load, sizes=np.ones((40, 1), dtype=int), ragged=("x",)),
         train_rows=np.arange(32),
         validation_rows=np.arange(32, 40),
         config=config,
         seed=3,
+        groups=None if groups is None else groups(model),
         checkpoint=checkpoint,
     )
 
 
-def test_an_interrupted_run_ends_with_the_same_bits(tmp_path):
-    whole = train(checkpoint=tmp_path / "whole.ckpt")
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"tokens": 3}, {"schedule": "cosine", "warm_up": 2, "max_tokens": 1}, {"precision": "bf16-mixed"}],
+    ids=["plain", "in parts", "scheduled", "half precision"],
+)
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, settings):
+    whole = train(checkpoint=tmp_path / "whole.ckpt", **settings)
     with pytest.raises(PowerCut):
-        train(checkpoint=tmp_path / "cut.ckpt", cut_after=17)
-    resumed = train(checkpoint=tmp_path / "cut.ckpt")
+        train(checkpoint=tmp_path / "cut.ckpt", cut_after=70 if "tokens" in settings else 17, **settings)
+    resumed = train(checkpoint=tmp_path / "cut.ckpt", **settings)
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
 
@@ -77,7 +84,8 @@ def test_training_leaves_the_callers_random_state_alone():
 
     rows, model = np.arange(16), Toy()
     before = torch.get_rng_state()
-    train_network(model, Squares(), load, train_rows=rows, validation_rows=rows, config=LoopConfig(epochs=2), seed=1)
+    source, config = Source(load=load), LoopConfig(epochs=2)
+    train_network(model, Squares(), source, train_rows=rows, validation_rows=rows, config=config, seed=1)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -97,3 +105,46 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     broken[3] = float("nan")
     with pytest.raises(FloatingPointError, match="training loss is nan in epoch 0"):
         train(y=broken)
+
+
+@pytest.mark.parametrize("warm_up", [0, 3, 10, 12])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_no_step_has_a_learning_rate_of_zero(warm_up, schedule):
+    config = LoopConfig(epochs=10, learning_rate=0.5, warm_up=warm_up, schedule=schedule)
+    rates = [learning_rate(config, step=step, a_epoch=4) for step in range(40)]
+    assert min(rates) > 0
+    assert max(rates) <= 0.5
+    assert np.allclose(np.diff(rates[: 4 * warm_up]), 0.5 / (4 * warm_up + 1) if warm_up else 0)  # a straight rise
+    if warm_up < 10:
+        assert rates[4 * warm_up] == 0.5
+        fall = np.diff(rates[4 * warm_up :])
+        assert (fall == 0).all() if schedule == "constant" else (fall < 0).all()
+        if schedule == "cosine":
+            assert rates[4 * warm_up + (40 - 4 * warm_up) // 2] == pytest.approx(0.25)
+
+
+def test_parameters_learn_at_the_rate_of_their_group_and_those_in_none_stay():
+    def groups(model):
+        return [Group(params=(model.net[0].weight,), name="a"), Group(params=(model.net[3].weight,), name="b", lr_scale=1e-3)]
+
+    torch.manual_seed(0)
+    start = Toy().state_dict()
+    best = train(groups=groups, epochs=1, learning_rate=1e-3, weight_decay=0.0)
+    moved = {name: float((best[name] - start[name]).abs().max()) for name in start}
+    assert moved["net.0.weight"] > 500 * moved["net.3.weight"] > 0  # Adam's steps are as long as the rate
+    assert moved["net.0.bias"] == moved["net.3.bias"] == 0
+
+
+def test_evaluation_gives_rows_in_the_order_asked_for_however_they_are_cut():
+    lengths = np.array([5, 1, 9, 2, 7, 1, 3])
+
+    def load(rows):
+        keep = torch.arange(int(lengths[rows].max())) < torch.from_numpy(lengths[rows])[:, None]
+        return {"x": Tokens(values=X[rows].unsqueeze(1).expand(-1, keep.shape[1], -1), keep=keep)}, Y[rows]
+
+    source = Source(load=load, sizes=lengths[:, None], ragged=("x",))
+    model, rows = Toy(), np.array([6, 0, 2, 1, 5, 4, 3])
+    whole = outputs_of(model, source, rows, tokens=1000, device=torch.device("cpu"))
+    cut = outputs_of(model, source, rows, tokens=9, device=torch.device("cpu"))
+    torch.testing.assert_close(cut, whole)
+    assert torch.equal(whole[1], Y[rows])

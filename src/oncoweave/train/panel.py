@@ -1,13 +1,17 @@
 """The models of a study on one set of training rows: baselines, each modality alone, every fusion, and the permuted null."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 
+from oncoweave.core.files import sha256
+from oncoweave.train.finetune import Start
 from oncoweave.train.fold import Fold, Trained
 from oncoweave.train.late_learner import fit_base, fit_late
 from oncoweave.train.linear_learner import fit_linear, fit_site
-from oncoweave.train.network_learner import fit_network
+from oncoweave.train.loop import LoopConfig
+from oncoweave.train.network_learner import NetworkOptions, NetworkSpec, fit_network
 from oncoweave.train.study import ModelSpec, Study
 
 SITE_ONLY = "site_only"
@@ -86,16 +90,7 @@ def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
     if stage == "early":
         return lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, blockwise=blockwise)
     if stage == "intermediate":
-        loop = study.network.loop()
-        return lambda fold: fit_network(
-            fold,
-            modalities,
-            fusion=model.fusion,
-            encoders=model.encoders,
-            settings=model.settings,
-            objective=model.objective,
-            loop=loop,
-        )
+        return lambda fold: fit_network(fold, modalities, network_spec(model, study))
     return lambda fold: _late(fold, model, study)
 
 
@@ -114,13 +109,30 @@ def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:
 
 
 def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Trained:
-    def fit(part: Fold) -> Trained:
-        encoders = {modality: encoder}
-        return fit_network(
-            part, [modality], fusion="mean", encoders=encoders, objective=model.objective, loop=study.network.loop()
-        )
+    spec = replace(network_spec(model, study), fusion="mean", settings={}, encoders={modality: encoder})
+    single = replace(spec, options=replace(spec.options, members=1))
 
-    return fit_base(fold, modality, learner=f"{encoder} {model.objective}", fit=fit)
+    def fit(part: Fold) -> Trained:
+        # out-of-fold scores come from one network an inner fold, not from several: as many times the work would change little
+        return fit_network(part, [modality], spec if part is fold else single)
+
+    return fit_base(fold, modality, learner=f"{encoder} {model.objective} {spec.starts}", fit=fit)
+
+
+def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
+    """Say which network a model of a study is, and how it is trained."""
+    return NetworkSpec(
+        fusion=model.fusion,
+        encoders=model.encoders,
+        settings=model.settings,
+        objective=model.objective,
+        starts={
+            name: Start(path=Path(path), sha256=sha256(Path(path)), frozen=name in model.frozen)
+            for name, path in model.weights.items()
+        },
+        options=NetworkOptions(**study.network.part(NetworkOptions)),
+        loop=LoopConfig(**study.network.part(LoopConfig)),
+    )
 
 
 def _permuted(fit: Callable[[Fold], Trained], k: int) -> Callable[[Fold], Trained]:

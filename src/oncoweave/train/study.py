@@ -1,8 +1,9 @@
 """A study: what is asked of a cohort, by which models, under which protocol."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -10,10 +11,6 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
-
-if TYPE_CHECKING:
-    from oncoweave.train.loop import LoopConfig
-
 
 RESERVED = ("site_only", "site_only_by_patient")
 RESERVED_STARTS = ("only_", "permuted_")
@@ -34,6 +31,10 @@ class ModelSpec(Strict):
     """Of the fusion; see its ``Config``."""
     objective: str | None = None
     """Networks: a file on the objectives shelf, where the endpoint's usual one is not wanted."""
+    weights: dict[str, str] = Field(default_factory=dict)
+    """Networks: files of weights that encoders start from, by modality or by kind; paths from the place of the study file."""
+    frozen: tuple[str, ...] = ()
+    """Networks: those of ``weights`` that stay as they are; what stands above them is trained."""
     penalty: Literal["shared", "per_modality"] = "shared"
     """Early fusion: one ridge penalty for all columns, or one for each modality's block."""
 
@@ -47,19 +48,28 @@ class ModelSpec(Strict):
 
 
 class NetworkConfig(Strict):
-    """How networks are trained; see ``train.loop.LoopConfig``."""
+    """How networks are built and trained; see ``train.loop.LoopConfig`` and ``train.network_learner.NetworkOptions``."""
 
     epochs: int = Field(default=60, ge=1)
     patience: int = Field(default=12, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=1e-2, ge=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    tokens: int = Field(default=65_536, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    width: int = Field(default=64, ge=1)
+    dropout: float = Field(default=0.25, ge=0, lt=1)
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    members: int = Field(default=1, ge=1)
 
-    def loop(self) -> "LoopConfig":
-        """Give the loop its settings."""
-        from oncoweave.train.loop import LoopConfig
-
-        return LoopConfig(**self.model_dump())
+    def part(self, config: type) -> dict[str, Any]:
+        """Give the settings that a dataclass has fields for."""
+        names = {f.name for f in fields(config)}
+        return {name: value for name, value in self.model_dump().items() if name in names}
 
 
 class Protocol(Strict):
@@ -120,11 +130,16 @@ def standard_panel(*, networks: bool = True) -> tuple[ModelSpec, ...]:
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file; paths of the cohort and of published splits are taken from the file's folder."""
+    """Read a study file; paths of the cohort, of published splits and of weights are taken from the file's folder."""
     study, folder = read_config(Study, path), Path(path).parent
     splits = study.protocol.splits
     protocol = study.protocol.model_copy(update={"splits": None if splits is None else str((folder / splits).resolve())})
-    return study.model_copy(update={"cohort": str((folder / study.cohort).resolve()), "protocol": protocol})
+    models = study.models and tuple(
+        m.model_copy(update={"weights": {name: str((folder / path).resolve()) for name, path in m.weights.items()}})
+        for m in study.models
+    )
+    update = {"cohort": str((folder / study.cohort).resolve()), "protocol": protocol, "models": models}
+    return study.model_copy(update=update)
 
 
 def resolve(study: Study, cohort: Cohort) -> Study:
@@ -180,20 +195,38 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     if model.penalty == "per_modality" and stage != "early":
         msg = f"model {model.name!r}: penalty per_modality belongs to an early fusion, {model.fusion!r} is {stage}"
         raise ConfigError(msg)
-    if stage == "early" and (model.encoders or model.objective):
-        msg = f"model {model.name!r}: encoders and objectives belong to networks, {model.fusion!r} is an early fusion"
+    if stage == "early" and (model.encoders or model.objective or model.weights or model.frozen):
+        msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
         raise ConfigError(msg)
     _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
     return model.model_copy(update={"modalities": chosen})
 
 
 def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> None:
-    for name, encoder in model.encoders.items():
-        if name not in kinds and name not in kinds.values():
-            raise unknown_name(f"modality or kind (encoders of model {model.name!r})", name, {*kinds, *kinds.values()})
+    named = {*kinds, *kinds.values()}
+    for field, names in (("encoders", model.encoders), ("weights", model.weights), ("frozen", model.frozen)):
+        for name in names:
+            if name not in named:
+                raise unknown_name(f"modality or kind ({field} of model {model.name!r})", name, named)
+    for encoder in model.encoders.values():
         shelf.variant("encoders", encoder)
     if model.objective is not None and endpoint_kind not in shelf.load("objectives", model.objective).KINDS:
         msg = f"model {model.name!r}: objective {model.objective!r} does not fit a {endpoint_kind} endpoint"
+        raise ConfigError(msg)
+    _check_weights(model)
+
+
+def _check_weights(model: ModelSpec) -> None:
+    for name, path in model.weights.items():
+        if name not in model.encoders:
+            msg = f"model {model.name!r}: weights of {name!r} belong to an encoder; name it as well: encoders: {{{name}: ...}}"
+            raise ConfigError(msg)
+        if not Path(path).is_file():
+            msg = f"model {model.name!r}: weights of {name!r}: {path} is no file; they are never replaced by random ones"
+            raise ConfigError(msg)
+    loose = sorted(set(model.frozen) - model.weights.keys())
+    if loose:
+        msg = f"model {model.name!r}: frozen names {loose[0]!r}, which has no weights; random weights are not worth freezing"
         raise ConfigError(msg)
 
 

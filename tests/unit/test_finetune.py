@@ -1,0 +1,127 @@
+"""Encoders that start from a file: weights arrive, the frozen stays, layers learn at their own rate, misfits are refused."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from oncoweave.core.errors import ConfigError
+from oncoweave.model import ModalityShape, Model, ModelConfig, drop_modalities
+from oncoweave.nn.tokens import Tokens
+from oncoweave.train.finetune import load_start
+from oncoweave.train.loop import LoopConfig, Source, train_network
+
+N = 20
+VALUES = torch.randn(N, 6, 4, generator=torch.Generator().manual_seed(0))
+PLACES = torch.stack([torch.arange(6) % 3, torch.arange(6) // 3, torch.zeros(6)], dim=1).expand(N, -1, -1)
+TOKENS = Tokens(values=VALUES, keep=torch.ones(N, 6, dtype=torch.bool), positions=PLACES)
+
+
+class Squares:
+    """Mean squared error."""
+
+    num_outputs = 1
+
+    def loss(self, outputs, values):
+        return ((outputs[:, 0] - values) ** 2).mean()
+
+
+def model(seed=0, encoder="longnet/tiny") -> Model:
+    torch.manual_seed(seed)
+    shape = ModalityShape(encoder=encoder, dim=4, num_tokens=None)
+    return Model(ModelConfig(modalities={"slide": shape}, fusion="mean", num_outputs=1, width=8))
+
+
+def trained(network: Model, *, layer_decay=1.0, epochs=2) -> dict[str, torch.Tensor]:
+    rows = np.arange(N)
+    return train_network(
+        network,
+        Squares(),
+        Source(load=lambda index: ({"slide": TOKENS.take(torch.from_numpy(index))}, VALUES[index, 0, 0])),
+        train_rows=rows[:15],
+        validation_rows=rows[15:],
+        config=LoopConfig(epochs=epochs, weight_decay=0.0),
+        seed=1,
+        groups=network.parameter_groups(layer_decay=layer_decay),
+    )
+
+
+@pytest.fixture
+def published(tmp_path):
+    """What pretraining publishes: the slide encoder without the projection that the network adds."""
+    part = dict(model(seed=9).encoders["slide"].named_children())
+    inner = next(p for name, p in part.items() if name != "out")
+    save_file(inner.state_dict(), tmp_path / "encoder.safetensors")
+    return tmp_path / "encoder.safetensors", {k: v.clone() for k, v in inner.state_dict().items()}
+
+
+def test_weights_fill_the_part_they_belong_to_and_a_frozen_part_stays(published):
+    path, wanted = published
+    network = model()
+    part = load_start(network.encoders["slide"], path)
+    assert {k: torch.equal(v, wanted[k]) for k, v in part.state_dict().items()} == dict.fromkeys(wanted, True)
+    network.freeze(part)
+    network.train()
+    assert not part.training
+    assert network.head.training
+    best = trained(network)
+    prefix = next(name for name, module in network.named_modules() if module is part)
+    for key, value in wanted.items():
+        assert torch.equal(best[f"{prefix}.{key}"], value), key
+    start = model().state_dict()
+    assert not torch.equal(best["encoders.slide.out.weight"], start["encoders.slide.out.weight"])
+
+
+def test_low_layers_move_less_under_layer_decay(published):
+    moved = {}
+    for decay in (1.0, 0.01):
+        network = model()
+        part = load_start(network.encoders["slide"], published[0])
+        start = {k: v.clone() for k, v in part.state_dict().items()}
+        prefix = next(name for name, module in network.named_modules() if module is part)
+        best = trained(network, layer_decay=decay)
+        moved[decay] = {k: float((best[f"{prefix}.{k}"] - v).abs().max()) for k, v in start.items()}
+    lowest, deep = "patch_embed.proj.weight", "encoder.layers.1.ffn.fc2.weight"
+    assert moved[0.01][lowest] < 1e-4 * moved[1.0][lowest]
+    assert 1e-3 * moved[1.0][deep] < moved[0.01][deep] < 0.1 * moved[1.0][deep]
+
+
+def test_weights_of_the_whole_encoder_fit_as_well(tmp_path):
+    other = model(seed=3, encoder="abmil/tiny").encoders["slide"]
+    save_file(other.state_dict(), tmp_path / "abmil.safetensors")
+    network = model(encoder="abmil/tiny")
+    assert load_start(network.encoders["slide"], tmp_path / "abmil.safetensors") is network.encoders["slide"]
+    assert torch.equal(network.encoders["slide"].out.weight, other.out.weight)
+
+
+def test_weights_that_are_missing_or_do_not_fit_are_an_error(published, tmp_path):
+    path, weights = published
+    with pytest.raises(ConfigError, match="no such file"):
+        load_start(model().encoders["slide"], tmp_path / "none.safetensors")
+    fewer = {k: v for k, v in weights.items() if k != "cls_token"} | {"head.weight": torch.zeros(2)}
+    save_file(fewer, path)
+    with pytest.raises(ConfigError, match=r"1 missing: cls_token; 1 unexpected: head.weight; choose the variant"):
+        load_start(model().encoders["slide"], path)
+    save_file(weights | {"patch_embed.proj.weight": torch.zeros(32, 5)}, path)
+    with pytest.raises(ConfigError, match=r"1 of another shape: patch_embed.proj.weight \(32, 5\) for \(32, 4\)"):
+        load_start(model().encoders["slide"], path)
+
+
+def test_dropping_modalities_leaves_everybody_one_and_never_invents_one():
+    rng = torch.Generator().manual_seed(0)
+    keep = {m: torch.rand(2000, 3, generator=rng) < 0.4 for m in ("a", "b")}
+    keep["a"][~(keep["a"].any(dim=1) | keep["b"].any(dim=1))] = True
+    tokens = {m: Tokens(values=torch.zeros(2000, 3, 1), keep=k) for m, k in keep.items()}
+    torch.manual_seed(0)
+    dropped = drop_modalities(tokens, 0.3)
+    has = {m: t.present for m, t in dropped.items()}
+    assert (has["a"] | has["b"]).all()
+    for m, given in tokens.items():
+        assert (dropped[m].keep <= given.keep).all()
+        whole = (dropped[m].keep == given.keep).all(dim=1) | ~has[m]
+        assert whole.all()
+    both = tokens["a"].present & tokens["b"].present
+    gone = float((~has["a"])[both].float().mean())
+    assert gone == pytest.approx(0.3 * 0.7, abs=0.03)  # where both would go, both stay
+    alone = tokens["a"].present & ~tokens["b"].present
+    assert has["a"][alone].all()
