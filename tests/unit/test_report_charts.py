@@ -240,6 +240,12 @@ def test_bars_are_filled_only_where_the_interval_leaves_out_zero():
     assert_readable(svg)
 
 
+def test_a_share_a_hair_below_zero_is_written_as_zero():
+    row = Contribution(modality="useless", adds=0.0, low=-0.02, high=0.02, share=-0.001)
+    svg = contribution_bars([row], axis="a", title="t")
+    assert "0%" in svg and "−0%" not in svg
+
+
 @pytest.mark.parametrize("share", [0.1, None])
 def test_bars_with_long_names_are_readable(share):
     rows = [Contribution(modality=f"{LONG}_{i}", adds=0.01 * i - 0.04, low=-0.06, high=0.05, share=share) for i in range(13)]

@@ -25,10 +25,12 @@ MAIN: dict[str, tuple[str, ...]] = {
     "binary": ("auroc", "auprc"),
     "multiclass": ("macro_auroc", "balanced_accuracy"),
     "multilabel": ("macro_auroc",),
-    "ordinal": ("quadratic_kappa", "ordinal_c"),
+    "ordinal": ("ordinal_c", "quadratic_kappa"),
     "regression": ("r2", "mae"),
 }
-"""Metrics of each kind that are compared between models and shown by group; the first decides which model is best."""
+"""Metrics of each kind that are compared between models and shown by group; the first decides which model is best.
+
+It ranks where it can: quadratic kappa is exactly 0, with no interval, for any model that never leaves the most frequent grade."""
 
 CHANCE: dict[str, float] = {"c_index": 0.5, "auroc": 0.5, "macro_auroc": 0.5, "ordinal_c": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}
 """Value of a metric when nothing is known of the patients."""
@@ -157,7 +159,7 @@ def _ordinal(endpoint: Endpoint) -> list[Metric]:
         y, p = _classes(rows, endpoint)
         return pairs.ordered_pairs(y.astype(float), p @ np.arange(p.shape[1]), strata(rows))
 
-    return [_higher("quadratic_kappa", kappa), _higher("ordinal_c", concordance), *_chosen_class(endpoint)]
+    return [_higher("ordinal_c", concordance), _higher("quadratic_kappa", kappa), *_chosen_class(endpoint)]
 
 
 def _chosen_class(endpoint: Endpoint) -> list[Metric]:

@@ -28,6 +28,7 @@ _MEANINGS = {
     "auroc": "the share of pairs, one patient with the outcome and one without, that the model puts in the right order",
     "macro_auroc": "the share of pairs, one patient with a class and one without, put in the right order, averaged over classes",
     "balanced_accuracy": "the share of patients classified correctly, averaged over the classes",
+    "ordinal_c": "the share of pairs of patients of different grades in which the higher grade is given the higher score",
     "quadratic_kappa": "agreement between predicted and true grade beyond chance, where far misses count more",
     "r2": "the share of the variation between patients that the predictions explain",
     "mae": "the average distance between prediction and measurement",
@@ -36,6 +37,7 @@ _IN_PAIRS = {
     "c_index": "Of two patients, it gives the higher risk to the one whose event comes first",
     "auroc": "Of two patients, one with the outcome and one without, it ranks the first higher",
     "macro_auroc": "Of two patients, one with a class and one without, it ranks the first higher for that class",
+    "ordinal_c": "Of two patients of different grades, it gives the higher score to the one of the higher grade",
 }
 
 NOT_ESTIMABLE = "not estimable"

@@ -81,5 +81,5 @@ def _share(row: Contribution, y: float) -> list[str]:
     return [
         draw.rect(left, y - 4, _SHARE - 40, 8, class_="bar-ground"),
         draw.rect(left, y - 4, (_SHARE - 40) * min(max(share, 0.0), 1.0), 8, class_="bar"),
-        draw.text(_WIDTH, y + 4, f"{100 * share:.0f}%".replace("-", "−"), class_="cell", text_anchor="end"),
+        draw.text(_WIDTH, y + 4, f"{wording.number(100 * share, 0)}%", class_="cell", text_anchor="end"),
     ]

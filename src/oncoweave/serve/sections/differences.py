@@ -91,7 +91,7 @@ def contribution_section(run: RunFolder, erase: Callable[[str], str]) -> Section
         " add nothing. A modality that repeats what others say adds little here even where it predicts well alone."
         f" {_share_words(table)}"
     )
-    notes = [erase(note) for note in _notes(table)]
+    notes = [erase(note.replace(str(run.metric), metric)) for note in _notes(table)]
     blocks: list[Block] = [Figure(svg=chart, caption=caption), *(Prose(text=note, role="note") for note in notes)]
     return Section(key=key, title=title, blocks=tuple(blocks))
 
