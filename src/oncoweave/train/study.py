@@ -210,7 +210,7 @@ def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
                 raise unknown_name(f"modality or kind ({field} of model {model.name!r})", name, named)
     for encoder in model.encoders.values():
         shelf.variant("encoders", encoder)
-    if model.objective is not None and endpoint_kind not in shelf.load("objectives", model.objective).KINDS:
+    if model.objective is not None and endpoint_kind not in getattr(shelf.load("objectives", model.objective), "KINDS", ()):
         msg = f"model {model.name!r}: objective {model.objective!r} does not fit a {endpoint_kind} endpoint"
         raise ConfigError(msg)
     _check_weights(model)
