@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from oncoweave.cli.slide_vectors import ANY_TILES, READOUT, SLIDE_ENCODER, SLIDE_WEIGHTS, load_pair, require_pair, vectors_of
+
 if TYPE_CHECKING:
+    from oncoweave.data.cohort import Cohort
     from oncoweave.train.embed import EmbedOptions
+    from oncoweave.train.slide_encoder import SlideEncoder
     from oncoweave.train.slide_record import SlideRecord
     from oncoweave.wsi.files import Found, SlideFile
     from oncoweave.wsi.tiling import TileRecipe
@@ -36,8 +40,13 @@ def add_to(app: typer.Typer) -> None:
 def embed(
     slides: list[Path] = typer.Argument(help="Slides, folders of slides, a CSV table of slides, or one cohort folder."),
     out: Path | None = typer.Option(None, help="Folder for bags, previews and the record; a cohort's default is COHORT.slides."),
-    encoder: str = typer.Option("colour", help="Tile encoder: colour, vit/tiny, vit/gigapath, ...; see: list encoders/vit."),
-    weights: Path | None = typer.Option(None, help="Weights of the encoder: safetensors, or a torch checkpoint of tensors."),
+    encoder: str | None = typer.Option(
+        None,
+        help="Tile encoder: colour, vit/tiny, ... (see: list encoders/vit); by default the slide encoder's, or colour.",
+    ),
+    weights: Path | None = typer.Option(
+        None, help="Weights of the encoder: safetensors, a torch checkpoint of tensors, or builtin."
+    ),
     precision: str = typer.Option("fp32", help="Arithmetic of the encoder: fp32, bf16, or fp16 (GPU only)."),
     mpp: float | None = typer.Option(None, help="Resolution of the tiles, um/px; the encoder's own, if not given (mostly 0.5)."),
     tile: int | None = typer.Option(None, help="Side of a tile in its own pixels; the encoder's own, if not given."),
@@ -54,21 +63,26 @@ def embed(
     readers: int = typer.Option(2, min=1, help="Threads that read while the encoder works."),
     device: str = typer.Option("cpu", help="Where the encoder works: cpu, cuda, ..."),
     previews: bool = typer.Option(True, "--previews/--no-previews", help="Write a picture of the tiles of each slide."),
+    slide_encoder: str | None = SLIDE_ENCODER,
+    slide_weights: str = SLIDE_WEIGHTS,
+    readout: str = READOUT,
+    any_tiles: bool = ANY_TILES,
     modality: str | None = typer.Option(None, help="Cohort: which slide modality."),
     drop_failed: bool = typer.Option(False, "--drop-failed", help="Cohort: remove the rows of slides that fail."),
 ) -> None:
     """Embed slides: one bag a slide, a preview each, and a record of what became of every slide.
 
     A run that was killed goes on where it stood. Slides that cannot be embedded are listed with their reason; the command fails
-    when all of them do.
+    when all of them do. With a slide encoder, one vector a slide too; of a cohort, as its modality MODALITY_embedding.
     """
-    from oncoweave.train.tile_encoder import load_tile_encoder, tile_settings
+    from oncoweave.train.tile_encoder import tile_settings
 
     declared = _declared(slide_mpp)
     _share_cores(readers)
-    tile_encoder = load_tile_encoder(encoder, weights=weights, device=device, precision=precision)
+    tile_encoder, whole = load_pair((encoder, weights, precision), (slide_encoder, slide_weights, readout), device=device)
     side, resolution = tile_settings(tile_encoder, tile=tile, mpp=mpp)
     recipe = _recipe(resolution, side, overlap, min_tissue, stain, (pen, blood, fold, blur))
+    require_pair(tile_encoder, whole, mpp=resolution, any_tiles=any_tiles)
     options = _options(batch, readers, reader, previews=previews)
     if len(slides) == 1 and _is_cohort(slides[0]):
         from oncoweave.data.store import read_cohort
@@ -79,14 +93,16 @@ def embed(
         folder = out or slides[0].absolute().with_name(f"{slides[0].absolute().name}.slides") / name
         record = _run(cohort_slides(cohort, name, mpp=declared), folder, tile_encoder, recipe, options)
         if record.count("failed") < len(record.slides):
-            lay_bags(cohort, name, record, drop_failed=drop_failed)
+            filled = lay_bags(cohort, name, record, drop_failed=drop_failed)
             typer.echo(f"cohort: {slides[0]}, column path of modality {name} is filled")
     else:
         if out is None:
             raise typer.BadParameter("name the folder for the bags", param_hint="--out")
-        record = _run(_find(slides, declared).slides, out, tile_encoder, recipe, options)
+        record, filled, name = _run(find(slides, declared).slides, out, tile_encoder, recipe, options), None, ""
     if record.count("failed") == len(record.slides):
         raise typer.Exit(1)
+    if whole is not None:
+        _embed_whole(record, whole, filled, name, any_tiles=any_tiles)
 
 
 @slides_app.command()
@@ -102,7 +118,7 @@ def info(slides: list[Path] = _SLIDES, reader: str = _READER) -> None:
     table = Table("slide", "reader", "width x height", "levels (downsample)", "um/px")
     refused: list[str] = []
     notes: list[str] = []
-    found = _find(slides, None)
+    found = find(slides, None)
     for slide in found.slides:
         try:
             with closing(open_slide(slide.path, reader=reader)) as source:
@@ -116,7 +132,7 @@ def info(slides: list[Path] = _SLIDES, reader: str = _READER) -> None:
     Console(width=max(Console().width, 120), markup=False, emoji=False).print(table)
     for note in notes:
         typer.echo(note)
-    _echo_failures(refused)
+    echo_failures(refused)
     if len(refused) == len(found.slides):
         raise typer.Exit(1)
 
@@ -143,7 +159,7 @@ def preview(
 
     recipe = _recipe(mpp, tile, overlap, min_tissue, "none", (pen, blood, fold, False))
     refused = []
-    found = _find(slides, _declared(slide_mpp))
+    found = find(slides, _declared(slide_mpp))
     for slide in found.slides:
         try:
             with closing(open_slide(slide.path, reader=reader)) as source:
@@ -153,7 +169,7 @@ def preview(
             typer.echo(f"{target}: {len(tiling.coords)} tiles{f' ({tiling.reason})' if tiling.reason else ''}")
         except SlideError as error:
             refused.append(str(error))
-    _echo_failures(refused)
+    echo_failures(refused)
     if len(refused) == len(found.slides):
         raise typer.Exit(1)
 
@@ -197,7 +213,8 @@ def _is_cohort(path: Path) -> bool:
     return manifest.is_file() and read_json(manifest).get("schema") == "oncoweave.cohort"
 
 
-def _find(paths: list[Path], mpp: float | None) -> "Found":
+def find(paths: list[Path], mpp: float | None) -> "Found":
+    """List slides, and say what was passed over."""
     from oncoweave.core.errors import DataError
     from oncoweave.wsi.files import SUFFIXES, find_slides
 
@@ -238,6 +255,19 @@ def _run(
     return record
 
 
+def _embed_whole(
+    record: "SlideRecord", encoder: "SlideEncoder", cohort: "Cohort | None", modality: str, *, any_tiles: bool
+) -> None:
+    vectors = vectors_of(record, encoder, any_tiles=any_tiles)
+    if vectors.count("failed") == len(vectors.results):
+        raise typer.Exit(1)
+    if cohort is not None:
+        from oncoweave.train.slide_vectors import lay_vectors
+
+        lay_vectors(cohort, modality, vectors)
+        typer.echo(f"cohort: {cohort.root}, modality {modality}_embedding holds the vectors")
+
+
 def _echo_summary(record: "SlideRecord") -> None:
     results = list(record.results.values())
     tiles = sum(r.tiles for r in results)
@@ -257,10 +287,11 @@ def _echo_summary(record: "SlideRecord") -> None:
     if enlarged:
         most = max(r.enlarged for r in enlarged)
         typer.echo(f"enlarged up to {most:.3g} times, as the slide is coarser than --mpp: {len(enlarged)} slide(s)")
-    _echo_failures([f"{r.slide_id}: {r.reason}" for r in results if r.status == "failed"])
+    echo_failures([f"{r.slide_id}: {r.reason}" for r in results if r.status == "failed"])
     typer.echo(f"bags: {record.folder / 'bags'}\nrecord: {record.folder / 'slides.parquet'}")
 
 
-def _echo_failures(reasons: list[str]) -> None:
+def echo_failures(reasons: list[str]) -> None:
+    """Say what failed, on standard error."""
     for reason in reasons:
         typer.secho(f"failed: {reason}", err=True, fg=typer.colors.RED)
