@@ -84,11 +84,11 @@ def test_a_cohort_gets_a_modality_of_vectors(write_slide, tmp_path, cli, weights
 def test_a_study_learns_from_the_vectors(tmp_path):
     """Half of the patients have tiles that are shifted; the vector of an untrained encoder shows it and a study finds it."""
     encoder = load_slide_encoder("longnet/tiny", weights=write_weights(tmp_path / "own.safetensors", network(), TILES))
-    names = [f"s{i:02d}" for i in range(40)]
-    ill = np.arange(40) % 2
+    names = [f"s{i:02d}" for i in range(24)]
+    ill = np.arange(24) % 2
     for number, name in enumerate(names):
         write_bag(tmp_path / "out" / "bags" / f"{name}.h5", bag(name, tiles=20, seed=number, shift=1.0 * ill[number]))
-    patients = pd.DataFrame({"ill": ill}, index=pd.Index([f"p{i}" for i in range(40)], name="patient_id"))
+    patients = pd.DataFrame({"ill": ill}, index=pd.Index([f"p{i}" for i in range(24)], name="patient_id"))
     rows = pd.DataFrame({"patient_id": patients.index, "sample_id": names, "slide_id": names})
     cohort = Cohort(
         name="c",
@@ -106,12 +106,11 @@ def test_a_study_learns_from_the_vectors(tmp_path):
         main="early",
         modalities=("he_embedding",),
         models=(ModelSpec(name="early", fusion="concat"),),
-        protocol=Protocol(folds=2, repeats=1, inner_folds=2, bootstrap=100, group_by_site=False),
+        protocol=Protocol(folds=2, repeats=1, inner_folds=2, bootstrap=100, permutations=0, group_by_site=False),
     )
     run = run_study(study, tmp_path / "run")
     metrics = pd.read_parquet(run / "metrics.parquet").query("metric == 'auroc'").set_index("model")["value"]
     assert metrics["only_he_embedding"] > 0.9
-    assert metrics["permuted_early"] < 0.8
 
 
 def test_pictures_of_a_slide(write_slide, tmp_path, cli, weights):
@@ -147,6 +146,6 @@ def test_pictures_of_a_slide(write_slide, tmp_path, cli, weights):
         result = cli(*command, *options)
         assert result.exit_code != 0
         assert message in result.output + str(result.exception)
-    other = write_slide("other/a.tiff", size=(512, 512))
+    other = write_slide("other/a.tiff", size=(512, 512), boxes=((128, 128, 256, 256),))
     result = cli("heatmap", other, "--bags", tmp_path / "out", "--out", tmp_path / "maps", "--show", "tiles")
     assert "a.tiff has 512 x 512 px, and the bag was made of a slide of 1024 x 768 px" in result.output

@@ -61,7 +61,7 @@ def heatmap(
         try:
             bag = _bag(bags, slide)
             if table is None:
-                image = draw_slide(slide, bag, show=show, encoder=encoder, any_tiles=any_tiles, reader=reader)  # type: ignore[arg-type]
+                image = draw_slide(slide, bag, show=show, encoder=encoder, any_tiles=any_tiles, reader=reader)
             else:
                 image = draw_table(slide, bag, table, column=column, reader=reader)
             target = out / f"{slide.slide_id}-{show}.png"
