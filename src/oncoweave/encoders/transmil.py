@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.nn.attention import MultiheadAttention
+from oncoweave.nn.grid import cells
 from oncoweave.nn.pooling import ShortcutPool, summary
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -23,8 +24,8 @@ KINDS = ("slide",)
 ORDER_INVARIANT = True
 
 _KERNELS = (7, 5, 3)
-_MAX_SIDE = 2048
-"""Widest slide, in tiles; more means that positions are in another unit."""
+_GRID = 2048
+"""Cells a side that positions may have; more means that they are in another unit than tiles."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,17 +163,9 @@ def _convolve(
 
 def _cells(xy: Float[Tensor, "token 2"]) -> tuple[Int[Tensor, " token"], tuple[int, int]]:
     """Number the cell of each tile within the slide's bounding box; returns the box's width and height in tiles too."""
-    cell = (
-        xy.round().long()
-    )  # not floor: corners of a grid whose pitch is no whole number of pixels lie just beside whole numbers
+    cell = cells(xy, grid=_GRID)
     cell = cell - cell.amin(dim=0)
     width, height = (int(side) + 1 for side in cell.amax(dim=0))
-    if max(width, height) > _MAX_SIDE:
-        msg = (
-            f"a slide is {width} x {height} tiles wide, more than {_MAX_SIDE}; wanted positions in tiles (level-0 pixels divided"
-            " by the distance of neighbouring tiles)"
-        )
-        raise ValueError(msg)
     return cell[:, 0] * height + cell[:, 1], (width, height)
 
 
