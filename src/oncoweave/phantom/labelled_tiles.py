@@ -17,8 +17,8 @@ from oncoweave.phantom.tissue import SCALE
 from oncoweave.phantom.truth_folder import read_truth, truth_folder
 from oncoweave.wsi.readers import open_slide
 
-CLASSES = ("fat", *(f"tumour, {s}" for s in SUBTYPES), "necrosis", "stroma")
-"""Tissues that tiles are labelled with; tumour is told apart by its growth pattern."""
+_SCATTERED = 0.1
+"""Share of a tile that scattered tumour cells fill where they are many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,8 +43,9 @@ def cut_tiles(
 ) -> PhantomTiles:
     """Cut tiles of ``side`` level-0 pixels from every slide of a phantom cohort, at most ``per_slide`` of a class.
 
-    A tile's class is the tissue that fills at least the share ``purity`` of it (glands count with their lumina); tiles of mixed
-    tissue, of glass, and those touched by an artefact are left out.
+    A tile's class is the tissue that fills at least the share ``purity`` of it, tumour being told apart by its growth pattern.
+    Glands count with their lumina; discohesive tumour is scattered in stroma, so there a tenth makes a tile tumour, and less than
+    a fiftieth stroma. Tiles of mixed tissue, of glass, and those touched by an artefact are left out.
 
     Raises:
         DataError: the cohort has no slides, or no truth beside it.
@@ -91,14 +92,21 @@ def label_tiles(
             if artefacts[box].any():
                 continue
             share = np.bincount(regions[box].ravel(), minlength=len(REGIONS)) / step**2
-            tissue = dict(zip(REGIONS, share, strict=True))
-            if subtype == "glandular" and tissue["tumour"] > tissue["lumen"]:
-                tissue["tumour"] += tissue["lumen"]
-            best = max(("tumour", "stroma", "necrosis", "fat"), key=lambda name: tissue[name])
-            if tissue[best] >= purity:
+            name = _tissue(dict(zip(REGIONS, share.tolist(), strict=True)), subtype, purity)
+            if name is not None:
                 corners.append((left * SCALE, top * SCALE))
-                names.append(f"tumour, {subtype}" if best == "tumour" else best)
+                names.append(name)
     return np.array(corners, dtype=np.int64).reshape(-1, 2), names
+
+
+def _tissue(share: dict[str, float], subtype: str, purity: float) -> str | None:
+    if subtype == "discohesive" and share["stroma"] + share["tumour"] >= purity:
+        scattered = share["tumour"]
+        return "tumour, discohesive" if scattered >= _SCATTERED else "stroma" if scattered < _SCATTERED / 5 else None
+    glands = share["lumen"] if subtype == "glandular" and share["tumour"] > share["lumen"] else 0.0
+    held = {f"tumour, {subtype}": share["tumour"] + glands, **{name: share[name] for name in ("stroma", "necrosis", "fat")}}
+    best = max(held, key=lambda name: held[name])
+    return best if held[best] >= purity else None
 
 
 def _at_most(labels: Sequence[str], count: int, rng: np.random.Generator) -> list[int]:

@@ -17,7 +17,7 @@ _EPOCH = 1250
 
 def plan(*, steps: int = 100 * _EPOCH) -> Plan:
     """Plan the run; warm-ups are those of DINOv2 at its length, and the same shares of any other."""
-    epoch = max(1, steps // 100)
+    epoch = steps // 100
     views = Views(
         crops=(
             Crop(name="global", count=2, side=224, scale=(0.32, 1.0), blur=(1.0, 0.1), solarise=(0.0, 0.2)),

@@ -205,8 +205,9 @@ def choose_cost(x: Float[np.ndarray, "tile dim"], train: LabelledTiles, *, seed:
         return 1e-2
     by_slide = _FOLDS <= len(np.unique(train.group)) < len(x)
     splitter = (StratifiedGroupKFold if by_slide else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    slides = train.group if by_slide else None
     correct = {cost: np.zeros(len(x)) for cost in COSTS}
-    for fit, held in splitter.split(x, train.label, train.group):
+    for fit, held in splitter.split(x, train.label, slides):
         if len(np.unique(train.label[fit])) < len(counts):
             continue  # a class whose slides all fell into one fold
         for cost in COSTS:

@@ -1,0 +1,148 @@
+"""Probes: closed forms of nearest neighbours, costs from training tiles alone, and data that cannot be probed."""
+
+import numpy as np
+import pytest
+import torch
+from pretraining_toys import tiles
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.discrimination import balanced_accuracy
+from oncoweave.train import probe as module
+from oncoweave.train.probe import (
+    COSTS,
+    LabelledTiles,
+    ProbeData,
+    choose_cost,
+    compare,
+    in_training,
+    linear,
+    load_probe,
+    nearest_neighbours,
+    probe_embeddings,
+)
+from oncoweave.train.tile_files import write_tiles
+
+
+def labelled(label, group=None, side: int = 4) -> LabelledTiles:
+    label = np.asarray(label)
+    group = np.arange(len(label)) if group is None else np.asarray(group)
+    return LabelledTiles(images=torch.zeros(len(label), 3, side, side, dtype=torch.uint8), label=label, group=group)
+
+
+def clouds(rng, count: int, *, apart: float, dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    label = np.arange(count) % 3
+    return rng.normal(size=(count, dim)) + apart * np.eye(3, dim)[label], label
+
+
+def test_the_majority_of_the_nearest_wins():
+    x = np.array([[1.0, 0.0], [1.0, 0.1], [0.9, -0.1], [-1.0, 0.0], [-1.0, 0.1], [-0.9, -0.1]])
+    label = np.array([0, 0, 1, 1, 1, 0])
+    z = np.array([[5.0, 0.0], [-0.1, 0.0]])  # a direction counts, not a length
+    assert nearest_neighbours(x, label, z, k=3).tolist() == [0, 1]
+
+
+def test_ties_go_to_the_nearer():
+    angles = np.array([0.0, 0.5, np.pi, np.pi + 0.5])
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    label = np.array([1, 0, 0, 1])
+    near_first, near_second = (np.array([[np.cos(a), np.sin(a)]]) for a in (0.1, 0.4))
+    assert nearest_neighbours(x, label, near_first, k=2).tolist() == [1]
+    assert nearest_neighbours(x, label, near_second, k=2).tolist() == [0]
+
+
+def test_neighbours_do_not_depend_on_shift_of_all_embeddings(rng):
+    (x, label), (z, _) = clouds(rng, 60, apart=2.0), clouds(rng, 30, apart=2.0)
+    np.testing.assert_array_equal(nearest_neighbours(x + 50, label, z + 50), nearest_neighbours(x, label, z))
+
+
+def test_the_linear_probe_does_not_depend_on_scale_and_shift(rng):
+    (x, label), (z, _) = clouds(rng, 60, apart=2.0), clouds(rng, 30, apart=2.0)
+    scale = np.array([1e-3, 1.0, 1e3, 1.0, 5.0, 0.1])
+    wanted = linear(x, label, z, cost=0.1)
+    np.testing.assert_array_equal(linear(x * scale + 7, label, z * scale + 7, cost=0.1), wanted)
+
+
+def test_constant_columns_are_of_no_account(rng):
+    (x, label), (z, _) = clouds(rng, 60, apart=2.0), clouds(rng, 30, apart=2.0)
+    constant = np.full((60, 1), 1e3)
+    wild = 1e3 + rng.normal(size=(30, 1))  # constant in training, not in the test
+    found = linear(np.hstack([x, constant]), label, np.hstack([z, wild]), cost=0.1)
+    np.testing.assert_array_equal(found, linear(x, label, z, cost=0.1))
+
+
+def test_far_classes_are_told_apart_and_random_ones_are_not(rng):
+    (x, label), (z, truth) = clouds(rng, 150, apart=8.0), clouds(rng, 90, apart=8.0)
+    data = ProbeData(train=labelled(label), test=labelled(truth), classes=("a", "b", "c"))
+    far = probe_embeddings((x, z), data, name="far", replicates=50)
+    assert far.linear.value == far.neighbours.value == 1.0
+    noise = probe_embeddings((rng.normal(size=x.shape), rng.normal(size=z.shape)), data, name="noise", replicates=50)
+    assert noise.linear.low < 1 / 3 < noise.linear.high
+
+
+def test_the_value_is_balanced_accuracy(rng):
+    (x, label), (z, _) = clouds(rng, 90, apart=1.0), clouds(rng, 60, apart=1.0)
+    truth = np.array([0] * 40 + [1] * 15 + [2] * 5)
+    data = ProbeData(train=labelled(label), test=labelled(truth), classes=("a", "b", "c"))
+    found = probe_embeddings((x, z), data, name="", replicates=20)
+    assert found.linear.value == pytest.approx(float(balanced_accuracy(truth, found.predicted)))
+
+
+def test_the_interval_resamples_slides(rng):
+    """Tiles of a slide that stand and fall together make a wider interval than as many tiles by themselves."""
+    (x, label), (z, truth) = clouds(rng, 90, apart=1.5), clouds(rng, 15, apart=1.5)
+    z, truth = np.repeat(z, 20, axis=0), np.repeat(truth, 20)
+    by_slide = ProbeData(train=labelled(label), test=labelled(truth, np.repeat(np.arange(15), 20)), classes=("a", "b", "c"))
+    alone = ProbeData(train=labelled(label), test=labelled(truth), classes=("a", "b", "c"))
+    wide, narrow = (probe_embeddings((x, z), d, name="", replicates=200).linear for d in (by_slide, alone))
+    assert wide.value == narrow.value
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_the_cost_is_chosen_on_training_tiles_and_by_slide(rng, monkeypatch):
+    """Embeddings that give slides away need a stronger penalty when folds keep slides together."""
+    slide = np.repeat(np.arange(12), 10)
+    label = slide % 2
+    x = rng.normal(size=(120, 40)) + 3 * rng.normal(size=(12, 40))[slide] + 0.7 * label[:, None]
+    seen = []
+    real = module.linear
+
+    def spy(x, label, z, *, cost):
+        seen.append((len(x), len(z)))
+        return real(x, label, z, cost=cost)
+
+    monkeypatch.setattr(module, "linear", spy)
+    cost = choose_cost(x, labelled(label, slide))
+    assert cost in COSTS
+    assert all(a + b == 120 and b % 10 == 0 for a, b in seen)  # whole slides are held out
+
+
+def test_tiles_are_loaded_with_their_classes_and_probed_in_training(tmp_path):
+    shard = tiles(tmp_path, count=16)
+    data = load_probe(shard, shard, side=8)
+    assert data.classes == ("bright", "dark")
+    assert data.train.images.shape == (16, 3, 8, 8)
+    assert len(np.unique(data.test.group)) == 4
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4)).train()
+    found = in_training(data)(network)
+    assert found == {"neighbours": pytest.approx(0.5, abs=0.51), "linear": 1.0}
+    assert network.training
+
+
+def test_random_weights_and_colour_stand_beside(tmp_path):
+    write_tiles(
+        tmp_path / "t.h5", np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8), labels=["a", "b"] * 4
+    )
+    data = load_probe(tmp_path / "t.h5", tmp_path / "t.h5", side=16)
+    found = compare(data, [("vit/tiny", None)])
+    assert [f.encoder for f in found] == ["vit/tiny, random weights", "colour statistics"]
+
+
+def test_tiles_without_classes_are_refused(tmp_path):
+    images = np.zeros((4, 8, 8, 3), dtype=np.uint8)
+    write_tiles(tmp_path / "none.h5", images)
+    write_tiles(tmp_path / "ab.h5", images, labels=["a", "b"] * 2)
+    write_tiles(tmp_path / "ac.h5", images, labels=["a", "c"] * 2)
+    with pytest.raises(DataError, match=r"none\.h5: a probe needs the class of every tile, 4 of 4 have none"):
+        load_probe(tmp_path / "none.h5", tmp_path / "ab.h5", side=8)
+    with pytest.raises(DataError, match=r"ac\.h5: wanted the same classes, two or more, .* got \('a', 'b'\) and \('a', 'c'\)"):
+        load_probe(tmp_path / "ab.h5", tmp_path / "ac.h5", side=8)
