@@ -20,7 +20,8 @@ from oncoweave.nn.dilated_upstream import upstream_attention
 from oncoweave.nn.sequence_parallel import Ranks, gather_rows, own_queries
 
 _CHUNK = 256
-"""Tokens of which activations exist at a time where none is kept: they stay in the cache (512 and 1024 were slower)."""
+"""Tokens a CPU thread of which activations exist at a time where none is kept: they stay in its cache (1024 were slower)."""
+_CHUNK_DEVICE = 16384
 _CHECKPOINTED = 4096
 
 Recompute = Literal["nothing", "feed_forward", "layers"]
@@ -161,12 +162,13 @@ class DilatedLayer(nn.Module):
         """Change ``x`` in place as ``forward`` does in evaluation, chunk by chunk; ``heads`` is room for the projections."""
         attention = self.self_attn
         layers = (attention.q_proj, attention.k_proj, attention.v_proj)
-        for start in range(0, len(x), _CHUNK):
-            normed = self.self_attn_layer_norm(x[start : start + _CHUNK])
+        step = _CHUNK * torch.get_num_threads() if x.device.type == "cpu" else _CHUNK_DEVICE
+        for start in range(0, len(x), step):
+            normed = self.self_attn_layer_norm(x[start : start + step])
             for room, layer in zip(heads, layers, strict=True):
-                room[:, start : start + _CHUNK] = attention.split(layer(normed))
+                room[:, start : start + step] = attention.split(layer(normed))
         mixed = attention.attend(heads.unbind(), packing)
-        for start in range(0, len(x), _CHUNK):
-            part = x[start : start + _CHUNK]
-            part += attention.project(mixed[start : start + _CHUNK])
+        for start in range(0, len(x), step):
+            part = x[start : start + step]
+            part += attention.project(mixed[start : start + step])
             part += self.ffn(self.final_layer_norm(part))
