@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -21,8 +21,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from oncoweave.core.encoder_card import TileSource
 from oncoweave.core.errors import ConfigError, DataError
-from oncoweave.data.bags import Bag, BagHead, read_bag, read_head, require_one_encoder
+from oncoweave.data.bags import Bag, BagAttrs, BagHead, read_bag, read_head, require_one_encoder
 from oncoweave.data.columns import Scaling
 from oncoweave.modalities.slide import tile_pitch
 from oncoweave.nn.coordinates import SlideView, draw_view, nearest_tiles
@@ -70,6 +71,8 @@ class BagIndex:
     """Hash of what the bags say of themselves; equal for equal bags, wherever they lie."""
     refused: tuple[str, ...] = ()
     """Why bags were passed over."""
+    source: TileSource | None = None
+    """Where the tiles come from, for the card of an encoder that learns on them."""
 
     def __len__(self) -> int:
         """Count the slides."""
@@ -81,7 +84,7 @@ class BagIndex:
         mark = _hash([self.fingerprint, [int(i) for i in rows]])
         return BagIndex(
             paths=tuple(chosen), num_tiles=self.num_tiles[rows], dim=self.dim, encoder=self.encoder, fingerprint=mark,
-            refused=self.refused,
+            refused=self.refused, source=self.source,
         )  # fmt: skip
 
 
@@ -114,6 +117,7 @@ def open_bags(paths: Sequence[Path | str]) -> BagIndex:
         encoder=next((h.attrs.encoder for h in heads.values() if h.attrs.encoder), None),
         fingerprint=_hash(sorted(marks, key=str)),
         refused=tuple(refused),
+        source=_source([head.attrs for head in heads.values()]),
     )
 
 
@@ -219,8 +223,11 @@ class BagStream:
         return _collate(views, self.index.dim)
 
     def describe(self) -> dict[str, object]:
-        """Count slides, tiles, steps of the first epoch, refusals and slides that could not be read."""
+        """Count slides, tiles, steps of the first epoch, refusals and unreadable slides; say whose tiles they are."""
+        centre, scale = (tuple(x.tolist()) for x in (self.scaling.centre, self.scaling.scale))
+        source = None if self.index.source is None else asdict(replace(self.index.source, centre=centre, scale=scale))
         return {
+            "tiles_of": source,
             "slides": len(self.index),
             "tiles": int(self.index.num_tiles.sum()),
             "steps_of_first_epoch": -(-len(self._epoch(0)) // self._world),
@@ -306,6 +313,16 @@ def _bags_of(path: Path) -> list[Path]:
     cohort = read_cohort(path)
     tables = [cohort.tables[n] for n, spec in cohort.modalities.items() if spec.kind == "slide" and "path" in cohort.tables[n]]
     return [path / bag for table in tables for bag in table["path"].dropna()]
+
+
+def _source(attrs: Sequence[BagAttrs]) -> TileSource | None:
+    """Tile encoder and resolution that all bags state; None where one does not name its encoder."""
+    named = {(a.encoder, a.encoder_fingerprint) for a in attrs}
+    resolutions = {a.mpp for a in attrs}
+    encoder, fingerprint = next(iter(named))
+    if len(named) > 1 or encoder is None:
+        return None
+    return TileSource(encoder=encoder, fingerprint=fingerprint, mpp=resolutions.pop() if len(resolutions) == 1 else None)
 
 
 def _hash(content: object) -> str:
