@@ -1,5 +1,6 @@
 """From slides to one vector each on the command line, into a cohort, through a study, and onto a picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 from oncoweave.cli.main import _add_verbs, app
 from oncoweave.core.encoder_card import TileSource
 from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import ConfigError
 from oncoweave.data.bags import read_bag, write_bag
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.store import read_cohort, verify, write_cohort
+from oncoweave.train.slide_embedding import embed_bag
 from oncoweave.train.slide_encoder import load_slide_encoder
 from oncoweave.train.slide_vectors import embed_bags, lay_vectors
 from oncoweave.train.study import ModelSpec, Protocol, Study, run_study
@@ -149,3 +152,20 @@ def test_pictures_of_a_slide(write_slide, tmp_path, cli, weights):
     other = write_slide("other/a.tiff", size=(512, 512), boxes=((128, 128, 256, 256),))
     result = cli("heatmap", other, "--bags", tmp_path / "out", "--out", tmp_path / "maps", "--show", "tiles")
     assert "a.tiff has 512 x 512 px, and the bag was made of a slide of 1024 x 768 px" in result.output
+
+
+def test_what_a_pretraining_run_leaves_is_ready_to_use(tmp_path):
+    from oncoweave.recipes.longnet_tiny_cpu import plan
+    from oncoweave.train.pretrain import pretrain
+
+    for number in range(3):
+        write_bag(tmp_path / "bags" / f"s{number}.h5", bag(f"s{number}", seed=number, shift=5.0))
+    small = {"dim": 16, "depth": 1, "segments": (16,), "dilations": (1,)}
+    short = replace(plan(steps=2), encoder_settings=small, batch=2, watch_every=0)
+    run = pretrain(short, tmp_path / "run", data=[tmp_path / "bags"])
+    encoder = load_slide_encoder("longnet/tiny", weights=run.weights)
+    assert (encoder.dim, encoder.module.config.depth) == (16, 1)
+    np.testing.assert_allclose(encoder.card.tiles.centre, 5.0, atol=0.5)
+    assert len(embed_bag(bag(shift=5.0), encoder=encoder)) == 40
+    with pytest.raises(ConfigError, match="the same encoder with other weights"):
+        embed_bag(bag(source=replace(TILES, fingerprint="a" * 64)), encoder=encoder)

@@ -165,6 +165,17 @@ def test_builtin_weights_are_found_by_name_and_checked(tmp_path, monkeypatch):
         load_slide_encoder("longnet/base")
 
 
+def test_a_runs_weights_become_built_in_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(builtin_weights, "FOLDER", tmp_path / "weights")
+    run = write_weights(tmp_path / "run" / "encoder.safetensors", network())
+    kept = builtin_weights.keep_as_builtin(run)
+    assert kept == tmp_path / "weights" / "longnet-tiny.safetensors"
+    assert load_slide_encoder("longnet/tiny").fingerprint == load_slide_encoder("longnet/tiny", weights=run).fingerprint
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=r"not the weights that longnet-tiny\.json speaks of"):
+        load_slide_encoder("longnet/tiny")
+
+
 def test_a_card_that_does_not_belong_is_refused(tmp_path, weights):
     with pytest.raises(ConfigError, match="these are weights of longnet/tiny, wanted longnet/small"):
         load_slide_encoder("longnet/small", weights=weights)

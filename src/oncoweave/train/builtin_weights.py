@@ -1,9 +1,11 @@
 """Weights that come with the package: a tiny pair of encoders, so that a slide has an embedding without any download."""
 
+import shutil
 from pathlib import Path
 
-from oncoweave.core.encoder_card import EncoderCard, read_card
+from oncoweave.core.encoder_card import EncoderCard, read_card, write_card
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.files import publish
 
 BUILTIN = "builtin"
 """Stands for the weights that come with the package, wherever a file of weights is asked for."""
@@ -16,7 +18,7 @@ def builtin_weights(name: str) -> tuple[Path, EncoderCard]:
     Raises:
         ConfigError: there are none for it (lists those there are), or they are not what their card says.
     """
-    path = FOLDER / f"{name.replace('/', '-')}.safetensors"
+    path = _place(name)
     if not path.is_file():
         there = ", ".join(sorted(p.stem.replace("-", "/", 1) for p in FOLDER.glob("*.safetensors"))) or "none"
         msg = f"no built-in weights for {name} (built in: {there}); give a file of weights, random ones never take their place"
@@ -26,3 +28,21 @@ def builtin_weights(name: str) -> tuple[Path, EncoderCard]:
         msg = f"{path}: its card says {card.encoder}, wanted {name}; install oncoweave again"
         raise ConfigError(msg)
     return path, card
+
+
+def keep_as_builtin(weights: Path) -> Path:
+    """Copy weights that a pretraining run left, with their card, to where built-in ones are looked for; returns the copy.
+
+    Raises:
+        ConfigError: there are no such weights, or no card beside them.
+    """
+    card = read_card(weights)
+    path = _place(card.encoder)
+    with publish(path) as partial:
+        shutil.copyfile(weights, partial)
+    write_card(path, card)
+    return path
+
+
+def _place(name: str) -> Path:
+    return FOLDER / f"{name.replace('/', '-')}.safetensors"
