@@ -173,6 +173,30 @@ def test_networks_may_stand_for_a_modality_in_a_late_fusion(cohort, tmp_path):
             "encoders and objectives belong to networks",
         ),
         (
+            {"models": (ModelSpec(name="stacking", fusion="gated", weights={"expression": "weights.safetensors"}),)},
+            ConfigError,
+            "weights of 'expression' belong to an encoder; name it as well",
+        ),
+        (
+            {
+                "models": (
+                    ModelSpec(
+                        name="stacking",
+                        fusion="gated",
+                        encoders={"expression": "snn"},
+                        weights={"expression": "nowhere.safetensors"},
+                    ),
+                )
+            },
+            ConfigError,
+            "nowhere.safetensors is no file; they are never replaced by random ones",
+        ),
+        (
+            {"models": (ModelSpec(name="stacking", fusion="gated", encoders={"expression": "snn"}, frozen=("expression",)),)},
+            ConfigError,
+            "frozen names 'expression', which has no weights",
+        ),
+        (
             {"models": (ModelSpec(name="stacking", fusion="gated", objective="classify"),)},
             ConfigError,
             "objective 'classify' does not fit a survival endpoint",

@@ -18,13 +18,14 @@ from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
 
 DEFAULT_ENCODERS = {
     "embedding": "linear",
-    "expression": "snn",
+    "expression": "linear",
     "record": "tabular",
     "report": "bert/tiny",
     "slide": "abmil",
-    "variants": "snn",
+    "variants": "linear",
 }
-"""Encoder of each kind of modality where the study names none."""
+"""Encoder of each kind of modality where the study names none. Genes get a linear layer: on cohorts of a few hundred patients the
+deeper ``snn`` did worse (benchmarks/network_defaults_2026-11.md)."""
 
 DEFAULT_OBJECTIVES = {
     "binary": "classify",

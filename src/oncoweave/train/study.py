@@ -64,7 +64,8 @@ class NetworkConfig(Strict):
     width: int = Field(default=64, ge=1)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
-    members: int = Field(default=1, ge=1)
+    members: int = Field(default=5, ge=1)
+    """Networks whose predictions are averaged, each stopped on another inner fold; at most as many as there are inner folds."""
 
     def part(self, config: type) -> dict[str, Any]:
         """Give the settings that a dataclass has fields for."""
