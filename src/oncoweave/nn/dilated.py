@@ -87,8 +87,8 @@ class Piece:
     heads: slice
     queries: Cells
     keys: Cells
-    segment: int
-    """Full length of the branch's segments, of which the last may be cut short."""
+    first: bool
+    """Whether no branch before it wrote these queries."""
 
 
 def phases(heads: int, dilation: int) -> Iterator[tuple[int, slice]]:
@@ -98,7 +98,7 @@ def phases(heads: int, dilation: int) -> Iterator[tuple[int, slice]]:
         yield phase, slice(phase * group, min(heads, (phase + 1) * group))
 
 
-def pieces(span: Span, branch: Branch, heads: int) -> Iterator[Piece]:
+def pieces(span: Span, branch: Branch, heads: int, *, first_branch: bool = True) -> Iterator[Piece]:
     """Cut a branch of one sequence into kernel calls: whole segments of a phase in one, segments cut short one by one."""
     width = min(branch.segment, span.key_count)
     first, last = span.offset, span.offset + span.query_count
@@ -113,7 +113,7 @@ def pieces(span: Span, branch: Branch, heads: int) -> Iterator[Piece]:
                 heads=group,
                 queries=Cells(start=span.query_start + low - first, width=(high - low) // segments, phase=shift, **common),
                 keys=Cells(start=span.key_start + start, width=length, phase=phase, **common),
-                segment=width,
+                first=first_branch,
             )
 
 
@@ -188,6 +188,10 @@ def union_forward(
             piece.keys.of(value, piece.heads).contiguous(),
         )
         merged, merged_lse = piece.queries.of(out, piece.heads), piece.queries.of(lse, piece.heads)
+        if piece.first:
+            merged.copy_(part)
+            merged_lse.copy_(part_lse)
+            continue
         merged.lerp_(part.to(wide), torch.sigmoid(part_lse - merged_lse).unsqueeze(-1))
         merged_lse.copy_(torch.logaddexp(merged_lse, part_lse))
     return out.to(query.dtype), lse
@@ -213,7 +217,12 @@ def dilated_attention(
         kernel: what computes one branch; by default the fastest of the device and type.
     """
     heads = query.shape[0]
-    plan = tuple(piece for branch in branches for span in layout for piece in pieces(span, branch, heads))
+    plan = tuple(
+        piece
+        for number, branch in enumerate(branches)
+        for span in layout
+        for piece in pieces(span, branch, heads, first_branch=number == 0)
+    )
     return _UnionAttention.apply(query, key, value, plan, kernel or kernel_for(query))
 
 
