@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from oncoweave.cli.slide_vectors import ANY_TILES, READOUT, SLIDE_ENCODER, SLIDE_WEIGHTS, load_pair, require_pair, vectors_of
+from oncoweave.cli.parts.slide_vectors import (
+    ANY_TILES,
+    READOUT,
+    SLIDE_ENCODER,
+    SLIDE_WEIGHTS,
+    heatmap,
+    load_pair,
+    require_pair,
+    vectors_of,
+)
 
 if TYPE_CHECKING:
     from oncoweave.data.cohort import Cohort
@@ -33,6 +42,7 @@ _BLUR = typer.Option(True, "--blur/--no-blur", help="Drop tiles out of focus.")
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
+    slides_app.command()(heatmap)
     app.add_typer(slides_app, name="slides")
 
 

@@ -19,14 +19,6 @@ READOUT = typer.Option("mean", help="What is read out of it: mean, cls, or layer
 ANY_TILES = typer.Option(False, "--any-tiles", help="Encode tiles that the slide encoder was not trained on.")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb below ``slides``."""
-    del app
-    from oncoweave.cli.slides import slides_app
-
-    slides_app.command()(heatmap)
-
-
 def heatmap(
     slides: list[Path] = typer.Argument(help="Slides, folders of slides, or a CSV table with columns path[, slide_id][, mpp]."),
     bags: Path = typer.Option(help="Folder that 'slides embed' made of them, or a folder of bags called after them."),
