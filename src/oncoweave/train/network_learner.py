@@ -19,13 +19,13 @@ from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
 DEFAULT_ENCODERS = {
     "embedding": "linear",
     "expression": "linear",
-    "record": "tabular",
+    "record": "linear",
     "report": "bert/tiny",
     "slide": "abmil",
     "variants": "linear",
 }
-"""Encoder of each kind of modality where the study names none. Genes get a linear layer: on cohorts of a few hundred patients the
-deeper ``snn`` did worse (benchmarks/network_defaults_2026-11.md)."""
+"""Encoder of each kind of modality where the study names none. Tables get a linear layer: on cohorts of a few hundred patients
+deeper encoders did worse (benchmarks/network_defaults_2026-11.md)."""
 
 DEFAULT_OBJECTIVES = {
     "binary": "classify",
