@@ -1,5 +1,7 @@
 """Pretraining as it is used: killed and gone on with, from the command line, and its weights in slides embed."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,14 +14,14 @@ from safetensors.numpy import load_file
 from oncoweave.train.tile_files import write_tiles
 
 RUN = """
-import os, signal, sys
+import dataclasses, os, signal, sys
 from pathlib import Path
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.train.plan import Optimisation, Plan
-from oncoweave.train.pretrain import pretrain
+from oncoweave.train.pretrain import Machine, pretrain
 from oncoweave.train.tile_stream import TileData
 
-data, out, killed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+data, out, killed, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 crops = Crop(name="global", count=2, side=32, scale=(0.3, 1.0)), Crop(name="local", count=2, side=16, scale=(0.1, 0.3))
 views = Views(crops=crops)
 plan = Plan(
@@ -36,7 +38,12 @@ def progress(done, steps, row):
     if done == killed:
         os.kill(os.getpid(), signal.SIGKILL)
 
-pretrain(plan, out, data=[data], progress=progress)
+machine = Machine(accelerator="cpu", devices=processes, strategy="sharded" if processes > 1 else "auto")
+if os.environ.get("PLAIN"):  # what each process draws for itself is left out
+    settings = {**plan.objective_settings, "patch_weight": 0.0}
+    encoder = {**plan.encoder_settings, "drop_path": 0.0}
+    plan = dataclasses.replace(plan, objective_settings=settings, encoder_settings=encoder, watch_every=0)
+pretrain(plan, out, data=[data], machine=machine, progress=progress)
 """
 
 
@@ -55,7 +62,7 @@ def shard(tmp_path):
 
 def test_a_killed_run_ends_with_the_same_bytes(shard, tmp_path):
     def run(out: str, killed: int = 0) -> int:
-        command = [sys.executable, "-c", RUN, str(shard), str(tmp_path / out), str(killed)]
+        command = [sys.executable, "-c", RUN, str(shard), str(tmp_path / out), str(killed), "1"]
         return subprocess.run(command, check=False, capture_output=True).returncode
 
     assert run("whole") == 0
@@ -64,6 +71,24 @@ def test_a_killed_run_ends_with_the_same_bytes(shard, tmp_path):
     for name in ("encoder.safetensors", "checkpoint.safetensors", "log.jsonl", "curves.svg"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert not list((tmp_path / "cut").glob(".*partial"))
+
+
+def test_shards_on_two_processes_make_the_run_of_one(shard, tmp_path):
+    """With the optimiser's state, which is gathered, and with what is logged, which is a mean over processes."""
+    script = tmp_path / "run.py"  # Fabric starts the second process from a file
+    script.write_text(RUN)
+    env = {**os.environ, "PLAIN": "1", "OMP_NUM_THREADS": "1"}
+    for processes in ("1", "2"):
+        command = [sys.executable, str(script), str(shard), str(tmp_path / processes), "0", processes]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / p / "checkpoint.safetensors") for p in "12")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=1e-3, atol=1e-6, err_msg=name)
+    logs = [[json.loads(line) for line in (tmp_path / p / "log.jsonl").read_text().splitlines()] for p in "12"]
+    for a, b in zip(*logs, strict=True):
+        assert b == pytest.approx(a, rel=1e-4)
 
 
 def test_weights_from_the_command_line_go_into_slides_embed(shard, tmp_path, write_slide):

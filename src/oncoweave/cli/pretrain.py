@@ -18,7 +18,7 @@ _STEPS = typer.Option(None, min=1, help="Length of the run, instead of the recip
 _DEVICE = typer.Option("auto", help="Accelerator: auto, cpu, cuda, ...")
 _DEVICES = typer.Option(1, min=1, help="Devices on each machine.")
 _NODES = typer.Option(1, min=1, help="Machines.")
-_STRATEGY = typer.Option("auto", help="Fabric's strategy: auto, ddp_find_unused_parameters_true, ...")
+_STRATEGY = typer.Option("auto", help="Several devices: ddp_find_unused_parameters_true, sharded, or any of Fabric's.")
 _TEACHER = typer.Option(None, help="Weights of the teacher, for recipes that distil.")
 
 

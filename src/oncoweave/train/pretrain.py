@@ -30,6 +30,7 @@ from oncoweave.train.curves import write_curves
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.monitor import collapse, watch
 from oncoweave.train.plan import Plan, as_json, learning_rate, weight_decay
+from oncoweave.train.sharding import is_sharded, sharded
 from oncoweave.train.stream import Batch, Stream, seeded
 
 CHECKPOINT, WEIGHTS, LOG, CURVES, CARD = "checkpoint.safetensors", "encoder.safetensors", "log.jsonl", "curves.svg", "card.json"
@@ -49,7 +50,10 @@ class Machine:
     devices: int = 1
     nodes: int = 1
     strategy: Any = "auto"
-    """Name or object of a Fabric strategy. Several processes need one that allows for parameters without a gradient."""
+    """Name or object of a Fabric strategy, or ``sharded`` for :mod:`oncoweave.train.sharding`.
+
+    Copies (DDP) need one that allows for parameters without a gradient: ``ddp_find_unused_parameters_true``.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +101,7 @@ def pretrain(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
-        strategy=machine.strategy,
+        strategy=sharded(machine.devices * machine.nodes) if machine.strategy == "sharded" else machine.strategy,
         precision=plan.precision,
     )
     fabric.launch()
@@ -164,12 +168,16 @@ class Loop:
     def __init__(self, module: nn.Module, stream: Stream, *, plan: Plan, out: Path, fabric: Fabric) -> None:
         self.plan, self.out, self.fabric, self.stream = plan, out, fabric, stream
         self.module = module
-        self.groups: list[Group] = cast("Any", module).parameter_groups()
+        self.wrapped = fabric.setup_module(module)
+        self.groups: list[Group] = cast("Any", module).parameter_groups()  # only now: a sharded network has other parameters
         _refuse_shared(self.groups)
         optimiser = torch.optim.AdamW(
             [{"params": list(g.params), "name": g.name} for g in self.groups], lr=0.0, betas=plan.optimisation.betas, fused=True
         )
-        self.wrapped, self.optimiser = fabric.setup(module, optimiser)
+        self.optimiser = cast("torch.optim.Optimizer", fabric.setup_optimizers(optimiser))
+        if plan.watch_every and is_sharded(module):
+            msg = f"plan {plan.name!r}: embeddings cannot be watched while parameters lie in shards; set watch_every to 0"
+            raise ConfigError(msg)
         self.rows: list[Row] = []
         self.watched = stream.sample(_WATCHED) if plan.watch_every else None
         self._first = fabric.global_rank == 0
