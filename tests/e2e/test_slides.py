@@ -189,6 +189,7 @@ def cohort(write_slide, tmp_path) -> Path:
 
 
 def test_a_cohorts_slides_become_its_bags(cohort, cli):
+    write_cohort(read_cohort(cohort), cohort, documents={"import.json": {"patients": 4}})
     result = cli("embed", cohort, "--tile", 128)
     assert result.exit_code == 0, result.output
     table = read_cohort(cohort).tables["he"].set_index("slide_id")
@@ -201,6 +202,7 @@ def test_a_cohorts_slides_become_its_bags(cohort, cli):
     listed = json.loads((cohort / "slides-he.json").read_text())["slides"]
     assert [s["status"] for s in listed] == ["done", "done", "done", "failed"]
     assert "cannot be opened" in listed[3]["reason"]
+    assert json.loads((cohort / "import.json").read_text()) == {"patients": 4}
     again = cli("embed", cohort, "--tile", 128, "--drop-failed")
     assert "4 slides: 0 embedded, 3 kept from an earlier run, 1 failed" in again.output
     assert list(read_cohort(cohort).tables["he"]["slide_id"]) == ["s1", "s2", "s3"]

@@ -102,6 +102,11 @@ def write_cohort(cohort: Cohort, path: Path | str, *, documents: Mapping[str, ob
     return path
 
 
+def read_documents(root: Path) -> dict[str, object]:
+    """Read the JSON files that lie beside a cohort's manifest, by file name: what a cohort written again has to keep."""
+    return {file.name: read_json(file) for file in sorted(root.glob("*.json")) if file.name != MANIFEST}
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a cohort folder's manifest.
 

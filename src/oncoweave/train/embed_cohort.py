@@ -11,7 +11,7 @@ import pandas as pd
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
 from oncoweave.core.files import publish, require_file_name
 from oncoweave.data.cohort import Cohort
-from oncoweave.data.store import write_cohort
+from oncoweave.data.store import read_documents, write_cohort
 from oncoweave.train.slide_record import SlideRecord
 from oncoweave.wsi.files import SlideFile, slide_id_of
 
@@ -109,7 +109,7 @@ def lay_bags(cohort: Cohort, modality: str, record: SlideRecord, *, drop_failed:
             {"slide_id": r.slide_id, "status": r.status, "reason": r.reason, "tiles": r.tiles} for r in record.results.values()
         ],
     }
-    write_cohort(filled, cohort.root, documents={f"slides-{modality}.json": document})
+    write_cohort(filled, cohort.root, documents={**read_documents(cohort.root), f"slides-{modality}.json": document})
     return filled
 
 

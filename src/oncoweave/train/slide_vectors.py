@@ -15,7 +15,7 @@ from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.files import locked, publish, read_json, sweep_partials, write_json
 from oncoweave.data.bags import read_bag, read_head
 from oncoweave.data.cohort import Cohort, ModalitySpec
-from oncoweave.data.store import MANIFEST, write_cohort
+from oncoweave.data.store import read_documents, write_cohort
 from oncoweave.data.tables import read_table, write_table
 from oncoweave.train.slide_embedding import embed_bag, embedding_fingerprint
 from oncoweave.train.slide_encoder import SlideEncoder
@@ -149,9 +149,8 @@ def lay_vectors(cohort: Cohort, modality: str, vectors: SlideVectors) -> Cohort:
         endpoints=cohort.endpoints,
         root=cohort.root,
     )
-    kept = {p.name: read_json(p) for p in sorted(cohort.root.glob("*.json")) if p.name != MANIFEST}
     listed = {f"slides-{name}.json": {"encoder": vectors.encoder.name, "slides": _listed(vectors)}}
-    write_cohort(filled, cohort.root, documents={**kept, **listed})
+    write_cohort(filled, cohort.root, documents={**read_documents(cohort.root), **listed})
     return filled
 
 
