@@ -1,9 +1,9 @@
 """DINOv2 of ViT-Ti/16 on small crops, in about ten minutes on two cores: to try the chain, and to beat random weights.
 
 Some hundred steps are a hundredth of an ordinary run, so that choices differ from it: few prototypes over a narrow bottleneck and
-a cold teacher, whose assignments of tiles differ from the first step on; kernel density instead of KoLeo, and stronger, which
-spreads embeddings sooner; and colours that are varied little, as a network that learns nothing else yet should learn colour.
-Tiles are best embedded at 112 px of 1 um (``--tile 112 --mpp 1``), as its crops show them.
+a teacher that stays cold, whose assignments of tiles differ from the first step on; kernel density in place of KoLeo with full
+weight, which spreads embeddings soonest and does most of the work; and colours that are varied little, as a network that has
+learnt nothing yet should learn colour. Tiles are best embedded at 112 px of 1 um (``--tile 112 --mpp 1``), as its crops show them.
 """
 
 from oncoweave.nn.augment import Crop, Views
@@ -11,8 +11,8 @@ from oncoweave.train.plan import Optimisation, Plan
 from oncoweave.train.tile_stream import TileData
 
 
-def plan(*, steps: int = 300) -> Plan:
-    """Plan the run; its warm-up is a share of its length."""
+def plan(*, steps: int = 250) -> Plan:
+    """Plan the run; warm-ups are shares of its length."""
     views = Views(
         crops=(
             Crop(name="global", count=2, side=64, scale=(0.4, 1.0), blur=(0.1,)),
@@ -36,14 +36,13 @@ def plan(*, steps: int = 300) -> Plan:
         objective_settings={
             "views": views,
             "hidden": 256,
-            "bottleneck": 16,
-            "prototypes": 1024,
+            "bottleneck": 64,
+            "prototypes": 512,
             "centring": "sinkhorn",
-            "patch_weight": 0.5,
             "spread": "kde",
-            "spread_weight": 0.3,
-            "teacher_temperature": 0.04,
-            "teacher_temperature_start": 0.04,
+            "spread_weight": 1.0,
+            "teacher_temperature": 0.05,
+            "teacher_temperature_warm_up": steps // 3,
             "momentum": 0.99,
             "freeze_prototypes": 0,
             "layer_decay": 1.0,
