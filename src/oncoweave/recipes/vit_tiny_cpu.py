@@ -3,7 +3,7 @@
 Some hundred steps are a hundredth of an ordinary run, so that choices differ from it: few prototypes over a narrow bottleneck and
 a teacher that stays cold, whose assignments of tiles differ from the first step on; kernel density in place of KoLeo with full
 weight, which spreads embeddings soonest and does most of the work; and colours that are varied little, as a network that has
-learnt nothing yet should learn colour. Tiles are best embedded at 112 px of 1 um (``--tile 112 --mpp 1``), as its crops show them.
+learnt nothing yet should learn colour. Tiles are best embedded as its crops show them: ``--tile 112 --mpp 1``.
 """
 
 from oncoweave.nn.augment import Crop, Views
