@@ -1,9 +1,14 @@
 """Fitted objects survive the disk exactly, and nothing else is ever created from a file."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from oncoweave.core.endpoint import Endpoint, Target
@@ -30,6 +35,36 @@ def test_infinity_dictionaries_and_text_arrays_survive(tmp_path):
     assert loaded["a"] == (1, float("inf"))
     assert loaded[2] is None
     assert loaded["b"].tolist() == ["x", "y"]
+
+
+SAVE = """
+import sys, numpy as np
+from oncoweave.core.shelf import Entry
+from oncoweave.core.state import save_state
+save_state(sys.argv[1], Entry(name="n", summary="s", constants={k: np.arange(i + 1.0) for i, k in enumerate("cab")}))
+"""
+
+
+def test_equal_objects_give_equal_bytes_in_every_process(tmp_path):
+    written = set()
+    for seed in range(2):
+        path = tmp_path / f"{seed}.safetensors"
+        subprocess.run([sys.executable, "-c", SAVE, path], check=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    with safe_open(path, framework="numpy") as stream:
+        assert len(stream.metadata()) == 1  # safetensors writes several keys in any order
+
+
+def test_files_of_the_first_version_are_read_and_later_ones_refused(tmp_path):
+    fields = {"name": "n", "summary": "s", "constants": {"dict": [["a", {"array": "w"}]]}}
+    structure = {"class": "oncoweave.core.shelf:Entry", "fields": fields}
+    metadata = {"oncoweave_state": "1", "structure": json.dumps(structure)}
+    save_file({"w": np.arange(3.0)}, tmp_path / "old.safetensors", metadata=metadata)
+    np.testing.assert_array_equal(load_state(tmp_path / "old.safetensors").constants["a"], np.arange(3.0))
+    save_file({}, tmp_path / "new.safetensors", metadata={"oncoweave": json.dumps({"state": "3", "structure": structure})})
+    with pytest.raises(DataError, match=r"new\.safetensors: not a fitted model .*version '3', wanted '2'"):
+        load_state(tmp_path / "new.safetensors")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Fitted objects to safetensors and back: frozen dataclasses of arrays, numbers, text and other such dataclasses.
 
 Nothing is unpickled. A file holds arrays as tensors and the rest as JSON in its header; reading one creates only dataclasses that
-are defined inside oncoweave.
+are defined inside oncoweave. Equal objects give equal bytes.
 """
 
 import dataclasses
@@ -14,7 +14,11 @@ import numpy as np
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish
 
-_VERSION = "1"
+_VERSION = "2"
+_KEY = "oncoweave"
+"""The one key of a file's metadata, as safetensors writes several in an order that differs from process to process."""
+_OLD_VERSION, _OLD_KEY = "1", "oncoweave_state"
+"""Files of version 1 are read; they held their version and structure under a key each."""
 
 
 def save_state(path: Path, fitted: object) -> None:
@@ -27,7 +31,7 @@ def save_state(path: Path, fitted: object) -> None:
         save_file(
             {k: np.ascontiguousarray(v) for k, v in arrays.items()},
             partial,
-            metadata={"oncoweave_state": _VERSION, "structure": json.dumps(structure)},
+            metadata={_KEY: json.dumps({"state": _VERSION, "structure": structure}, sort_keys=True)},
         )
 
 
@@ -42,22 +46,33 @@ def load_state(path: Path) -> object:
     try:
         with safe_open(path, framework="numpy") as stream:
             metadata = stream.metadata() or {}
-            if metadata.get("oncoweave_state") != _VERSION:
-                came = metadata.get("oncoweave_state")
-                msg = f"{path}: not a fitted model of oncoweave (state version {came!r}, wanted {_VERSION!r})"
-                raise DataError(msg)
             arrays = {k: stream.get_tensor(k) for k in stream.keys()}  # noqa: SIM118
     except SafetensorError as error:
         msg = f"{path}: not a readable safetensors file ({error})"
         raise DataError(msg) from error
     try:
-        return _unpack(json.loads(metadata["structure"]), arrays)
+        return _unpack(_structure(metadata), arrays)
     except DataError as error:
         msg = f"{path}: {error}"
         raise DataError(msg) from error
     except (KeyError, json.JSONDecodeError) as error:
         msg = f"{path}: a fitted model whose parts do not fit each other ({error!r}); the file is damaged, fit it again"
         raise DataError(msg) from error
+
+
+def _not_ours(came: object) -> DataError:
+    return DataError(f"not a fitted model of oncoweave (state version {came!r}, wanted {_VERSION!r})")
+
+
+def _structure(metadata: dict[str, str]) -> object:
+    if _KEY in metadata:
+        held = json.loads(metadata[_KEY])
+        if held["state"] != _VERSION:
+            raise _not_ours(held["state"])
+        return held["structure"]
+    if metadata.get(_OLD_KEY) != _OLD_VERSION:
+        raise _not_ours(metadata.get(_OLD_KEY))
+    return json.loads(metadata["structure"])
 
 
 def _pack(value: object, arrays: dict[str, np.ndarray], key: str) -> object:
