@@ -312,6 +312,21 @@ def test_renamed_columns_of_new_patients_are_said_and_a_modality_without_any_is_
         predict_cohort(run, every, tmp_path / "p.csv", model=None)
 
 
+def test_values_of_new_patients_in_another_unit_are_said_without_naming_anyone(run, cohort, tmp_path):
+    opened = Cohort.open(cohort)
+    tables = dict(opened.tables)
+    tables["record"] = tables["record"].assign(age_years=tables["record"]["age_years"] * 365.25)
+    tables["variants"] = tables["variants"].copy()
+    tables["variants"].loc[0, "MYC_cnv"] = 50.0
+    strange = write_cohort(replace(opened, tables=tables), tmp_path / "days")
+    warnings = predict_cohort(run, strange, tmp_path / "p.csv", model=None).warnings
+    known = int(tables["record"]["age_years"].notna().sum())
+    assert any(f"'record', column 'age_years': {known} of {known} patients have a value far outside" in w for w in warnings)
+    assert any("'variants', column 'MYC_cnv': 1 of" in w for w in warnings)
+    assert not any(p in w for w in warnings for p in opened.patient_ids)
+    assert not predict_cohort(run, cohort, tmp_path / "p.csv", model=None).warnings
+
+
 def test_tampered_tables_and_models_are_refused(run, cohort, tmp_path):
     opened = Cohort.open(cohort)
     copy = write_cohort(opened, tmp_path / "copy")

@@ -9,7 +9,9 @@ import pytest
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
+    Scaling,
     blank_absent,
+    by_column,
     fit_scaling,
     join_records,
     line_up,
@@ -93,3 +95,16 @@ def test_one_absurd_value_counts_as_ten_training_deviations():
     scaling = fit_scaling(np.array([[0.0], [1.0], [2.0]]))
     scaled = scaling(np.array([[1.0], [36_000.0], [-36_000.0], [np.nan]]))
     np.testing.assert_array_equal(scaled[:, 0], [0.0, 10.0, -10.0, np.nan])
+
+
+def test_values_outside_the_training_range_by_more_than_its_width_are_counted_by_column():
+    train = np.array([[30.0, 1.0, np.nan], [90.0, 1.0, np.nan], [np.nan, 1.0, np.nan]])
+    new = np.array([[22995.0, 1.0, 5.0], [150.0, 1.0 + 1e-9, 5.0], [-31.0, 2.0, np.nan], [np.nan, np.nan, np.nan]])
+    scaling = fit_scaling(train)
+    assert by_column(("age", "constant", "nobody"), scaling.far_outside(new)) == {"age": 2, "constant": 1}
+    assert not scaling.far_outside(train).any()
+
+
+def test_a_scaling_stored_before_ranges_were_counts_beyond_ten_standard_deviations():
+    old = Scaling(centre=np.array([60.0]), scale=np.array([10.0]))
+    assert old.far_outside(np.array([[22995.0], [161.0], [159.0], [np.nan]])).tolist() == [2]

@@ -121,12 +121,42 @@ FARTHEST = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Least and greatest known value of each column on training patients; NaN for a column nobody has."""
+
+    low: Float[np.ndarray, " column"]
+    high: Float[np.ndarray, " column"]
+
+    def far_outside(self, values: Float[np.ndarray, "patient column"]) -> np.ndarray:
+        """``Int[column]``: patients whose value lies outside the training range by more than its width."""
+        width = np.maximum(self.high - self.low, 1e-6 * np.abs(self.high))  # rounding of a constant column is not far
+        return ((values < self.low - width) | (values > self.high + width)).sum(axis=0)
+
+
+def fit_span(values: Float[np.ndarray, "patient column"]) -> Span:
+    """Learn the least and the greatest known value of each column."""
+    known = ~np.isnan(values)
+    low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+    nobody = ~known.any(axis=0)
+    return Span(low=np.where(nobody, np.nan, low), high=np.where(nobody, np.nan, high))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scaling:
     """Centre and scale of each column, learned on training patients."""
 
     centre: Float[np.ndarray, " column"]
     scale: Float[np.ndarray, " column"]
     """Standard deviation; 1 where a column does not vary, so that it becomes 0 and not NaN."""
+    span: Span | None = None
+    """None in models stored before ranges were."""
+
+    def far_outside(self, values: Float[np.ndarray, "patient column"]) -> np.ndarray:
+        """``Int[column]``: patients whose value is far outside the training range; where that is not known, beyond ``FARTHEST``."""
+        if self.span is not None:
+            return self.span.far_outside(values)
+        return (np.abs(values - self.centre) > FARTHEST * self.scale).sum(axis=0)
 
     def __call__(self, values: Float[np.ndarray, "patient column"]) -> Float[np.ndarray, "patient column"]:
         """Standardise; NaN stays NaN, and what lies beyond ``FARTHEST`` counts as that."""
@@ -138,7 +168,12 @@ def fit_scaling(values: Float[np.ndarray, "patient column"]) -> Scaling:
     centre = np.nan_to_num(mean_of_known(values))
     spread = np.sqrt(np.nan_to_num(mean_of_known((values - centre) ** 2)))
     varies = spread > 1e-9 * np.maximum(1.0, np.abs(centre))  # rounding of a constant column must not be blown up to unit size
-    return Scaling(centre=centre, scale=np.where(varies, spread, 1.0))
+    return Scaling(centre=centre, scale=np.where(varies, spread, 1.0), span=fit_span(values))
+
+
+def by_column(columns: Sequence[str], counts: np.ndarray) -> dict[str, int]:
+    """Name the columns of counts, without those that count nothing."""
+    return {column: int(count) for column, count in zip(columns, counts, strict=True) if count}
 
 
 def varying(values: Float[np.ndarray, "patient column"]) -> np.ndarray:

@@ -18,6 +18,7 @@ from oncoweave.data.columns import (
     Scaling,
     at_least_one,
     blank_absent,
+    by_column,
     fit_scaling,
     line_up,
     make_record,
@@ -103,11 +104,18 @@ class Preparation:
         """Standardise the vector; NaN for absent patients."""
         return blank_absent(self._scaled(samples), np.array([s is not None for s in samples], dtype=bool))
 
+    def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
+        """Count, by column, the patients whose value lies far outside the training range: another unit, or a slip."""
+        return by_column(self.columns, self.scaling.far_outside(self._vectors(samples)))
+
     def _scaled(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient dim"]:
+        return self.scaling(self._vectors(samples))
+
+    def _vectors(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient dim"]:
         for sample in samples:
             if sample is not None:
                 _require_columns(sample, self.columns)
-        return self.scaling(line_up([None if s is None else (s.columns, s.values.mean(axis=0)) for s in samples], self.columns))
+        return line_up([None if s is None else (s.columns, s.values.mean(axis=0)) for s in samples], self.columns)
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:

@@ -18,6 +18,7 @@ from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
     Scaling,
     blank_absent,
+    by_column,
     fit_scaling,
     gather,
     line_up,
@@ -157,12 +158,18 @@ class Preparation:
         known = ~np.isnan(scaled)
         return blank_absent(np.where(known, scaled, 0.0), known.any(axis=1))
 
+    def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
+        """Count, by column, the patients whose value lies far outside the training range: another unit, or a slip."""
+        return by_column(self.genes, self.scaling.far_outside(self._profiles(samples)))
+
     def _scaled(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient gene"]:
+        return self.scaling(np.clip(self._profiles(samples), self.low, self.high))
+
+    def _profiles(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient gene"]:
         for sample in samples:
             if sample is not None and sample.scale != self.scale:
                 raise _other_scale(sample, self.scale)
-        values = line_up([None if s is None else (s.genes, profile(s)) for s in samples], self.genes)
-        return self.scaling(np.clip(values, self.low, self.high))
+        return line_up([None if s is None else (s.genes, profile(s)) for s in samples], self.genes)
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:

@@ -22,6 +22,7 @@ from oncoweave.data.columns import (
     Scaling,
     at_least_one,
     blank_absent,
+    by_column,
     fit_scaling,
     make_record,
     place,
@@ -161,6 +162,10 @@ class Preparation:
             values = [s.values.get(column) for s in samples if s is not None]
             counts[column] = sum(v is not None and v not in levels and v not in rare for v in values)
         return {column: count for column, count in counts.items() if count}
+
+    def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
+        """Count, by column, the patients whose value lies far outside the training range: another unit, or a slip."""
+        return by_column(self.numeric, self.scaling.far_outside(_numbers(samples, self.numeric)))
 
     def _tokens(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         parts = [self.scaling(_numbers(samples, self.numeric))]

@@ -19,7 +19,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
 from oncoweave.data.cohort import ModalitySpec, Record
-from oncoweave.data.columns import Scaling, at_least_one, blank_absent, fit_scaling, make_record, place
+from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place
 from oncoweave.nn.tokens import Tokens, pad
 
 _SYNTHETIC_DIM = 16
@@ -159,12 +159,20 @@ class Preparation:
         Raises:
             DataError: a bag comes from another encoder than the training bags.
         """
+        pooled = self.pooled_scaling(self._pooled(samples))
+        return blank_absent(pooled, np.array([s is not None for s in samples], dtype=bool))
+
+    def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
+        """Count, by pooled feature, the patients whose value lies far outside the training range: another stain or scanner."""
+        return by_column(self.feature_names, self.pooled_scaling.far_outside(self._pooled(samples)))
+
+    def _pooled(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         self._require(samples)
         pooled = np.full((len(samples), 2 * self.dim), np.nan)
         for row, sample in enumerate(samples):
             if sample is not None:
                 pooled[row] = np.concatenate([sample.mean, sample.std])
-        return blank_absent(self.pooled_scaling(pooled), np.array([s is not None for s in samples], dtype=bool))
+        return pooled
 
     def _tiles(self, sample: Sample) -> Float[np.ndarray, "tile dim"]:
         features = np.concatenate([bag.features for bag in sample.bags]).astype(np.float32)

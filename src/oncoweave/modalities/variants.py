@@ -16,8 +16,11 @@ from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
     Scaling,
+    Span,
     blank_absent,
+    by_column,
     fit_scaling,
+    fit_span,
     gather,
     line_up,
     make_record,
@@ -91,6 +94,8 @@ class Preparation:
     burden_scaling: Scaling
     unprofiled_scaling: Scaling | None
     """Of the share of ``profiled`` that a patient was not profiled for; None where it does not vary on training patients."""
+    span: Span | None = None
+    """Of the alterations on training patients; None in models stored before ranges were."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -127,6 +132,13 @@ class Preparation:
             parts.append(self.unprofiled_scaling(unprofiled))
         return blank_absent(np.hstack(parts), present)
 
+    def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
+        """Count, by alteration, the patients whose call lies far outside the training range."""
+        if self.span is None:
+            return {}
+        calls, _, _ = self._parts(samples)
+        return by_column(self.alterations, self.span.far_outside(calls))
+
     def _parts(self, samples: Sequence[Sample | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = line_up([None if s is None else (s.alterations, s.values) for s in samples], self.profiled)
         column = {name: i for i, name in enumerate(self.profiled)}
@@ -160,6 +172,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
         burdens=shown,
         burden_scaling=fit_scaling(burden[:, [classes.index(c) for c in shown]]),
         unprofiled_scaling=fit_scaling(unprofiled) if varying(unprofiled).any() else None,
+        span=fit_span(values[:, frequent]),
     )
 
 

@@ -13,6 +13,9 @@ from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.locked import LockedModel
 
+_SHOWN = 5
+"""Columns of a modality that warnings name one by one."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionSummary:
@@ -63,7 +66,7 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
 
 
 def _differences(locked: LockedModel, cohort: Cohort, data: Dataset) -> tuple[str, ...]:
-    """Say which columns the model reads that a table lacks, and count categories that no training patient had."""
+    """Say which columns the model reads that a table lacks, and count values unlike all that training patients had."""
     warnings = []
     for name, preparation in locked.fitted.preparations.items():
         if name not in cohort.modalities:
@@ -87,7 +90,20 @@ def _differences(locked: LockedModel, cohort: Cohort, data: Dataset) -> tuple[st
             warnings += [
                 f"modality {name!r}, column {c!r}: {n} patients have a category never seen in training" for c, n in unseen.items()
             ]
+        if hasattr(preparation, "outside"):
+            far = preparation.outside(data.samples[name])
+            warnings += [
+                f"modality {name!r}, column {c!r}: {n} of {_count(data, name)} patients have a value far outside the training"
+                " range; is it in another unit?"
+                for c, n in list(far.items())[:_SHOWN]
+            ]
+            if len(far) > _SHOWN:
+                warnings.append(f"modality {name!r}: {len(far) - _SHOWN} more columns have values far outside the training range")
     return tuple(warnings)
+
+
+def _count(data: Dataset, modality: str) -> int:
+    return sum(s is not None for s in data.samples[modality])
 
 
 def load_locked(run: Path, model: str | None) -> LockedModel:
