@@ -54,6 +54,12 @@ def test_list_prints_a_shelf_with_its_stages():
     assert "late" in done.stdout
 
 
+def test_list_tells_objectives_that_pretrain_from_those_that_are_supervised():
+    done = oncoweave_cli("list", "objectives")
+    dinov2 = next(line for line in done.stdout.splitlines() if "dinov2" in line)
+    assert [cell.strip() for cell in dinov2.split("│")[2:4]] == ["", "tile"]
+
+
 def test_doctor_names_what_is_installed():
     done = oncoweave_cli("doctor")
     assert done.returncode == 0
