@@ -23,6 +23,7 @@ class Plan:
     main: str = "stacking"
     gain: float = 0.021
     null: float = 0.5
+    permutations: int = 1
     seed: int = 0
     wide: float = 1.0
 
@@ -37,6 +38,7 @@ def write_run(folder: Path, plan: Plan | None = None) -> Path:
     singles = [f"only_{m}" for m in plan.modalities[1:]]
     models = {"site_only": "baseline", reference: "baseline", **dict.fromkeys(singles, "single")}
     models |= {**dict.fromkeys(plan.fusions, "fusion"), f"permuted_{plan.main}": "null"}
+    models |= {f"permuted_{plan.main}_{k}": "null" for k in range(2, plan.permutations + 1)}
     tables = {
         "predictions": _predictions(plan, patients, models, rng),
         "metrics": _metrics(plan, patients, models, rng),
@@ -325,7 +327,7 @@ def _manifest(plan: Plan, reference: str) -> dict:
                 "seed": 7,
                 "horizons": [12.0, 36.0, 60.0] if plan.kind == "survival" else [],
                 "bootstrap": 1000,
-                "permutations": 1,
+                "permutations": plan.permutations,
             },
         },
     }

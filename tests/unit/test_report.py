@@ -270,20 +270,6 @@ def test_a_second_method_that_does_not_confirm_is_told(tmp_path):
     assert "A second test does not confirm this (corrected resampled t over folds, p = 0.31)." in text
 
 
-@pytest.mark.parametrize(("null", "words"), [(0.5, "which is chance, as it should be"), (0.7, "information leaks")])
-def test_the_verdict_says_where_the_null_stands(tmp_path, null, words):
-    text = said(write_run(tmp_path / "run", Plan(null=null, num=2000, num_patterns=2)))
-    assert words in text
-    assert text.startswith("Not to be trusted") == (null > 0.6)
-
-
-def test_a_null_that_was_not_run_is_told(tmp_path):
-    folder = write_run(tmp_path / "run", Plan())
-    table = pd.read_parquet(folder / "metrics.parquet")
-    table[table["role"] != "null"].to_parquet(folder / "metrics.parquet")
-    assert "has not been checked for leakage" in said(folder)
-
-
 def test_patients_who_lack_a_modality_are_counted(tmp_path):
     folder = write_run(tmp_path / "run", Plan(seed=3))
     patients = pd.read_parquet(folder / "predictions.parquet").drop_duplicates("patient_id")

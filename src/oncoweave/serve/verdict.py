@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from oncoweave.evaluate.permuted import Null
 from oncoweave.serve import findings, wording
 from oncoweave.serve.findings import Compared, Measured, Missing, PatternFinding
 from oncoweave.serve.page import KeyFigure, Verdict
 from oncoweave.serve.run_folder import RunFolder
 
-NullState = Literal["at chance", "beyond", "short", "unknown"]
+NullState = Literal["at chance", "open", "beyond", "short", "unknown"]
+
+_NEAR_CHANCE = 0.1
+"""How far, as a share of the way from chance to perfect (1), a mean of permuted runs may lie from chance and be called chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,18 +23,18 @@ class _Evidence:
     main: Measured
     reference: Measured | None
     compared: Compared | None
-    null: list[Measured]
+    null: Null | None
 
     @property
     def null_state(self) -> NullState:
-        """Where the models trained on permuted outcomes stand; beyond chance is what leaks look like."""
-        chance = self.run.chance
-        if not self.null or chance is None:
+        """Where the mean of the models trained on permuted outcomes stands against the spread that permuting alone gives."""
+        chance, null = self.run.chance, self.null
+        if null is None or chance is None:
             return "unknown"
-        better_up = findings.higher_is_better(self.run, str(self.run.metric))
-        if any(m.low > chance if better_up else m.high < chance for m in self.null):
-            return "beyond"
-        return "short" if any(m.high < chance if better_up else m.low > chance for m in self.null) else "at chance"
+        if null.low > chance or null.high < chance:
+            return "beyond" if (null.low > chance) == findings.higher_is_better(self.run, str(self.run.metric)) else "short"
+        near = abs(null.mean - chance) <= _NEAR_CHANCE * (1 - chance)
+        return "at chance" if null.enough and near else "open"
 
 
 def verdict(run: RunFolder) -> Verdict:
@@ -45,7 +49,7 @@ def verdict(run: RunFolder) -> Verdict:
         main=main,
         reference=findings.measured(run, run.reference),
         compared=findings.against_reference(run),
-        null=findings.nulls(run),
+        null=findings.null_spread(run),
     )
     sentences = (
         _main_words(run, main),
@@ -64,7 +68,7 @@ def verdict(run: RunFolder) -> Verdict:
 def _headline(evidence: _Evidence) -> str:
     run, compared = evidence.run, evidence.compared
     baseline = f"the baseline ({wording.model(run.reference)})"
-    if evidence.null_state == "beyond":
+    if evidence.null_state == "beyond" and evidence.null is not None and evidence.null.enough:
         return "Not to be trusted: the procedure also succeeds on permuted outcomes"
     if run.main == run.reference:
         return "The main model is the baseline itself"
@@ -119,15 +123,44 @@ def _reference_words(evidence: _Evidence) -> str:
 
 def _null_words(evidence: _Evidence) -> str:
     null, chance = evidence.null, evidence.run.chance
-    if not null:
+    if null is None:
         return "No model was trained on permuted outcomes, so the procedure itself has not been checked for leakage."
-    told = f"Trained on permuted outcomes, the same procedure scores {wording.listed([_value(m) for m in null])}"
-    return {
-        "at chance": f"{told}, which is chance, as it should be.",
-        "beyond": f"{told}, beyond chance ({wording.number(chance, 2)}): information leaks, and no figure here can be trusted.",
-        "short": f"{told}, below chance ({wording.number(chance, 2)}); small cohorts can do this, a leak does the opposite.",
-        "unknown": f"{told}; this measure has no fixed value of chance, so hold it against the baselines.",
+    told = f"Trained on permuted outcomes, the same procedure scores {wording.number(null.mean)}"
+    told += f" on average of {wording.count(null.runs)} runs" if null.runs > 1 else " in one run"
+    told += f" (95% interval {wording.interval(null.low, null.high)}"
+    told += ")" if null.enough else ", approximated, as so few runs do not show how much permuting alone moves the score)"
+    if chance is None:
+        return f"{told}; this measure has no fixed value of chance, so hold it against the baselines. {_beside_null(evidence)}"
+    at = wording.number(chance, 2)
+    more = "run more with protocol.permutations"
+    runs = "one permuted run" if null.runs == 1 else f"{wording.count(null.runs)} permuted runs"
+    read = {
+        "at chance": ", which is chance, as it should be.",
+        "open": f": this does not contradict chance ({at}), but does not show it either; {more}.",
+        "beyond": f", above chance ({at}), as leaking information would be: trust no figure here until the cause is found."
+        if null.enough
+        else f": above chance ({at}) in {runs}; {more}.",
+        "short": f", below chance ({at}); small cohorts can do this, a leak does the opposite.",
+        "unknown": ".",
     }[evidence.null_state]
+    return f"{told}{read} {_beside_null(evidence)}".strip()
+
+
+def _beside_null(evidence: _Evidence) -> str:
+    """Hold the main model against the single permuted runs, where there are enough, else against the interval of their mean."""
+    null, main, run = evidence.null, evidence.main, evidence.run
+    if null is None or not wording.known(null.low):
+        return ""
+    value = wording.number(main.value)
+    if not null.enough:
+        where = "lies inside that interval" if null.low <= main.value <= null.high else "lies outside that interval"
+        return f"The model itself, {value}, {where}."
+    runs = [m.value for m in findings.nulls(run)]
+    better_up = findings.higher_is_better(run, str(run.metric))
+    beaten = sum(main.value > v if better_up else main.value < v for v in runs)
+    of = "all of them" if beaten == len(runs) else f"{wording.count(beaten)} of them"
+    range_ = f"{wording.number(min(runs))} to {wording.number(max(runs))}"
+    return f"Single runs range from {range_}; the model itself, {value}, is better than {of if beaten else 'none of them'}."
 
 
 def _missing_words(run: RunFolder, missing: Missing) -> str:
@@ -188,14 +221,17 @@ def _figures(evidence: _Evidence) -> list[KeyFigure]:
     if compared is not None:
         detail = wording.interval(compared.low, compared.high, sign=True)
         shown.append(KeyFigure(name="Gain over it", value=wording.number(compared.difference, sign=True), detail=detail))
-    for null in evidence.null[:1]:
-        words = {"at chance": "; at chance", "beyond": "; beyond chance", "short": "; below chance", "unknown": ""}
-        shown.append(_key("Permuted outcomes", null, words[evidence.null_state]))
+    if evidence.null is not None:
+        null = evidence.null
+        words = {"at chance": "; at chance", "open": "", "beyond": "; above chance", "short": "; below chance", "unknown": ""}
+        name = f"Permuted outcomes, {wording.plural(null.runs, 'run')}"
+        detail = wording.interval(null.low, null.high) + words[evidence.null_state]
+        shown.append(KeyFigure(name=name, value=wording.number(null.mean), detail=detail))
     return shown
 
 
-def _key(name: str, found: Measured, remark: str = "") -> KeyFigure:
-    return KeyFigure(name=name, value=wording.number(found.value), detail=wording.interval(found.low, found.high) + remark)
+def _key(name: str, found: Measured) -> KeyFigure:
+    return KeyFigure(name=name, value=wording.number(found.value), detail=wording.interval(found.low, found.high))
 
 
 def _value(found: Measured) -> str:

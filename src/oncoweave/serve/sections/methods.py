@@ -81,9 +81,18 @@ def _intervals(run: RunFolder) -> str:
         told += (
             f"Survival probabilities were predicted at {wording.listed([f'{h:g}' for h in horizons])} {run.endpoint.time_unit}. "
         )
-    null = findings.nulls(run)
-    if null:
-        told += "To check the whole procedure, the main model was also trained on permuted outcomes and scored on the true ones."
+    null = findings.null_spread(run)
+    if null is not None:
+        times = "once" if null.runs == 1 else f"{wording.count(null.runs)} times"
+        told += (
+            f"To check the whole procedure, the main model was also trained on permuted outcomes, {times}, and scored on the true"
+            " ones; "
+        )
+        told += (
+            "the interval of the mean is a t interval over these runs."
+            if null.enough
+            else "with so few runs the interval of the mean is approximated, on the wide side, from the bootstrap and from folds."
+        )
     return told.strip()
 
 

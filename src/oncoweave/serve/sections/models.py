@@ -42,6 +42,8 @@ def performance_section(run: RunFolder) -> Section:
         " are 95% intervals over patients. The model the study is about, named before the analysis, is in bold. Squares are"
         f" baselines, circles single modalities, diamonds fusions, crosses the null. {' '.join(_guide_words(g) for g in guides)}"
     )
+    if (table["role"] == "null").any():
+        caption += " The interval of the null holds the luck of the permutation, not of the patients drawn alone."
     if table["n"].nunique() > 1:
         caption += " A model with a smaller n predicts only for patients who have its modality, and is measured on those."
     return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption.strip()), *_remarks(run, table)))
@@ -67,6 +69,12 @@ def measures_section(run: RunFolder) -> Section:
 
 
 def _estimates(run: RunFolder, table: pd.DataFrame, role: str, shape: str) -> list[Estimate]:
+    null = findings.null_spread(run) if role == "null" else None
+    if null is not None:
+        row = table[table["role"] == "null"].iloc[0]
+        label = wording.model(str(row["model"])) + (f", mean of {wording.count(null.runs)} runs" if null.runs > 1 else "")
+        columns = wording.counts(table, row)
+        return [Estimate(label=label, value=null.mean, low=null.low, high=null.high, columns=columns, shape=shape, tone=role)]
     return [
         Estimate(
             label=wording.model(str(row["model"])),

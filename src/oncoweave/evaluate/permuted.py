@@ -1,0 +1,57 @@
+"""How far models trained on permuted outcomes may stray from chance by the luck of the permutation alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from oncoweave.core.errors import DataError
+
+ENOUGH = 5
+"""Permuted runs from which on their own spread is used; the standard deviation of fewer says next to nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Null:
+    """The mean metric of the permuted runs with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+    runs: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether the interval comes from the spread between runs."""
+        return self.runs >= ENOUGH
+
+
+def permuted_null(values: np.ndarray, *, bootstrap_sd: np.ndarray, fold_sd: np.ndarray, num_folds: int) -> Null:
+    """Mean of a metric over permuted runs, with an interval that holds the randomness of the permutation.
+
+    From five runs on it is the t interval over runs. The bootstrap of patients holds a permuted model fixed and so leaves out
+    that another permutation gives another model. With fewer runs the variance of their mean is taken as the bootstrap variance
+    plus a k-th of the variance between permutations, which is approximated by that of the mean over folds, as every fold draws a
+    permutation of its own, and by no less than the bootstrap variance: this counts the patients twice and is wide on purpose.
+
+    Args:
+        values: ``[run]`` metric of each permuted run.
+        bootstrap_sd: ``[run]`` its standard deviation over the bootstrap of patients; NaN where there was none.
+        fold_sd: ``[run]`` its standard deviation over folds; NaN where there was one fold.
+        num_folds: folds, those of all repeats.
+
+    Raises:
+        DataError: no run, or a value that is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        msg = f"permuted null: wanted the metric of one permuted run or more, all finite, got {values.tolist()}"
+        raise DataError(msg)
+    runs, mean = len(values), float(values.mean())
+    if runs >= ENOUGH:
+        reach = float(stats.t.ppf(0.975, runs - 1) * values.std(ddof=1) / np.sqrt(runs))
+    else:
+        patients = np.square(np.asarray(bootstrap_sd, dtype=np.float64))
+        folds = np.square(np.nan_to_num(np.asarray(fold_sd, dtype=np.float64))) / max(num_folds, 1)
+        reach = float(stats.norm.ppf(0.975) * np.sqrt(patients.mean() + np.maximum(patients, folds).mean() / runs))
+    return Null(mean=mean, low=mean - reach, high=mean + reach, runs=runs)
