@@ -188,9 +188,7 @@ def test_a_slide_id_that_leads_elsewhere_is_refused(source, tmp_path, kind):
     source.write("slides.csv", "patient_id,slide,file\n001,../s1,x.h5\n")
     (tmp_path / "x.h5").write_bytes(b"")
     source.page["modalities"]["wsi"] = {"kind": "slide", "table": "slides.csv", "slide": "slide", kind: "file"}
-    with pytest.raises(
-        DataError, match=r"'wsi', patient '001', column 'slide_id': '\.\./s1' cannot name a file: it holds a slash"
-    ):
+    with pytest.raises(DataError, match=r"'wsi', line 2, column 'slide_id': '\.\./s1' cannot name a file: it holds a slash"):
         source.read()
 
 
@@ -209,11 +207,11 @@ def replace_in(name, old, new):
 REFUSED = {
     "duplicate patients": (
         replace_in("targets.csv", "002,", "001,"),
-        r"targets\.csv: 1 patient\(s\) have more than one row, first '001'",
+        r"targets\.csv: 1 patient\(s\) have more than one row, first in line 3",
     ),
     "repeated samples": (
         replace_in("clinical.csv", "002,", "001,"),
-        r"modality 'clinical', clinical\.csv: 1 repeated row\(s\), first of patient .001.; name the column",
+        r"modality 'clinical', clinical\.csv: 1 repeated row\(s\), first in line 3; name the column",
     ),
     "wrong column": (change_modality(columns=["agee"]), "no column named 'agee'; did you mean 'age'"),
     "wrong endpoint column": (change_endpoint(time="day"), r"targets\.csv: no column named 'day'; did you mean 'days'"),
@@ -240,28 +238,32 @@ REFUSED = {
     ),
     "text time": (
         replace_in("targets.csv", "400", "long"),
-        "column 'days' must hold numbers, 1 value.s. are not, first in patient '001'",
+        "column 'days' must hold numbers, 1 value.s. are not, first in line 2",
     ),
-    "negative time": (replace_in("targets.csv", "400", "-4"), r"1 follow-up time\(s\) are negative, first -4 of patient '001'"),
+    "negative time": (replace_in("targets.csv", "400", "-4"), r"1 follow-up time\(s\) are negative, first -4 in line 2"),
     "infinite time": (
         replace_in("targets.csv", "400", "inf"),
-        r"column 'days' holds 1 infinite value\(s\), first in patient '001'",
+        r"column 'days' holds 1 infinite value\(s\), first in line 2",
     ),
     "infinite value": (replace_in("clinical.csv", "70", "-inf"), r"column 'age' holds 1 infinite value\(s\), first in line 4"),
-    "stray space": (replace_in("clinical.csv", "002,", "002 ,"), r"1 patient id\(s\) have stray spaces, first '002 ' in line 3"),
+    "stray space": (replace_in("clinical.csv", "002,", "002 ,"), r"1 patient id\(s\) have stray spaces, first in line 3"),
     "case differs between tables": (
         lambda s: s.write("clinical.csv", "patient_id,age,date\n001,1,x\nX9,2,y\n"),
-        "patient id 'X9' in line 3 is not in the patient table, which has 'x9'",
+        "the patient id in line 3 is not in the patient table, but one is there that differs by case",
     ),
     "zeros differ between tables": (
         lambda s: s.write("clinical.csv", "patient_id,age,date\n001,1,x\n2,2,y\n"),
-        "patient id '2' in line 3 is not in the patient table, which has '002'",
+        "the patient id in line 3 is not in the patient table, but one is there that differs by case, spaces or leading zeros",
     ),
     "case differs inside": (
         lambda s: s.write("targets.csv", TARGETS + "X9,5,living,,,,,\n"),
-        "patient ids 'x9' and 'X9' differ by case only",
+        "the patient ids in lines 5 and 6 differ by case only",
     ),
-    "no id": (replace_in("clinical.csv", "002,", ","), r"1 row\(s\) have no patient id, first in line 3"),
+    "no id": (replace_in("clinical.csv", "002,", ","), r"1 row\(s\) have no patient id .*, first in line 3"),
+    "an id that is a mark of what is missing": (
+        replace_in("clinical.csv", "002,", "nan,"),
+        r"1 row\(s\) have no patient id \(empty, or a mark of missing_values such as NA or nan\), first in line 3",
+    ),
     "text among numbers": (
         change_modality(kind="embedding"),
         "column 'stage' must hold numbers, 3 value.s. are not, first in line 2",
@@ -320,7 +322,7 @@ def test_volumes_and_films_are_referred_to_and_checked(source, tmp_path):
     assert not [p for p in path.rglob("*") if p.suffix in (".dcm", ".png")]
     (tmp_path / "film.png").unlink()
     assert verify(path) == [f"{tmp_path / 'film.png'}: the file referred to is missing"]
-    with pytest.raises(DataError, match=r"modality 'film', column 'path', patient '001': no file .*film\.png"):
+    with pytest.raises(DataError, match=r"modality 'film', column 'path', line 2: no file .*film\.png"):
         source.read()
 
 

@@ -153,7 +153,7 @@ class Scaling:
     """None in models stored before ranges were."""
 
     def far_outside(self, values: Float[np.ndarray, "patient column"]) -> np.ndarray:
-        """``Int[column]``: patients whose value is far outside the training range; where that is not known, beyond ``FARTHEST``."""
+        """``Int[column]``: patients whose value is far outside the training range; where none is stored, beyond ``FARTHEST``."""
         if self.span is not None:
             return self.span.far_outside(values)
         return (np.abs(values - self.centre) > FARTHEST * self.scale).sum(axis=0)

@@ -40,7 +40,7 @@ def read(source: Path, *, scratch: Path, slides: Path | None = None) -> tuple[Co
     table = _from_barcodes(files, report) if slides is None else _from_table(slides, files, report)
     table["path"] = [str(files[s].resolve()) for s in table["slide_id"]]
     place = Place(folder=source, scratch=scratch, modality=MODALITY)
-    values = lay_files(table[["slide_id", "path"]], table["patient_id"], place, report)
+    values = lay_files(table[["slide_id", "path"]], place, report)
     patients = table.drop_duplicates("patient_id").set_index("patient_id")[[SITE]]
     table = table.loc[values.index].assign(path=values["path"])
     head = read_head(scratch / table["path"].iloc[0])

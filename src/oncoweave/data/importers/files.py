@@ -8,6 +8,7 @@ import pandas as pd
 from oncoweave.core.errors import DataError, SlideError
 from oncoweave.core.files import require_file_name
 from oncoweave.data.bags import read_bag, read_head, require_one_encoder, write_bag
+from oncoweave.data.importers.ids import FIRST_ROW
 from oncoweave.data.importers.report import ImportReport
 
 BAG_SUFFIXES = (".h5", ".hdf5")
@@ -26,7 +27,7 @@ class Place:
     """Name of the encoder of bags that do not say."""
 
 
-def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: ImportReport) -> pd.DataFrame:
+def lay_files(values: pd.DataFrame, place: Place, report: ImportReport) -> pd.DataFrame:
     """Convert the bags of a table into ``scratch/bags/<modality>`` and make other paths absolute.
 
     A bag that cannot be read is left out and counted with its reason.
@@ -39,18 +40,18 @@ def lay_files(values: pd.DataFrame, patients: pd.Series, place: Place, report: I
     values = values.copy()
     for column in (c for c in ("slide_path", "path") if c in values):
         found = [
-            str(_existing(place.folder / name, patient=patient, where=f"{where}, column {column!r}"))
+            str(_existing(place.folder / name, where=f"{where}, column {column!r}, line {row + FIRST_ROW}"))
             if isinstance(name, str)
             else None
-            for name, patient in zip(values[column], patients.loc[values.index], strict=True)
+            for row, name in zip(values.index.to_list(), values[column], strict=True)
         ]
         values[column] = pd.Series(found, index=values.index, dtype=object)
     if "slide_id" not in values:
         return values
     is_bag = values["path"].map(_is_bag) if "path" in values else pd.Series(data=False, index=values.index)
     names = values["slide_id"].fillna("").astype(str)[values["slide_id"].notna() | is_bag]
-    for patient, name in zip(patients.loc[names.index], names, strict=True):
-        require_file_name(name, where=f"{where}, patient {patient!r}, column 'slide_id'")
+    for row, name in zip(names.index.to_list(), names, strict=True):
+        require_file_name(name, where=f"{where}, line {row + FIRST_ROW}, column 'slide_id'")
     if not is_bag.any():
         return values
     laid, reasons = _lay_bags(values[is_bag], place, where=where)
@@ -97,8 +98,8 @@ def _convert(source: Path, target: Path, *, slide_id: str, encoder: str | None) 
     write_bag(target, replace(bag, attrs=replace(bag.attrs, slide_id=slide_id, encoder=named or encoder)))
 
 
-def _existing(path: Path, *, patient: str, where: str) -> Path:
+def _existing(path: Path, *, where: str) -> Path:
     if not path.exists():
-        msg = f"{where}, patient {patient!r}: no file {path}"
+        msg = f"{where}: no file {path}"
         raise DataError(msg)
     return path.resolve()

@@ -20,14 +20,15 @@ def check_ids(ids: pd.Series, *, where: str) -> None:
     missing = ids.isna() | (ids.astype(str).str.strip() == "")
     if missing.any():
         msg = (
-            f"{where}: {int(missing.sum())} row(s) have no patient id, first in line {_line(missing)}; give one or delete the row"
+            f"{where}: {int(missing.sum())} row(s) have no patient id (empty, or a mark of missing_values such as NA or nan),"
+            f" first in line {_line(missing)}; give one or delete the row"
         )
         raise DataError(msg)
     spaced = ids != ids.str.strip()
     if spaced.any():
         msg = (
-            f"{where}: {int(spaced.sum())} patient id(s) have stray spaces, first {ids[spaced].iloc[0]!r} in line"
-            f" {_line(spaced)}; remove the spaces in the source"
+            f"{where}: {int(spaced.sum())} patient id(s) have stray spaces, first in line {_line(spaced)};"
+            " remove the spaces in the source"
         )
         raise DataError(msg)
     unique = pd.Series(ids.unique())
@@ -35,8 +36,10 @@ def check_ids(ids: pd.Series, *, where: str) -> None:
     clash = folded.duplicated(keep=False)
     if clash.any():
         pair = unique[folded == folded[clash].iloc[0]].tolist()
+        lines = _line(ids == pair[0]), _line(ids == pair[1])
         msg = (
-            f"{where}: patient ids {pair[0]!r} and {pair[1]!r} differ by case only ({int(clash.sum())} such); write them one way"
+            f"{where}: the patient ids in lines {lines[0]} and {lines[1]} differ by case only ({int(clash.sum())} such);"
+            " write them one way"
         )
         raise DataError(msg)
 
@@ -55,8 +58,8 @@ def keep_known(table: pd.DataFrame, known: Iterable[str], *, column: str, where:
         if match is not None and match not in set(table[column]):
             line = _line(table[column] == stranger)
             msg = (
-                f"{where}: patient id {stranger!r} in line {line} is not in the patient table, which has {match!r};"
-                " they differ by case, spaces or leading zeros only: write them one way"
+                f"{where}: the patient id in line {line} is not in the patient table, but one is there that differs by case,"
+                " spaces or leading zeros only: write them one way"
             )
             raise DataError(msg)
     report.note("left out", int(strange.sum()), "rows", where=where, reason="patient is not in the patient table")

@@ -14,7 +14,7 @@ from oncoweave.data.duplicates import repeated_vectors
 from oncoweave.data.importers import outcomes
 from oncoweave.data.importers.barcodes import tcga_site
 from oncoweave.data.importers.files import Place, lay_files
-from oncoweave.data.importers.ids import as_text, check_ids, keep_known
+from oncoweave.data.importers.ids import FIRST_ROW, as_text, check_ids, keep_known
 from oncoweave.data.importers.report import ImportReport, report_absent
 from oncoweave.data.importers.schema import (
     Binary,
@@ -26,7 +26,7 @@ from oncoweave.data.importers.schema import (
     Regression,
     Survival,
 )
-from oncoweave.data.importers.sources import first_place, numbers, pick, read_source, refuse_infinite, typed
+from oncoweave.data.importers.sources import TableOfPatients, first_place, numbers, pick, read_source, refuse_infinite, typed
 
 _NUMERIC = ("expression", "variants", "embedding")
 _FILES = ("slide", "volume", "film")
@@ -66,6 +66,8 @@ class _Tables:
     def __init__(self, *, folder: Path, page: CohortSource) -> None:
         self.folder = folder
         self.page = page
+        self.lines: dict[str, dict[str, int]] = {}
+        """Of each table with one row a patient that was read: the line of its file in which each patient stands."""
         self.text = cache(lambda name: read_source(folder / name, missing=page.missing_values))
 
     def one_row_a_patient(self, name: str, columns: list[str], *, patient: str, prefix: str | None) -> pd.DataFrame:
@@ -73,13 +75,15 @@ class _Tables:
         table = pick(self.text(name), list(dict.fromkeys([patient, *columns])), where=name)
         ids = as_text(table[patient], prefix=prefix)
         check_ids(ids, where=name)
-        twice = ids[ids.duplicated()].unique()
-        if len(twice):
+        repeated = ids.duplicated()
+        if repeated.any():
+            first = int(repeated.to_numpy().argmax()) + FIRST_ROW
             msg = (
-                f"{name}: {len(twice)} patient(s) have more than one row, first {twice[0]!r}; keep one row a patient here,"
+                f"{name}: {ids[repeated].nunique()} patient(s) have more than one row, first in line {first}; keep one row a patient here,"
                 " and give repeated samples as a modality with a sample column"
             )
             raise DataError(msg)
+        self.lines.setdefault(name, {}).update((str(patient), line) for line, patient in enumerate(ids, start=FIRST_ROW))
         return table[columns].set_axis(pd.Index(ids, name="patient_id", dtype=object), axis=0)
 
 
@@ -113,7 +117,8 @@ def _read_outcomes(tables: _Tables, patients: pd.DataFrame, report: ImportReport
     made: dict[str, pd.DataFrame] = {}
     late = [(n, s) for n, s in page.endpoints.items() if isinstance(s, Binary) and s.within]
     for name, source in [*(p for p in page.endpoints.items() if p not in late), *late]:
-        where = source.table or page.patients.table
+        table = source.table or page.patients.table
+        where = TableOfPatients(name=table, lines=tables.lines.setdefault(table, {}))
         match source:
             case Survival():
                 endpoints[name], made[name] = outcomes.survival(name, source, columns, where=where)
@@ -151,7 +156,7 @@ def _read_modality(tables: _Tables, name: str, known: pd.Index, *, scratch: Path
     values = _read_values(tables, name, table, where=where, report=report)
     if spec.kind in _FILES:
         place = Place(folder=tables.folder, scratch=scratch, modality=name, encoder=spec.encoder)
-        values = lay_files(values, kept["patient_id"], place, report)
+        values = lay_files(values, place, report)
         kept = kept.loc[values.index]
     empty = values.isna().all(axis=1)
     report.note("left out", int(empty.sum()), "rows", where=where, reason="nothing was measured: the patient lacks this modality")
@@ -238,13 +243,14 @@ def _refuse_repeats(kept: pd.DataFrame, spec: ModalitySource, *, where: str) -> 
     keys = ["patient_id"] if spec.sample is None else ["patient_id", "sample_id"]
     repeated = kept.duplicated(keys) if spec.kind not in _FILES else pd.Series(data=False, index=kept.index)
     if repeated.any():
-        patient = kept.loc[repeated, "patient_id"].iloc[0]
+        turned = spec.orientation == "genes_in_rows"
+        first = f"of patient {kept.loc[repeated, 'patient_id'].iloc[0]!r}" if turned else f"in {first_place(repeated)}"
         todo = (
             "name the column that tells samples apart (sample: ...)"
             if spec.sample is None
             else "the same sample twice: keep one row"
         )
-        msg = f"{where}: {int(repeated.sum())} repeated row(s), first of patient {patient!r}; {todo}"
+        msg = f"{where}: {int(repeated.sum())} repeated row(s), first {first}; {todo}"
         raise DataError(msg)
 
 

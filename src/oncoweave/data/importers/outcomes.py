@@ -9,7 +9,7 @@ from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
 from oncoweave.core.units import TimeUnit
 from oncoweave.data.importers.schema import Binary, Classes, Multilabel, Regression, Survival
-from oncoweave.data.importers.sources import numbers
+from oncoweave.data.importers.sources import first_place, numbers
 from oncoweave.data.plausible import check_times
 
 Columns = Callable[[str | None, list[str]], pd.DataFrame]
@@ -18,7 +18,7 @@ Columns = Callable[[str | None, list[str]], pd.DataFrame]
 _EVENT_WORDS = ("dead", "deceased", "died", "death", "yes", "true", "recur", "progress", "relapse", "event", "1:")
 
 
-def survival(name: str, source: Survival, columns: Columns, *, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def survival(name: str, source: Survival, columns: Columns, *, where: object) -> tuple[Endpoint, pd.DataFrame]:
     """Read a time and an event.
 
     Raises:
@@ -37,13 +37,15 @@ def survival(name: str, source: Survival, columns: Columns, *, where: str) -> tu
     return store_survival(name, time, event, unit=source.unit, where=where)
 
 
-def store_survival(name: str, time: pd.Series, event: pd.Series, *, unit: TimeUnit, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def store_survival(
+    name: str, time: pd.Series, event: pd.Series, *, unit: TimeUnit, where: object
+) -> tuple[Endpoint, pd.DataFrame]:
     """Make a survival endpoint of a time and a 0/1 event, refusing times that cannot be."""
     negative = (time < 0).to_numpy()
     if negative.any():
         msg = (
             f"{where}: endpoint {name!r}: {int(negative.sum())} follow-up time(s) are negative, first {time[negative].iloc[0]:g}"
-            f" of patient {time.index[negative][0]!r}; correct them, or let them be unknown with negative_times: unknown"
+            f" in {first_place(time < 0, where)}; correct them, or let them be unknown with negative_times: unknown"
         )
         raise DataError(msg)
     endpoint = Endpoint(name=name, kind="survival", columns=(f"{name}_time", f"{name}_event"), time_unit=unit)
@@ -55,7 +57,7 @@ def store_survival(name: str, time: pd.Series, event: pd.Series, *, unit: TimeUn
     return endpoint, pd.DataFrame({f"{name}_time": time.astype(float), f"{name}_event": event}, index=time.index)
 
 
-def binary(name: str, source: Binary, columns: Columns, *, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def binary(name: str, source: Binary, columns: Columns, *, where: object) -> tuple[Endpoint, pd.DataFrame]:
     """Read a yes or no."""
     if source.column is None:
         msg = f"{where}: endpoint {name!r} of kind binary needs a column, or within and of (the survival endpoint it is cut from)"
@@ -66,7 +68,7 @@ def binary(name: str, source: Binary, columns: Columns, *, where: str) -> tuple[
     )
 
 
-def within(name: str, source: Binary, survivals: Mapping[str, pd.DataFrame], *, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def within(name: str, source: Binary, survivals: Mapping[str, pd.DataFrame], *, where: object) -> tuple[Endpoint, pd.DataFrame]:
     """Cut a survival endpoint at a horizon: 1 = event by then, 0 = followed to the horizon or beyond without, else unknown."""
     if source.of is None or source.within is None or source.column is not None:
         msg = f"{where}: endpoint {name!r}: within and of go together, without a column"
@@ -83,7 +85,7 @@ def within(name: str, source: Binary, survivals: Mapping[str, pd.DataFrame], *, 
     )
 
 
-def classes(name: str, source: Classes, columns: Columns, *, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def classes(name: str, source: Classes, columns: Columns, *, where: object) -> tuple[Endpoint, pd.DataFrame]:
     """Read one of several classes; an ordinal endpoint must list its classes from low to high."""
     column = columns(source.table, [source.column])[source.column]
     text = column.map(lambda v: None if pd.isna(v) else str(v)).astype(object)
@@ -99,20 +101,20 @@ def classes(name: str, source: Classes, columns: Columns, *, where: str) -> tupl
     )
 
 
-def multilabel(name: str, source: Multilabel, columns: Columns, *, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def multilabel(name: str, source: Multilabel, columns: Columns, *, where: object) -> tuple[Endpoint, pd.DataFrame]:
     """Read several labels, each of which may be unknown."""
     table = columns(source.table, list(source.columns))
     made = {f"{name}_{c}": zero_one(name, table[c], source.values, key="values", where=where) for c in source.columns}
     return Endpoint(name=name, kind="multilabel", columns=tuple(made), classes=source.columns), pd.DataFrame(made)
 
 
-def regression(name: str, source: Regression, columns: Columns, *, where: str) -> tuple[Endpoint, pd.DataFrame]:
+def regression(name: str, source: Regression, columns: Columns, *, where: object) -> tuple[Endpoint, pd.DataFrame]:
     """Read a number."""
     values = numbers(columns(source.table, [source.column]), where=where)[source.column].astype(float)
     return Endpoint(name=name, kind="regression", columns=(name,)), pd.DataFrame({name: values})
 
 
-def zero_one(name: str, column: pd.Series, meaning: Mapping[str, int] | None, *, key: str, where: str) -> pd.Series:
+def zero_one(name: str, column: pd.Series, meaning: Mapping[str, int] | None, *, key: str, where: object) -> pd.Series:
     """Read a column as 0, 1 or unknown (NaN).
 
     Raises:
@@ -138,7 +140,7 @@ def zero_one(name: str, column: pd.Series, meaning: Mapping[str, int] | None, *,
     return read
 
 
-def _refuse_unknown(name: str, text: pd.Series, known: Mapping[str, int] | tuple[str, ...], *, key: str, where: str) -> None:
+def _refuse_unknown(name: str, text: pd.Series, known: Mapping[str, int] | tuple[str, ...], *, key: str, where: object) -> None:
     for value in text.dropna().unique():
         if value not in known:
             count = int((text == value).sum())

@@ -2,7 +2,8 @@
 
 import gzip
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ MISSING_MARKS = (
     *("[Not Available]", "[Not Applicable]", "[Not Evaluated]", "[Unknown]", "[Discrepancy]"),
 )
 """Cells that mean "nothing is known" in the tables of cBioPortal, the GDC and spreadsheets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableOfPatients:
+    """Name of a table whose rows are now indexed by patient, and the line of its file in which each patient stands."""
+
+    name: str
+    lines: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Give the name, for a message."""
+        return self.name
+
 
 _CODE = r"0\d+"
 _TRUTH = {"true": True, "false": False}
@@ -102,7 +116,7 @@ def typed(column: pd.Series, *, categorical: bool = False) -> pd.Series:
     return column.map(lambda v: math.nan if v is None or v != v else float(v)).astype(float)
 
 
-def numbers(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
+def numbers(table: pd.DataFrame, *, where: object) -> pd.DataFrame:
     """Read all columns as numbers, keeping the types of those that already are.
 
     Raises:
@@ -117,7 +131,7 @@ def numbers(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
             if wrong.any():
                 msg = (
                     f"{where}: column {name!r} must hold numbers, {int(wrong.sum())} value(s) are not, first in"
-                    f" {first_place(wrong)}; correct them, exclude the column, or add the value to missing_values"
+                    f" {first_place(wrong, where)}; correct them, exclude the column, or add the value to missing_values"
                 )
                 raise DataError(msg)
         parsed[name] = column
@@ -126,21 +140,23 @@ def numbers(table: pd.DataFrame, *, where: str) -> pd.DataFrame:
     return frame
 
 
-def refuse_infinite(table: pd.DataFrame, *, where: str) -> None:
+def refuse_infinite(table: pd.DataFrame, *, where: object) -> None:
     """Refuse infinite values, naming column and line."""
     for name in table.select_dtypes("number").columns:
         infinite = pd.Series(np.isinf(table[name].to_numpy(dtype=float, na_value=np.nan)), index=table.index)
         if infinite.any():
             msg = (
-                f"{where}: column {name!r} holds {int(infinite.sum())} infinite value(s), first in {first_place(infinite)};"
+                f"{where}: column {name!r} holds {int(infinite.sum())} infinite value(s), first in {first_place(infinite, where)};"
                 " write what was measured, or leave the cell empty"
             )
             raise DataError(msg)
 
 
-def first_place(wrong: pd.Series) -> str:
-    """Say where the first wrong value stands: a line of the file, or a patient where rows are patients."""
+def first_place(wrong: pd.Series, where: object = "") -> str:
+    """Say where the first wrong value stands: a line of the file; a patient only where rows are patients whose lines are unknown."""
     label = wrong.index[wrong.to_numpy()][0]
+    if isinstance(where, TableOfPatients):
+        return f"line {where.lines[label]}"
     return f"line {label + FIRST_ROW}" if isinstance(label, int | np.integer) else f"patient {label!r}"
 
 
