@@ -36,8 +36,8 @@ def test_numbers_are_read_with_gaps():
     np.testing.assert_array_equal(values, [[1, 2, 1], [np.nan, np.nan, 0]])
 
 
-def test_text_in_a_number_column_names_patient_file_column_and_value():
-    with pytest.raises(DataError, match=r"patient 'P1'.*cohort/modalities/labs.parquet.*column 'b' holds 'high'"):
+def test_text_in_a_number_column_names_row_file_column_and_value():
+    with pytest.raises(DataError, match=r"^modality 'labs', row 1 .*cohort/modalities/labs.parquet.*column 'b' holds 'high'"):
         read_numbers(record(a=[1.0], b=["high"]))
 
 

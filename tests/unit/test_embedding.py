@@ -35,16 +35,16 @@ def test_no_vector_is_an_absent_patient():
 
 
 def test_a_vector_with_gaps_is_refused():
-    with pytest.raises(DataError, match=r"patient 'P1'.*slide_vector.parquet.*1 gap\(s\), first in 'e1'"):
+    with pytest.raises(DataError, match=r"^modality 'slide_vector', row 1 .*slide_vector.parquet.*1 gap\(s\), first in 'e1'"):
         read({"e0": 1.0, "e1": None})
 
 
 def test_a_vector_of_zeros_is_refused():
-    with pytest.raises(DataError, match=r"patient 'P1'.*zero in all 2 columns"):
+    with pytest.raises(DataError, match=r"row 1 .*zero in all 2 columns"):
         embedding.check(read({"e0": 0.0, "e1": 0.0}))
 
 
 def test_other_columns_of_the_same_width_are_refused():
     fitted = embedding.fit([read({"e0": 1.0, "e1": 4.0}), read({"e0": 2.0, "e1": 8.0})])
-    with pytest.raises(DataError, match=r"'P1'.*width 2, the training patients' 2.*column 'e0' is not in both"):
+    with pytest.raises(DataError, match=r"row 1 .*width 2, the training patients' 2.*column 'e0' is not in both"):
         fitted.collate([read({"f0": 1.0, "e1": 2.0})])

@@ -37,7 +37,7 @@ def test_a_row_of_gaps_is_an_absent_patient():
 
 
 def test_cells_that_are_neither_are_refused():
-    with pytest.raises(DataError, match=r"patient 'P1'.*clinical.parquet.*column 'day' holds Timestamp"):
+    with pytest.raises(DataError, match=r"^modality 'clinical', row 1 .*clinical.parquet.*column 'day' holds Timestamp"):
         read(day=[pd.Timestamp("2020-01-01")])
     with pytest.raises(DataError, match="column 'lab' holds inf"):
         read(lab=[np.inf])
@@ -91,9 +91,7 @@ def test_columns_that_do_not_vary_are_dropped_and_named():
 
 
 def test_a_column_of_numbers_and_texts_is_refused():
-    with pytest.raises(
-        DataError, match=r"column 'stage' holds the number 2\.0 for patient 'B' and the text 'II' for patient 'A'"
-    ):
+    with pytest.raises(DataError, match=r"column 'stage' holds the number 2\.0 in patient 'B' and the text 'II' in patient 'A'"):
         record.fit([sample("A", stage="II"), sample("B", stage=2.0)])
     numbers = record.fit([sample(lab=1.0), sample(lab=2.0)])
     with pytest.raises(DataError, match="patient 'P7': column 'lab' holds the text 'high', training patients have numbers"):
@@ -106,3 +104,12 @@ def test_a_column_of_numbers_and_texts_is_refused():
 def test_nothing_to_learn_is_refused():
     with pytest.raises(DataError, match=r"no column of \['a'\] varies"):
         record.fit([sample(a=1.0), sample(a=1.0)])
+
+
+def test_a_text_among_numbers_at_prediction_is_placed_by_its_row_and_names_nobody():
+    numbers = record.fit([sample(str(i), lab=float(i)) for i in range(6)])
+    rows = pd.DataFrame({"patient_id": ["P7"], "lab": ["about 63"]}, index=[41])
+    read = record.read(Record(patient_id="P7", modality=SPEC, rows=rows, root=Path("cohort")))
+    with pytest.raises(DataError, match=r"row 42 \(cohort/modalities/clinical\.parquet\): column 'lab' holds the text") as caught:
+        numbers.block([read])
+    assert "P7" not in str(caught.value)

@@ -34,7 +34,7 @@ def test_no_text_is_an_absent_patient():
 
 
 def test_what_is_no_text_is_refused():
-    with pytest.raises(DataError, match=r"patient 'P1'.*pathology.parquet.*column 'text' holds 3"):
+    with pytest.raises(DataError, match=r"^modality 'pathology', row 1 .*pathology.parquet.*column 'text' holds 3"):
         read(3)
     with pytest.raises(DataError, match="no column 'text'"):
         report.read(make_record("P1", [{"note": "x"}], modality=SPEC, root=Path()))

@@ -93,7 +93,9 @@ def test_half_precision_bags_are_read_as_float32(rng):
 def test_a_slide_that_is_not_embedded_names_the_command(tmp_path):
     for missing in (None, np.nan, " "):
         rows = pd.DataFrame({"patient_id": ["P1"], "slide_id": ["S9"], "path": [missing]})
-        with pytest.raises(DataError, match=r"patient 'P1'.*slide 'S9' is not embedded.*run: oncoweave slides embed"):
+        with pytest.raises(
+            DataError, match=r"^modality 'slide', row 1 .*slide 'S9' is not embedded.*run: oncoweave slides embed"
+        ):
             slide.read(Record(patient_id="P1", modality=SPEC, rows=rows, root=tmp_path))
 
 

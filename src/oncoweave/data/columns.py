@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,30 @@ ID_COLUMNS = ("patient_id", "sample_id")
 
 
 def place(record: Record) -> str:
-    """Say whose rows these are and in which table, for a message."""
+    """Say which rows these are and of which table, for a message; the patient is named only where the rows are not numbered."""
     name = record.modality.name
     table = f"table {name!r}" if record.root is None else str(record.root / "modalities" / f"{name}.parquet")
-    return f"patient {record.patient_id!r}, modality {name!r} ({table})"
+    first = record.rows.index[0]
+    whose = f"row {first + 1}" if isinstance(first, int | np.integer) else f"patient {record.patient_id!r}"
+    return f"modality {name!r}, {whose} ({table})"
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A patient's sample that knows where it was read, or nothing (empty) where it was drawn."""
+
+    @property
+    def patient_id(self) -> str:
+        """The patient."""
+
+    @property
+    def place(self) -> str:
+        """Modality, row and table."""
+
+
+def whose(sample: Placed) -> str:
+    """Say which sample it is, for a message: by its place, and by the patient only where that is not known."""
+    return sample.place or f"patient {sample.patient_id!r}"
 
 
 def make_record(patient_id: str, rows: Sequence[dict[str, object]], *, modality: ModalitySpec, root: Path) -> Record:

@@ -27,6 +27,7 @@ from oncoweave.data.columns import (
     place,
     read_numbers,
     varying,
+    whose,
 )
 from oncoweave.nn.tokens import Tokens, from_table
 
@@ -57,6 +58,8 @@ class Sample:
     values: Float[np.ndarray, "sample gene"]
     scale: str
     """One of ``SCALES``."""
+    place: str = ""
+    """Where it was read, for messages."""
 
 
 def read(record: Record) -> Sample | None:
@@ -72,7 +75,11 @@ def read(record: Record) -> Sample | None:
         raise DataError(msg)
     if scale not in SCALES:
         raise unknown_name(f"scale of expression ({place(record)})", scale, SCALES)
-    return None if np.isnan(values).all() else Sample(patient_id=record.patient_id, genes=genes, values=values, scale=scale)
+    return (
+        None
+        if np.isnan(values).all()
+        else Sample(patient_id=record.patient_id, place=place(record), genes=genes, values=values, scale=scale)
+    )
 
 
 def check(sample: Sample) -> None:
@@ -87,12 +94,12 @@ def check(sample: Sample) -> None:
     if negative.any():
         row, column = np.argwhere(negative)[0]
         msg = (
-            f"patient {sample.patient_id!r}: gene {sample.genes[column]!r} has the count {sample.values[row, column]}, wanted"
+            f"{whose(sample)}: gene {sample.genes[column]!r} has the count {sample.values[row, column]}, wanted"
             " zero or more; if these are log values or z-scores, set the note 'scale' to log2 or z"
         )
         raise DataError(msg)
     if (np.nansum(sample.values, axis=1) == 0).any():
-        msg = f"patient {sample.patient_id!r}: a sample whose counts are all zero has no library size; drop it"
+        msg = f"{whose(sample)}: a sample whose counts are all zero has no library size; drop it"
         raise DataError(msg)
 
 
@@ -206,7 +213,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
 
 def _other_scale(sample: Sample, wanted: str) -> DataError:
     return DataError(
-        f"patient {sample.patient_id!r}: expression is on the scale {sample.scale!r}, the training patients' on {wanted!r};"
+        f"{whose(sample)}: expression is on the scale {sample.scale!r}, the training patients' on {wanted!r};"
         " bring both to one scale"
     )
 

@@ -27,6 +27,7 @@ from oncoweave.data.columns import (
     make_record,
     place,
     varying,
+    whose,
 )
 from oncoweave.nn.tokens import Tokens, from_table
 
@@ -43,6 +44,8 @@ class Sample:
 
     patient_id: str
     values: Mapping[str, float | str | None]
+    place: str = ""
+    """Where it was read, for messages."""
 
 
 def read(record: Record) -> Sample | None:
@@ -63,7 +66,11 @@ def read(record: Record) -> Sample | None:
             msg = f"{place(record)}: column {name!r} holds {value!r}, wanted a number, True or False, a text or nothing"
             raise DataError(msg)
         values[str(name)] = value
-    return None if all(v is None for v in values.values()) else Sample(patient_id=record.patient_id, values=values)
+    return (
+        None
+        if all(v is None for v in values.values())
+        else Sample(patient_id=record.patient_id, values=values, place=place(record))
+    )
 
 
 def _plain(value: object) -> object:
@@ -83,7 +90,7 @@ def check(sample: Sample) -> None:
     """
     for name, value in sample.values.items():
         if isinstance(value, str) and value.lower() in ("nan", "na", "n/a", "none", "null", "[not available]"):
-            msg = f"patient {sample.patient_id!r}: column {name!r} holds the text {value!r}; leave what is missing empty"
+            msg = f"{whose(sample)}: column {name!r} holds the text {value!r}; leave what is missing empty"
             raise DataError(msg)
 
 
@@ -216,8 +223,8 @@ def _is_text(samples: Sequence[Sample], column: str) -> bool:
     if len(kinds) > 1:
         number, text = kinds[float], kinds[str]
         msg = (
-            f"column {column!r} holds the number {number.values[column]} for patient {number.patient_id!r} and the text"
-            f" {text.values[column]!r} for patient {text.patient_id!r}; make it one or the other"
+            f"column {column!r} holds the number {number.values[column]} in {whose(number)} and the text"
+            f" {text.values[column]!r} in {whose(text)}; make it one or the other"
         )
         raise DataError(msg)
     return str in kinds
@@ -241,7 +248,7 @@ def _numbers(samples: Sequence[Sample | None], columns: tuple[str, ...]) -> Floa
         for index, column in enumerate(columns):
             value = sample.values.get(column)
             if isinstance(value, str):
-                msg = f"patient {sample.patient_id!r}: column {column!r} holds the text {value!r}, training patients have numbers"
+                msg = f"{whose(sample)}: column {column!r} holds the text {value!r}, training patients have numbers"
                 raise DataError(msg)
             if value is not None:
                 out[row, index] = value
@@ -254,7 +261,7 @@ def _texts(samples: Sequence[Sample | None], column: str) -> list[str | None]:
         value = None if sample is None else sample.values.get(column)
         if value is not None and not isinstance(value, str):
             assert sample is not None, "only a sample has values"
-            msg = f"patient {sample.patient_id!r}: column {column!r} holds the number {value}, training patients have text"
+            msg = f"{whose(sample)}: column {column!r} holds the number {value}, training patients have text"
             raise DataError(msg)
         out.append(value)
     return out

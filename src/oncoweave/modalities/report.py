@@ -22,7 +22,7 @@ from scipy import sparse
 from oncoweave.core.errors import DataError, missing_extra
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
-from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place
+from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place, whose
 from oncoweave.nn.text import VOCABULARY_SIZE
 from oncoweave.nn.tokens import Tokens, pad
 
@@ -45,6 +45,8 @@ class Sample:
 
     patient_id: str
     text: str
+    place: str = ""
+    """Where it was read, for messages."""
 
 
 def read(record: Record) -> Sample | None:
@@ -62,7 +64,7 @@ def read(record: Record) -> Sample | None:
             msg = f"{place(record)}: column 'text' holds {text!r}, wanted a text or nothing"
             raise DataError(msg)
     joined = "\n\n".join(t.strip() for t in texts if t.strip())
-    return Sample(patient_id=record.patient_id, text=joined) if joined else None
+    return Sample(patient_id=record.patient_id, text=joined, place=place(record)) if joined else None
 
 
 def check(sample: Sample) -> None:
@@ -72,7 +74,7 @@ def check(sample: Sample) -> None:
         DataError: names the patient.
     """
     if "\x00" in sample.text or sample.text.count("\ufffd") > 0.01 * len(sample.text):
-        msg = f"patient {sample.patient_id!r}: the report holds null or replacement characters; decode the source as UTF-8 text"
+        msg = f"{whose(sample)}: the report holds null or replacement characters; decode the source as UTF-8 text"
         raise DataError(msg)
 
 

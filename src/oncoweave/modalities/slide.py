@@ -83,7 +83,7 @@ def read(record: Record) -> Sample:
         try:
             bags.append(read_bag(path))
         except DataError as error:
-            raise DataError(f"patient {record.patient_id!r}: {error}") from error
+            raise DataError(f"{place(record)}: {error}") from error
         paths.append(str(path))
     return from_bags(record.patient_id, bags, paths=paths)
 

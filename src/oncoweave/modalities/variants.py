@@ -25,8 +25,10 @@ from oncoweave.data.columns import (
     line_up,
     make_record,
     mean_of_known,
+    place,
     read_numbers,
     varying,
+    whose,
 )
 from oncoweave.nn.tokens import Tokens, from_table
 
@@ -44,6 +46,8 @@ class Sample:
     patient_id: str
     alterations: tuple[str, ...]
     values: Float[np.ndarray, " alteration"]
+    place: str = ""
+    """Where it was read, for messages."""
 
 
 def read(record: Record) -> Sample | None:
@@ -55,7 +59,11 @@ def read(record: Record) -> Sample | None:
     names, rows = read_numbers(record)
     size = np.where(np.isnan(rows), -1.0, np.abs(rows) + 0.25 * (rows > 0))
     values = np.take_along_axis(rows, size.argmax(axis=0)[None], axis=0)[0]
-    return None if np.isnan(values).all() else Sample(patient_id=record.patient_id, alterations=names, values=values)
+    return (
+        None
+        if np.isnan(values).all()
+        else Sample(patient_id=record.patient_id, place=place(record), alterations=names, values=values)
+    )
 
 
 def check(sample: Sample) -> None:
@@ -68,7 +76,7 @@ def check(sample: Sample) -> None:
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         msg = (
-            f"patient {sample.patient_id!r}: alteration {sample.alterations[first]!r} is {sample.values[first]}, wanted a whole"
+            f"{whose(sample)}: alteration {sample.alterations[first]!r} is {sample.values[first]}, wanted a whole"
             " number such as 0, 1 or -2 to 2, or nothing where not profiled; continuous values belong to kind 'record'"
         )
         raise DataError(msg)

@@ -79,8 +79,8 @@ class _Tables:
         if repeated.any():
             first = int(repeated.to_numpy().argmax()) + FIRST_ROW
             msg = (
-                f"{name}: {ids[repeated].nunique()} patient(s) have more than one row, first in line {first}; keep one row a patient here,"
-                " and give repeated samples as a modality with a sample column"
+                f"{name}: {ids[repeated].nunique()} patient(s) have more than one row, first in line {first}; keep one row"
+                " a patient here, and give repeated samples as a modality with a sample column"
             )
             raise DataError(msg)
         self.lines.setdefault(name, {}).update((str(patient), line) for line, patient in enumerate(ids, start=FIRST_ROW))

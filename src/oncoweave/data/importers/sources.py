@@ -146,14 +146,14 @@ def refuse_infinite(table: pd.DataFrame, *, where: object) -> None:
         infinite = pd.Series(np.isinf(table[name].to_numpy(dtype=float, na_value=np.nan)), index=table.index)
         if infinite.any():
             msg = (
-                f"{where}: column {name!r} holds {int(infinite.sum())} infinite value(s), first in {first_place(infinite, where)};"
-                " write what was measured, or leave the cell empty"
+                f"{where}: column {name!r} holds {int(infinite.sum())} infinite value(s), first in"
+                f" {first_place(infinite, where)}; write what was measured, or leave the cell empty"
             )
             raise DataError(msg)
 
 
 def first_place(wrong: pd.Series, where: object = "") -> str:
-    """Say where the first wrong value stands: a line of the file; a patient only where rows are patients whose lines are unknown."""
+    """Say where the first wrong value stands: a line of the file, or a patient where the line is not known."""
     label = wrong.index[wrong.to_numpy()][0]
     if isinstance(where, TableOfPatients):
         return f"line {where.lines[label]}"
