@@ -19,4 +19,7 @@ def run(
     from oncoweave.train.study import run_study
 
     folder = run_study(study, out)
-    typer.echo(f"report: {write_report(folder)}")
+    page = folder / "report.html"
+    if not page.exists() or page.stat().st_mtime_ns < (folder / "manifest.json").stat().st_mtime_ns:
+        write_report(folder)  # the manifest is written last, after any table that was made again
+    typer.echo(f"report: {page}")

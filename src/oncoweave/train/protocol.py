@@ -20,6 +20,7 @@ from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fold import Fold
+from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, record, recorded
 from oncoweave.train.locked import LockedModel, lock
 from oncoweave.train.panel import SITE_ONLY, Planned, plan
 from oncoweave.train.results import write_results, write_table
@@ -28,6 +29,7 @@ from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
 from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, score_subsets
 
+_CLAIM = "claim.json"
 _COHORT = "cohort manifest"
 """Name under which a manifest holds the hash of the cohort, which is no file of the run."""
 
@@ -35,8 +37,9 @@ _COHORT = "cohort manifest"
 def run(study: Study, out: Path) -> Path:
     """Run a study into a folder: splits, predictions of every model on every fold, locked models, result tables.
 
-    An interrupted run is resumed fold by fold, and a finished one is left as it is. A folder that holds another study, or the
-    same study of a cohort that has changed since, is refused.
+    An interrupted run is resumed fold by fold, and a finished one is left as it is. What was changed since the run wrote it is
+    made again, never relied on. A folder that holds another study, or the same study of a cohort that has changed since, is
+    refused, unless nothing was fitted there yet. A study whose splits cannot be made leaves nothing in the folder.
     """
     started = time.time()
     cohort = Cohort.open(study.cohort)
@@ -46,7 +49,7 @@ def run(study: Study, out: Path) -> Path:
         msg = f"{out} is a file; --out names a folder"
         raise ConfigError(msg)
     with locked(out):
-        _claim(out, resolved)
+        _refuse_other(out, resolved)
         if not _is_finished(out):
             _run(out, resolved, cohort, started)
     return out
@@ -54,55 +57,92 @@ def run(study: Study, out: Path) -> Path:
 
 def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
     data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, resolved.modalities or ()))
-    write_json(out / "flow.json", flow)
     splits, warnings = study_splits(resolved, data)
-    warnings += _unread(cohort)
-    write_splits(out / "splits.parquet", splits)
     has_sites = len(np.unique(data.site)) > 1
     planned = plan(resolved, has_sites=has_sites)
+    _claim(out, resolved)
+    warnings += _unread(cohort) + _made_again(out)
+    write_json(out / "flow.json", flow)
+    write_splits(out / "splits.parquet", splits)
+    _write_study(out, resolved)
+    record(out, out / "flow.json", out / "splits.parquet", out / "study.yaml")
     if not has_sites:
         warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
     elif resolved.protocol.group_by_site:
         audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY))
         write_table(out / "site_audit.parquet", audit)
+        record(out, out / "site_audit.parquet")
         warnings.append(sentence)
     subsets = plan_subsets(resolved)
     predictions = _cross_validate(out, resolved, data, splits, planned, subsets)
     _lock_final(out, resolved, data, planned)
     scored = () if subsets is None else _read_scores(out, splits)
-    write_results(out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored)
+    record(out, *write_results(out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored))
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
 
 
-def _claim(out: Path, study: Study) -> None:
-    text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
-    claim = {"study": text, "cohort_sha256": sha256(Path(study.cohort) / "manifest.json")}
+def _claim_of(study: Study) -> dict[str, str]:
+    claim = {"study": _text(study), "cohort_sha256": sha256(Path(study.cohort) / "manifest.json")}
     if study.protocol.splits is not None:
         claim["splits_sha256"] = splits_hash(read_published(Path(study.protocol.splits)))
-    path = out / "claim.json"
-    if path.exists():
-        held = read_json(path)
-        different = [key for key in claim if held.get(key) != claim[key]]
-        if different:
-            changed = "a cohort that has" if "cohort_sha256" in different else "splits that have"
-            what = "another study" if "study" in different else f"this study, of {changed} changed since"
-            msg = f"{out} holds a run of {what}; choose another --out, or delete that folder"
+    return claim
+
+
+def _text(study: Study) -> str:
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
+
+
+def _unlike(out: Path, claim: dict[str, str]) -> list[str]:
+    held = read_json(out / _CLAIM)
+    return [key for key in claim if held.get(key) != claim[key]]
+
+
+def _refuse_other(out: Path, study: Study) -> None:
+    """Refuse a folder of something else, or of a run of another study that has fitted something."""
+    claim = _claim_of(study)
+    if not (out / _CLAIM).exists():
+        if any(p.name != ".lock" and p.suffix != ".partial" for p in out.iterdir()):
+            msg = f"{out} is not empty and holds no run; choose another --out"
             raise ConfigError(msg)
-    elif any(p.name != ".lock" for p in out.iterdir()):
-        msg = f"{out} is not empty and holds no run; choose another --out"
+        return
+    different = _unlike(out, claim)
+    has_fitted = (out / "manifest.json").exists() or any(path.is_file() for name in FITTED for path in (out / name).glob("*"))
+    if different and has_fitted:
+        changed_what = "a cohort that has" if "cohort_sha256" in different else "splits that have"
+        what = "another study" if "study" in different else f"this study, of {changed_what} changed since"
+        msg = f"{out} holds a run of {what}; choose another --out, or delete that folder"
         raise ConfigError(msg)
+
+
+def _claim(out: Path, study: Study) -> None:
+    """Mark the folder as this study's, in place of a claim under which nothing was fitted."""
+    claim = _claim_of(study)
     sweep_partials(out)
-    write_json(path, claim)
+    if (out / _CLAIM).exists():
+        if not _unlike(out, claim):
+            return
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        for name in (LEDGER, "site_audit.parquet"):
+            (out / name).unlink(missing_ok=True)
+    write_json(out / _CLAIM, claim)
+
+
+def _write_study(out: Path, study: Study) -> None:
     with publish(out / "study.yaml") as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(_text(study), encoding="utf-8")
 
 
 def _is_finished(out: Path) -> bool:
-    """Whether the manifest, written last, stands there with every file it names as it was written."""
+    """Whether the manifest, written last, stands there with every file it names, and nothing differs from what was written."""
     if not (out / "manifest.json").exists():
         return False
     written = {name: digest for name, digest in read_json(out / "manifest.json")["hashes"].items() if name != _COHORT}
-    return all((out / name).is_file() and sha256(out / name) == digest for name, digest in written.items())
+    return not changed(out) and all((out / name).is_file() and sha256(out / name) == digest for name, digest in written.items())
+
+
+def _made_again(out: Path) -> list[str]:
+    names = discard_changed(out)
+    return [f"Made again, as they were not what this run had written: {', '.join(names)}."] if names else []
 
 
 def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]]]:
@@ -172,9 +212,12 @@ def _cross_validate(
                 parts.append(predicted.assign(repeat=repeat, fold=fold))
                 progress.advance(task)
             if subsets is not None:
-                save_state(_scores_path(out, repeat, fold), score_subsets(subsets, study, train, data.take(test)))
+                scores = _scores_path(out, repeat, fold)
+                save_state(scores, score_subsets(subsets, study, train, data.take(test)))
+                record(out, scores)
             frames.append(pd.concat(parts, ignore_index=True))
             write_table(path, frames[-1])
+            record(out, path)
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return pd.concat(frames, ignore_index=True)
 
@@ -223,6 +266,7 @@ def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) 
         if model.role in ("null", "ablation") or path.exists():
             continue
         save_state(path, _lock(model, fold, study))
+        record(out, path)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
@@ -240,8 +284,7 @@ def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str]
         "versions": versions(),
         "hashes": {
             _COHORT: sha256(Path(study.cohort) / "manifest.json"),
-            **{path.name: sha256(path) for path in (out / "flow.json", *sorted(out.glob("*.parquet")))},
-            **{f"models/{path.name}": sha256(path) for path in sorted((out / "models").glob("*.safetensors"))},
+            **{name: digest for name, digest in sorted(recorded(out).items()) if not name.startswith(("parts/", "subsets/"))},
         },
         "warnings": warnings,
         "study": study.model_dump(mode="json"),

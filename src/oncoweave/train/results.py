@@ -27,14 +27,14 @@ def write_results(
     *,
     subsets: SubsetPlan | None,
     scored: Sequence[tuple[int, int, SubsetScores]],
-) -> None:
-    """Write the prediction table and every table derived from it into the run folder.
+) -> list[Path]:
+    """Write the prediction table and every table derived from it into the run folder; returns the files.
 
     ``scored`` holds, by repeat and fold, what a late main model makes of the planned ``subsets`` of its modalities.
     """
     endpoint = data.outcome.endpoint
     table = check_predictions(predictions, endpoint)
-    write_table(out / "predictions.parquet", table.frame)
+    tables = {"predictions": table.frame}
     rng = np.random.default_rng([study.protocol.seed, 4])
     censoring = _train_censoring(data, splits) if endpoint.kind == "survival" else None
     references = tuple(dict.fromkeys((ALONE + str(study.reference), study.main)))
@@ -46,11 +46,10 @@ def write_results(
         options=SummaryOptions(references=references, replicates=study.protocol.bootstrap),
         train_censoring=censoring,
     )
-    for name, frame in summary.tables().items():
-        write_table(out / f"{name}.parquet", frame)
+    tables |= summary.tables()
     refitted = _refitted(study, planned)
     if len(refitted) > 1:
-        added = contributions(
+        tables["contributions"] = contributions(
             table,
             endpoint,
             models=refitted,
@@ -59,8 +58,8 @@ def write_results(
             replicates=study.protocol.bootstrap,
             train_censoring=censoring,
         )
-        write_table(out / "contributions.parquet", added)
-    write_table(out / "missingness.parquet", _missingness(data))
+    tables["missingness"] = _missingness(data)
+    return [write_table(out / f"{name}.parquet", frame) for name, frame in tables.items()]
 
 
 def _train_censoring(data: Dataset, splits: pd.DataFrame) -> dict[tuple[int, int], Censoring]:
@@ -92,7 +91,8 @@ def _missingness(data: Dataset) -> pd.DataFrame:
     return counted.astype({"events": "Int64"})
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
+def write_table(path: Path, table: pd.DataFrame) -> Path:
+    """Write a table, whole or not at all; returns its path."""
     with publish(path) as partial:
         table.to_parquet(partial, index=False)
+    return path
