@@ -48,6 +48,13 @@ def test_p_is_never_zero_and_missing_replicates_have_none():
     assert np.isnan(paired_difference(1.0, np.array([1.0, np.nan, np.nan])).p)
 
 
+def test_a_coarse_share_gives_way_to_the_normal_difference_whichever_is_smaller():
+    draws = np.concatenate([np.full(190, 0.05), np.full(9, -0.2)])
+    found = paired_difference(0.04, draws)
+    assert found.p == pytest.approx(2 * stats.norm.sf(0.04 / draws.std(ddof=1)))
+    assert found.p > 2 * 10 / 200
+
+
 def test_holm_keeps_order_and_leaves_out_what_was_not_asked():
     assert holm(np.array([0.01, np.nan, 0.02])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
     assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]

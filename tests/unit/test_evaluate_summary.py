@@ -101,6 +101,7 @@ def test_comparisons_are_paired_and_adjusted_within_their_family(predictions):
     found = summary(predictions, options=SummaryOptions(references=("clinical", "permuted"), replicates=60))
     rows = found.comparisons
     assert set(rows["model"]) == {"fused", "clinical"}  # neither ablations nor permuted models are asked about
+    assert "normal p where fewer than 10 samples lie beyond zero" in BOOTSTRAP
     row = cell(rows, model="fused", reference="clinical", method=BOOTSTRAP)
     values = found.metrics.query("metric == 'c_index'").set_index("model")["value"]
     assert row["difference"] == pytest.approx(values["fused"] - values["clinical"])

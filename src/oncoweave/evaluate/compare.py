@@ -9,7 +9,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate
 from oncoweave.evaluate.pairs import Statistic
 
-_FEW = 10
+FEW = 10
 """Replicates on the other side of zero, below which their share is too coarse for a p value."""
 
 
@@ -37,8 +37,8 @@ def paired_difference(value: float, replicates: np.ndarray, *, level: float = 0.
     defined = replicates[~np.isnan(replicates)]
     tail = min((defined <= 0).sum(), (defined >= 0).sum())
     p = min(1.0, 2.0 * float(tail + 1) / (len(defined) + 1))
-    if tail < _FEW and defined.std() > 0:
-        p = min(p, float(2 * stats.norm.sf(abs(value) / defined.std(ddof=1))))
+    if tail < FEW and defined.std() > 0:
+        p = float(2 * stats.norm.sf(abs(value) / defined.std(ddof=1)))
     return Difference(value=value, low=interval.low, high=interval.high, p=p)
 
 

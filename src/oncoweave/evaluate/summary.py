@@ -11,7 +11,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, unknown_name
-from oncoweave.evaluate.compare import Difference, corrected_resampled_t, holm, paired_difference
+from oncoweave.evaluate.compare import FEW, Difference, corrected_resampled_t, holm, paired_difference
 from oncoweave.evaluate.displays import calibration_table, km_tables
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
 from oncoweave.evaluate.metrics import MAIN, Curves, Metric, metrics_of, training_curves
@@ -21,7 +21,7 @@ MIN_PATIENTS = 10
 MIN_EVENTS = 5
 """Groups with fewer patients or events are listed without a value."""
 
-BOOTSTRAP = "paired patient bootstrap"
+BOOTSTRAP = f"paired patient bootstrap (normal p where fewer than {FEW} samples lie beyond zero)"
 RESAMPLED_T = "corrected resampled t over folds"
 _BY_GROUP = ("site", "pattern")
 _UNKNOWN = "unknown"

@@ -1,10 +1,10 @@
 """What sets models apart: paired comparisons, and what each modality adds."""
 
-import math
 from collections.abc import Callable
 
 import pandas as pd
 
+from oncoweave.evaluate.compare import FEW
 from oncoweave.serve import findings, wording
 from oncoweave.serve.charts.bars import Contribution, contribution_bars
 from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
@@ -18,7 +18,7 @@ def comparison_section(run: RunFolder) -> Section:
         return absent(key, title, "The run folder has no comparisons.parquet, so no difference between models is claimed.")
     parts = table.groupby(["metric", "reference"], sort=False)
     tables = [_comparisons(run, part, metric=str(metric), reference=str(reference)) for (metric, reference), part in parts]
-    return Section(key=key, title=title, blocks=(*tables, *_resolution(run, table)))
+    return Section(key=key, title=title, blocks=tuple(tables))
 
 
 def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference: str) -> Table:
@@ -32,11 +32,12 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
         further = [wording.p_value(adjusted.get((row["model"], other))) for other in others]
         cells = _comparison(row, findings.reading(row, better_up=better_up, primary=primary))
         written.append(Row(cells=(*cells, *further), strong=primary))
+    tail = _tail(run, str(first))
     further_tests = "".join(f" Test {i + 2}: {other}." for i, other in enumerate(others))
     caption = (
         f"Paired differences in {wording.measure(metric, run.endpoint.time_unit)}: model minus {wording.model(reference)}, on the"
-        f" same patients. Interval and p by {first}.{further_tests} A difference is called better or worse only where its"
-        f" interval leaves out zero and its adjusted p is below {findings.ALPHA:.2f}."
+        f" same patients. Interval and p by {first}.{tail}{further_tests} A difference is called better or"
+        f" worse only where its interval leaves out zero and its adjusted p is below {findings.ALPHA:.2f}."
     )
     if any(row.strong for row in written):
         caption += " The primary comparison, in bold, was named before the analysis and is read by its own p."
@@ -45,18 +46,16 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 
 
-def _resolution(run: RunFolder, table: pd.DataFrame) -> list[Block]:
-    """Warn where the bootstrap is too small for any adjusted p to fall below the limit."""
+def _tail(run: RunFolder, method: str) -> str:
+    """Say how small p values of the bootstrap are found: counting samples could not tell one below a few hundredths."""
+    if not method.startswith("paired patient bootstrap"):
+        return ""
     samples = run.protocol.get("bootstrap")
-    family = int(table.groupby(["metric", "method"]).size().max())
-    if not wording.known(samples) or 2 * family / (samples + 1) < findings.ALPHA:
-        return []
-    text = (
-        f"With {wording.count(samples)} bootstrap samples no p can be below {wording.number(2 / (samples + 1))}, so that of"
-        f" {wording.count(family)} adjusted comparisons none may reach {findings.ALPHA:.2f} however large the difference. Set"
-        f" protocol.bootstrap to {wording.count(math.ceil(2 * family / findings.ALPHA / 1000) * 1000)} or more to resolve them."
+    of = f" of the {wording.count(samples)}" if wording.known(samples) else ""
+    return (
+        f" Where fewer than {FEW}{of} bootstrap samples lie on the other side of zero, p is that of a normal difference with the"
+        " standard deviation of the samples."
     )
-    return [Prose(text=text, role="warning")]
 
 
 def _comparison(row: pd.Series, reading: findings.Reading) -> tuple[str, ...]:
