@@ -88,7 +88,7 @@ def forest_plot(
         x = scale(guide.value)
         anchor, shift = _anchor(guide.label, x, scale)
         body += [
-            draw.line(x, 20 + 14 * level, x, y, class_=guide.class_),
+            draw.line(x, top - 10, x, y, class_=guide.class_),
             draw.text(x + shift, 15 + 14 * level, guide.label, class_="guide-label", text_anchor=anchor),
         ]
     body += drawn

@@ -23,13 +23,20 @@ def flow_section(run: RunFolder, erase: Callable[[str], str]) -> Section:
     if not run.flow:
         absent = "The run folder has no flow.json, so it is not known who was left out of the study and why."
         return Section(key="flow", title="Cohort flow", blocks=(Prose(text=absent, role="absent"),))
-    stages = flow_stages(run.flow, erase)
+    stages = flow_stages(tuple(_of_outcome(run, step) for step in run.flow), erase)
     first, last = stages[0], stages[-1]
     lost = first.patients - last.patients
     told = f"{wording.plural(first.patients, 'patient')} in the cohort; {wording.count(last.patients)} analysed"
     told += f", {wording.count(lost)} left out ({wording.percent(lost, first.patients)})." if lost else "; nobody was left out."
     chart = flow_chart(stages, event_name=event_name(run), title="Cohort flow")
     return Section(key="flow", title="Cohort flow", blocks=(Figure(svg=chart, caption=f"Cohort flow. {told}"),))
+
+
+def _of_outcome(run: RunFolder, step: Mapping[str, object]) -> Mapping[str, object]:
+    """Name the endpoint as elsewhere on the page; patients whose outcome is not known have no events to count, not zero."""
+    if step.get("reason") != f"{run.endpoint.name} not known":
+        return step
+    return {**step, "events": None, "reason": f"{wording.spaced(run.endpoint.name)} not known"}
 
 
 def flow_stages(flow: tuple[Mapping[str, object], ...], erase: Callable[[str], str]) -> list[Stage]:

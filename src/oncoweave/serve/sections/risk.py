@@ -61,7 +61,8 @@ def calibration_section(run: RunFolder) -> Section:
         "regression": ("Predicted", "Observed (mean)"),
     }.get(run.endpoint.kind, ("Predicted probability", "Observed share"))
     chart = calibration_plot(squares, predicted=predicted, observed=observed, title=title)
-    fewest, most = wording.count(float(table["n"].min())), wording.count(float(table["n"].max()))
+    drawn = np.concatenate([s.num[np.isfinite(s.predicted) & np.isfinite(s.observed)] for s in squares])
+    fewest, most = (wording.count(float(end)) for end in (np.nanmin(drawn), np.nanmax(drawn))) if drawn.size else ("–", "–")
     sizes = f"Each mark is {most} patients" if fewest == most else f"Larger marks hold more patients ({fewest} to {most} a group)"
     caption = (
         f"Calibration{_CALIBRATED.get(run.endpoint.kind, '')}, from the first repeat. Patients are grouped by what was"

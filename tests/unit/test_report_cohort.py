@@ -1,0 +1,52 @@
+"""Counts of the report: those of patients who were drawn, and none where there is nothing to count."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+from report_runs import Plan, write_run
+
+from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
+from oncoweave.serve.report import page_of
+from oncoweave.serve.run_folder import read_run
+
+
+def section(folder, key):
+    return next(s for s in page_of(read_run(folder)).sections if s.key == key)
+
+
+def test_patients_of_unknown_outcome_have_no_events(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(kind="binary", num=60))
+    steps = json.loads((folder / "flow.json").read_text())
+    assert steps[1] == {"step": "excluded", "patients": 28, "events": 0, "reason": "recurrence not known"}
+    chart = section(folder, "flow").blocks[0].svg
+    assert "28: recurrence not known" in chart
+    assert "19 (9 recurrence): follow-up" in chart
+
+
+def test_the_flow_names_the_endpoint_as_the_page_does(tmp_path):
+    chart = section(write_run(tmp_path / "run", Plan(num=60)), "flow").blocks[0].svg
+    assert "28: overall survival not known" in chart and "overall_survival" not in chart
+
+
+def test_sizes_of_calibration_groups_are_those_drawn(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=200))
+    table = pd.read_parquet(folder / "calibration.parquet")
+    table["n"] = np.where(table["horizon"] == 36.0, 14, 25)
+    table.loc[(table["horizon"] == 36.0), "observed"] = np.nan
+    other = table.assign(model="early_concat", n=77, observed=0.5)
+    pd.concat([table, other]).to_parquet(folder / "calibration.parquet")
+    assert "Each mark is 25 patients." in section(folder, "calibration").blocks[0].caption
+
+
+def test_lines_of_guides_begin_below_all_their_labels():
+    rows = [("", [Estimate(label="m", value=0.6, low=0.4, high=0.8)])]
+    guides = [
+        Guide(value=0.5, label="best baseline 0.500", class_="guide"),
+        Guide(value=0.5, label="chance 0.50", class_="guide"),
+    ]
+    svg = forest_plot(rows, axis="C-index", headers=("C-index",), guides=guides, title="Models")
+    starts = [float(y) for y in re.findall(r'<line[^>]* y1="([\d.]+)"[^>]*class="guide"', svg)]
+    baselines = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*class="guide-label"', svg)]
+    assert len(starts) == len(baselines) == 2 and min(starts) > max(baselines) > min(baselines)
