@@ -92,3 +92,12 @@ def test_a_model_that_lacks_patients_is_refused(predictions):
 def test_a_model_of_everything_is_needed(predictions):
     with pytest.raises(DataError, match="wanted a model of all modalities"):
         contribute(predictions, [s for s in SUBSETS if len(s) < 3])
+
+
+def test_a_gain_that_may_be_zero_has_values_but_no_shares(predictions):
+    noise = np.random.default_rng(1).random(len(predictions))
+    found = contribute(
+        predictions.assign(p=noise), SUBSETS, Worths(values={s: 0.45 + 0.001 * len(s) for s in every_subset(NAMES)})
+    )
+    assert found["shapley"].tolist() == pytest.approx([0.001] * 3)
+    assert found["share"].isna().all() and "may be zero" in found.loc["rna", "note"]

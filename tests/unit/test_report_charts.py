@@ -246,6 +246,22 @@ def test_a_share_a_hair_below_zero_is_written_as_zero():
     assert "0%" in svg and "−0%" not in svg
 
 
+def test_shares_beyond_the_whole_are_drawn_beyond_it():
+    rows = [Contribution(modality=str(s), adds=0.0, low=-0.1, high=0.1, share=s) for s in (1.3, 0.5, -0.8)]
+    svg = contribution_bars(rows, axis="a", title="t")
+    widths = [float(bar["width"]) for bar in marks(svg, "rect", "bar")]
+    assert widths[0] / widths[1] == pytest.approx(1.3 / 0.5, rel=0.02)
+    assert widths[2] / widths[1] == pytest.approx(0.8 / 0.5, rel=0.02)
+    assert_readable(svg)
+
+
+@pytest.mark.parametrize(("se", "written"), [(0.0, "+0.041"), (0.012, "+0.041 ± 0.012")])
+def test_without_shares_the_values_are_written(se, written):
+    row = Contribution(modality="rna", adds=0.0, low=-0.1, high=0.1, share=None, shapley=0.041, shapley_se=se)
+    svg = contribution_bars([row], axis="a", title="t")
+    assert f">{written}<" in svg and "Shapley value" in svg and "Shapley share" not in svg
+
+
 @pytest.mark.parametrize("share", [0.1, None])
 def test_bars_with_long_names_are_readable(share):
     rows = [Contribution(modality=f"{LONG}_{i}", adds=0.01 * i - 0.04, low=-0.06, high=0.05, share=share) for i in range(13)]

@@ -50,3 +50,16 @@ def test_lines_of_guides_begin_below_all_their_labels():
     starts = [float(y) for y in re.findall(r'<line[^>]* y1="([\d.]+)"[^>]*class="guide"', svg)]
     baselines = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*class="guide-label"', svg)]
     assert len(starts) == len(baselines) == 2 and min(starts) > max(baselines) > min(baselines)
+
+
+def test_shares_of_a_gain_that_may_be_nothing_are_not_printed(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=60, modalities=("clinical", "rna")))
+    table = pd.read_parquet(folder / "contributions.parquet").assign(share=[1.3, -0.3], shapley=[0.041, -0.01], shapley_se=0.0)
+    table.to_parquet(folder / "contributions.parquet")
+    assert "130%" in section(folder, "contributions").blocks[0].svg
+    metrics = pd.read_parquet(folder / "metrics.parquet")
+    metrics.loc[metrics["model"] == "stacking", "low"] = 0.48
+    metrics.to_parquet(folder / "metrics.parquet")
+    figure = section(folder, "contributions").blocks[0]
+    assert "130%" not in figure.svg and ">+0.041<" in figure.svg
+    assert "cannot be told from zero" in figure.caption

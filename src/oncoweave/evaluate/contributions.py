@@ -15,6 +15,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.compare import paired_difference
+from oncoweave.evaluate.intervals import percentile_interval
 from oncoweave.evaluate.measure import Measured, draw, measure
 from oncoweave.evaluate.metrics import CHANCE, MAIN, Curves, Metric, metrics_of, training_curves
 from oncoweave.evaluate.shapley import Shapley, Subset, every_subset, exact_shapley, sampled_shapley
@@ -57,7 +58,8 @@ def contributions(
     Returns:
         ``modality, adds, low, high, share, shapley, shapley_se, note``. ``shapley`` is on the scale of the metric, turned so that
         more is better, and sums to the gain of all modalities over none; ``share`` is that part of the gain, may be negative, and
-        needs a gain above zero. ``note`` says on whom, and by which rule.
+        needs a gain whose interval over patients lies above zero: parts of what may be nothing have no size. ``note``
+        says on whom, and by which rule.
 
     Raises:
         DataError: no model was fitted on all modalities, or one lacks patients.
@@ -75,6 +77,9 @@ def contributions(
     sign = 1.0 if metric.higher_is_better else -1.0
     divided, gain, rule = _divide(worths or _worths_of(measured, metric), everything, sign=sign)
     full, out = measured[everything], []
+    over_none = percentile_interval(gain, gain + sign * (full.replicates - full.value), level=resamples.level)
+    if divided is not None and gain > 0 and not over_none.low > 0:
+        rule += f"; no share: the gain of all over none, {gain:.3g} ({over_none.low:.3g} to {over_none.high:.3g}), may be zero"
     for modality in sorted(everything):
         without = measured.get(everything - {modality})
         note = f"{metric.name} on the {full.n} patients who have any of the modalities; {rule}"
@@ -86,7 +91,7 @@ def contributions(
         }
         if divided is not None:
             row |= {"shapley": divided.values[modality], "shapley_se": divided.errors[modality]}
-            row |= {"share": divided.values[modality] / gain} if gain > 0 else {}
+            row |= {"share": divided.values[modality] / gain} if over_none.low > 0 else {}
         if without is None:
             row |= dict.fromkeys(("adds", "low", "high"), float("nan")) | {"note": f"{note}; no model without {modality}"}
         else:

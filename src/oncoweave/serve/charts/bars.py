@@ -22,6 +22,10 @@ class Contribution:
     low: float | None
     high: float | None
     share: float | None
+    shapley: float | None = None
+    """The Shapley value in the unit of the measure, written where there is no share."""
+    shapley_se: float | None = None
+    """Standard error of sampling orders, none where every combination was evaluated."""
 
     @property
     def sure(self) -> bool:
@@ -36,7 +40,8 @@ def contribution_bars(rows: Sequence[Contribution], *, axis: str, title: str, di
     cells = [wording.estimate(r.adds, r.low, r.high, digits, sign=True) for r in rows]
     number_width = max(draw.text_width(c) for c in [*cells, "Change (95% interval)"])
     shares = any(wording.known(r.share) for r in rows)
-    right = _WIDTH - (_SHARE + 22 if shares else 0)
+    values = not shares and any(wording.known(r.shapley) for r in rows)
+    right = _WIDTH - (_SHARE + 22 if shares or values else 0)
     ends = [float(e) for r in rows for e in (r.adds, r.low, r.high) if wording.known(e)]
     low, high = min([*ends, 0.0]), max([*ends, 0.0])
     pad = 0.05 * (high - low) or 0.01
@@ -47,6 +52,9 @@ def contribution_bars(rows: Sequence[Contribution], *, axis: str, title: str, di
     body = [draw.text(right, 14, "Change (95% interval)", class_="head", text_anchor="end")]
     if shares:
         body.append(draw.text(_WIDTH, 14, "Shapley share", class_="head", text_anchor="end"))
+    if values:
+        body.append(draw.text(_WIDTH, 14, "Shapley value", class_="head", text_anchor="end"))
+    track = _share_scale(rows)
     body.append(draw.line(scale(0), top - 4, scale(0), bottom, class_="axis"))
     for i, (row, cell) in enumerate(zip(rows, cells, strict=True)):
         middle = top + (i + 0.5) * _ROW
@@ -54,7 +62,9 @@ def contribution_bars(rows: Sequence[Contribution], *, axis: str, title: str, di
         parts += draw.lines_of_text(0, middle, draw.wrap(row.modality, labels), leading=13, class_="label")
         parts.append(draw.text(right, middle + 4, cell, class_="cell", text_anchor="end"))
         if shares:
-            parts += _share(row, middle)
+            parts += _share(row, middle, track)
+        if values:
+            parts.append(draw.text(_WIDTH, middle + 4, _shapley(row, digits), class_="cell", text_anchor="end"))
         body.append(draw.element("g", *parts, class_="row fusion"))
     body += draw.x_axis(scale, bottom + 4, axis, values=draw.ticks(scale.low, scale.high, count=6))
     described = "; ".join(f"{r.modality}: {c}" for r, c in zip(rows, cells, strict=True))
@@ -73,13 +83,25 @@ def _bar(row: Contribution, scale: draw.Scale, y: float) -> list[str]:
     return parts
 
 
-def _share(row: Contribution, y: float) -> list[str]:
+def _share_scale(rows: Sequence[Contribution]) -> draw.Scale:
+    """Hold 0 to 100 % and whatever share lies beyond, so that none is cut off."""
+    shares = [float(r.share) for r in rows if wording.known(r.share)]
+    return draw.Scale(low=min([0.0, *shares]), high=max([1.0, *shares]), start=_WIDTH - _SHARE, end=_WIDTH - 40)
+
+
+def _share(row: Contribution, y: float, track: draw.Scale) -> list[str]:
     if not wording.known(row.share):
         return [draw.text(_WIDTH, y + 4, "–", class_="cell", text_anchor="end")]
     share = float(row.share)
-    left = _WIDTH - _SHARE
+    left, right = sorted((track(0.0), track(share)))
     return [
-        draw.rect(left, y - 4, _SHARE - 40, 8, class_="bar-ground"),
-        draw.rect(left, y - 4, (_SHARE - 40) * min(max(share, 0.0), 1.0), 8, class_="bar"),
+        draw.rect(track(0.0), y - 4, track(1.0) - track(0.0), 8, class_="bar-ground"),
+        draw.rect(left, y - 4, right - left, 8, class_="bar"),
         draw.text(_WIDTH, y + 4, f"{wording.number(100 * share, 0)}%", class_="cell", text_anchor="end"),
     ]
+
+
+def _shapley(row: Contribution, digits: int) -> str:
+    written = wording.number(row.shapley, digits, sign=True)
+    sampled = wording.known(row.shapley_se) and float(row.shapley_se) > 0
+    return f"{written} ± {wording.number(row.shapley_se, digits)}" if sampled else written

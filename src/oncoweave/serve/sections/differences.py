@@ -78,8 +78,17 @@ def contribution_section(run: RunFolder, erase: Callable[[str], str]) -> Section
             " each in turn, so it cannot be said what each adds."
         )
         return absent(key, title, why)
+    may_be_nothing = _gain_may_be_nothing(run)
     rows = [
-        Contribution(modality=str(row["modality"]), adds=row["adds"], low=row["low"], high=row["high"], share=row["share"])
+        Contribution(
+            modality=str(row["modality"]),
+            adds=row["adds"],
+            low=row["low"],
+            high=row["high"],
+            share=None if may_be_nothing else row["share"],
+            shapley=row.get("shapley"),
+            shapley_se=row.get("shapley_se"),
+        )
         for _, row in table.sort_values("adds", ascending=False).iterrows()
     ]
     metric = wording.measure(run.metric, run.endpoint.time_unit) if run.metric else "the main measure"
@@ -88,7 +97,7 @@ def contribution_section(run: RunFolder, erase: Callable[[str], str]) -> Section
         f"What each modality adds to {wording.model(run.main)}: {metric} with all modalities minus {metric} with all but this"
         " one, with 95% intervals. Filled bars have an interval that leaves out zero; dashed outlines do not: the modality may"
         " add nothing. A modality that repeats what others say adds little here even where it predicts well alone."
-        f" {_share_words(table)}"
+        f" {_share_words(rows)}"
     )
     notes = [erase(note.replace(str(run.metric), metric)) for note in _notes(table)]
     blocks: list[Block] = [Figure(svg=chart, caption=caption), *(Prose(text=note, role="note") for note in notes)]
@@ -102,7 +111,24 @@ def _notes(table: pd.DataFrame) -> list[str]:
     return [note if len(names) == len(table) else f"{wording.listed(names)}: {note}" for note, names in about.items()]
 
 
-def _share_words(table: pd.DataFrame) -> str:
-    if table["share"].notna().any():
+def _gain_may_be_nothing(run: RunFolder) -> bool:
+    """Whether the main model's interval reaches chance; parts of a gain that may be zero are not worth printing."""
+    main = findings.measured(run, run.main)
+    if main is None or run.chance is None:
+        return False
+    better_up = findings.higher_is_better(run, str(run.metric))
+    return not (main.low > run.chance if better_up else main.high < run.chance)
+
+
+def _share_words(rows: list[Contribution]) -> str:
+    if any(wording.known(r.share) for r in rows):
         return "The Shapley share divides what all achieve together, by what each adds to combinations of the others."
-    return "Shapley shares were not computed: they need the model on every combination of modalities."
+    if not any(wording.known(r.shapley) for r in rows):
+        return "Shapley shares were not computed: they need the model on every combination of modalities."
+    sampled = any(wording.known(r.shapley_se) and float(r.shapley_se) > 0 for r in rows)
+    error = " ± is the standard error of sampling combinations;" if sampled else ""
+    return (
+        "Shapley values, in the unit of the measure, divide what all gain over knowing nothing, by what each adds to combinations"
+        f" of the others.{error} How much they vary with the patients is not known, and no shares are given, as the gain that"
+        " they divide cannot be told from zero."
+    )
