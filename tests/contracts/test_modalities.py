@@ -1,7 +1,6 @@
 """What every modality on the shelf promises; names are read from disk, so a new file is tested without a change here."""
 
 import dataclasses
-import re
 from pathlib import Path
 
 import numpy as np

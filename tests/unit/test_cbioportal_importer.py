@@ -139,6 +139,15 @@ def test_what_cannot_be_used_is_refused(study, name, old, new, message):
         read(study)
 
 
+def test_events_without_a_time_are_said(study):
+    path = study / "data_clinical_patient.txt"
+    path.write_text(path.read_text().replace("\t10.5\t", "\t[Not Available]\t"))
+    _, report = read(study)
+    lost = [e for e in report.entries if "have the event but no time" in e.reason]
+    assert [(e.kind, e.count, e.what) for e in lost] == [("unknown", 2, "patients")]
+    assert "OS_MONTHS is empty" in lost[0].reason
+
+
 def test_the_example_study(real_data):
     cohort, report = read(real_data / "genesets_and_genomics" / "cbioportal_study_es_0")
     assert len(cohort) == 841

@@ -340,11 +340,19 @@ def test_pickled_arrays_are_not_read(source):
         source.read()
 
 
-def test_numbers_written_as_text_are_pointed_out(source):
+def test_a_column_of_numbers_with_texts_in_it_waits_for_a_choice(source):
     source.write("clinical.csv", "patient_id,crp,date\n001,1.5,x\n002,<0.5,y\n1,7,z\n")
-    _, report = source.read()
-    entry = next(e for e in report.entries if e.kind == "changed")
-    assert (entry.count, "line 3" in entry.reason, "'crp'" in entry.reason) == (1, True, True)
+    with pytest.raises(DataError, match=r"'crp' is mostly numbers, but 1 value\(s\) are not \('<0\.5'\), first in line 3; list"):
+        source.read()
+    source.page["missing_values"] = ["", "<0.5"]
+    cohort, _ = source.read()
+    assert cohort.tables["clinical"]["crp"].dtype == float
+
+
+def test_a_table_in_another_encoding_is_named(source):
+    (source.folder / "clinical.csv").write_text(CLINICAL, encoding="utf-16")
+    with pytest.raises(DataError, match=r"clinical\.csv: not UTF-8 text .*; save the table as UTF-8"):
+        source.read()
 
 
 def test_an_import_that_fails_leaves_nothing(source, tmp_path):

@@ -131,6 +131,9 @@ def _read_outcomes(attributes: pd.DataFrame, report: ImportReport) -> tuple[dict
         endpoints[name], frame = store_survival(name, time, event.astype(float), unit="months", where="clinical patients")
         frames.append(frame)
         used += [status, months]
+        lost = int((time.isna() & (event == 1)).sum())
+        reason = f"have the event but no time ({months} is empty): their events are lost, {int((event == 1).sum())} there are"
+        report.note("unknown", lost, "patients", where=name, reason=reason)
         report.note(
             "chosen", int(frame.notna().all(axis=1).sum()), "patients", where=name, reason=f"outcome from {status} and {months}"
         )

@@ -88,7 +88,7 @@ def _lay_bags(values: pd.DataFrame, place: Place, *, where: str) -> tuple[pd.Ser
         else:
             laid[row] = name
     if laid:
-        require_one_encoder({name: read_head(place.scratch / name) for name in laid.values()})
+        require_one_encoder({str(values["path"].at[row]): read_head(place.scratch / name) for row, name in laid.items()})
     return pd.Series(laid, dtype=object), reasons
 
 

@@ -219,7 +219,7 @@ def _read_values(tables: _Tables, name: str, table: pd.DataFrame, *, where: str,
         return numbers(chosen, where=where)
     values = pd.DataFrame({c: typed(chosen[c], categorical=c in spec.categorical) for c in chosen}, index=chosen.index)
     refuse_infinite(values, where=where)
-    _report_half_numbers(values, where=where, report=report, codes=spec.categorical)
+    _refuse_half_numbers(values, where=where, report=report, codes=spec.categorical)
     return values
 
 
@@ -254,8 +254,8 @@ def _refuse_repeats(kept: pd.DataFrame, spec: ModalitySource, *, where: str) -> 
         raise DataError(msg)
 
 
-def _report_half_numbers(values: pd.DataFrame, *, where: str, report: ImportReport, codes: tuple[str, ...]) -> None:
-    """Say where a column of text is mostly numbers, such as a laboratory value with one ``<0.5`` in it."""
+def _refuse_half_numbers(values: pd.DataFrame, *, where: str, report: ImportReport, codes: tuple[str, ...]) -> None:
+    """Refuse a column that is mostly numbers, such as a laboratory value with one ``<0.5`` in it, and report codes."""
     for name in values.select_dtypes(object):
         known = values[name].dropna()
         parsed = pd.to_numeric(known, errors="coerce").notna()
@@ -263,9 +263,13 @@ def _report_half_numbers(values: pd.DataFrame, *, where: str, report: ImportRepo
             reason = f"column {name!r} holds numbers with leading zeros, read as codes; list it under categorical to confirm"
             report.note("chosen", 1, "columns", where=where, reason=reason)
         elif name not in codes and 0.5 < parsed.mean() < 1:
-            place = first_place(~parsed)
-            reason = f"column {name!r} is mostly numbers but read as text; the first value that is no number stands in {place}"
-            report.note("changed", int((~parsed).sum()), "values", where=where, reason=reason)
+            shown = ", ".join(map(repr, known[~parsed].unique()[:5]))
+            msg = (
+                f"{where}: column {name!r} is mostly numbers, but {int((~parsed).sum())} value(s) are not ({shown}), first in"
+                f" {first_place(~parsed)}; list what means unknown under missing_values, write a number for what is below"
+                " detection, or list the column under categorical if it holds codes"
+            )
+            raise DataError(msg)
 
 
 def _notes(spec: ModalitySource) -> dict[str, str]:

@@ -176,8 +176,8 @@ def _category(value: object) -> object:
 
 
 def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd.DataFrame:
-    skipped, header = _header(file)
     try:
+        skipped, header = _header(file)
         frame = pd.read_csv(
             file,
             sep=max("\t,;", key=header.count),
@@ -189,7 +189,10 @@ def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd
             float_precision="round_trip",
             low_memory=False,
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        msg = f"{file}: not UTF-8 text ({error.reason} at byte {error.start}); save the table as UTF-8"
+        raise DataError(msg) from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         msg = f"{file}: not a readable table ({error})"
         raise DataError(msg) from error
     objects = frame.select_dtypes(object).columns
