@@ -37,7 +37,7 @@ def test_the_cohort_opens_with_every_modality_and_endpoint(written):
     kinds = {"slide", "expression", "variants", "report", "record", "volume", "film"}
     assert set(opened.modalities) == kinds
     kinds = {name: e.kind for name, e in opened.endpoints.items()}
-    assert {"survival", "binary", "multiclass", "ordinal", "multilabel"} == set(kinds.values())
+    assert {"survival", "binary", "multiclass", "ordinal", "multilabel", "regression"} == set(kinds.values())
     assert all(len(opened.target(name)) == 3 for name in opened.endpoints)
     for modality, column in (("slide", "slide_path"), ("volume", "path"), ("film", "path")):
         assert all((written.root / p).is_file() for p in opened.tables[modality][column])

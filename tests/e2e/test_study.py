@@ -126,6 +126,7 @@ def test_a_locked_model_predicts_new_patients_with_any_subset_of_modalities(run,
         ("subtype", "macro_auroc"),
         ("grade", "quadratic_kappa"),
         ("findings", "macro_auroc"),
+        ("ki67", "r2"),
     ],
 )
 def test_every_kind_of_endpoint_runs_to_its_report(cohort, tmp_path, endpoint, metric):

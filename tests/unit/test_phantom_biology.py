@@ -204,3 +204,11 @@ def test_a_cohort_that_cannot_be_drawn_is_refused(change, message):
 
 def test_the_truth_is_plain_numbers(many):
     assert all(isinstance(v, str | int | float | bool) for v in asdict(many[0]).values())
+
+
+def test_ki67_follows_proliferation_and_little_else(many):
+    ki67 = np.array([draw_outcome(MANY, i, t).ki67_percent for i, t in enumerate(many)])
+    assert ((ki67 >= 0) & (ki67 <= 100) & (ki67 == np.round(ki67))).all()
+    assert np.median(ki67) == pytest.approx(20, abs=2)
+    assert np.corrcoef(np.log(ki67 / (100 - ki67)), standard_scores(many, "proliferation"))[0, 1] > 0.9
+    assert abs(np.corrcoef(ki67, standard_scores(many, "immune"))[0, 1]) < 0.15

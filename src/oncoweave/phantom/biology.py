@@ -153,12 +153,19 @@ class Outcome:
     """The findings as recorded: 0, 1, or NaN where nobody looked."""
     grade: int
     """1 to 3, a noisy reading of proliferation."""
+    ki67_percent: float
+    """Share of tumour nuclei that stain for Ki-67, rounded to whole percent: follows proliferation, 20 at its average."""
 
 
 LABELS = ("necrosis", "lymphovascular_invasion", "high_til", "perineural_invasion")
 _UNKNOWN = (0.1, 0.15, 0.2, 0.35)
 _SHAPE = 1.3
 _MEDIAN_MONTHS = 42.0
+
+
+def _draw_ki67(config: Config, index: int, truth: PatientTruth) -> float:
+    noise = stream(config, "ki67", index).normal(0, 0.3)  # a stream of its own: no other draw changes
+    return float(np.round(100 / (1 + 4 * np.exp(-0.8 * (truth.proliferation + noise)))))
 
 
 def draw_outcome(config: Config, index: int, truth: PatientTruth) -> Outcome:
@@ -179,4 +186,5 @@ def draw_outcome(config: Config, index: int, truth: PatientTruth) -> Outcome:
         findings=tuple(bool(f) for f in findings),
         labels=tuple(float("nan") if u else float(f) for f, u in zip(findings, unknown, strict=True)),
         grade=1 + int(np.searchsorted((-0.6, 0.6), truth.proliferation + rng.normal(0, 0.35))),
+        ki67_percent=_draw_ki67(config, index, truth),
     )  # fmt: skip

@@ -29,6 +29,7 @@ ENDPOINTS = (
     Endpoint(name="subtype", kind="multiclass", columns=("subtype",), classes=SUBTYPES),
     Endpoint(name="grade", kind="ordinal", columns=("grade",), classes=("G1", "G2", "G3")),
     Endpoint(name="findings", kind="multilabel", columns=tuple(f"finding_{n}" for n in LABELS), classes=LABELS),
+    Endpoint(name="ki67", kind="regression", columns=("ki67_percent",)),
 )
 _NOTES = {
     "expression": {"scale": "counts"},
@@ -110,6 +111,7 @@ def _patient_row(truth: PatientTruth, outcome: Outcome) -> dict[str, object]:
         "driver_a": float(truth.driver_a),
         "subtype": SUBTYPES[truth.subtype],
         "grade": f"G{outcome.grade}",
+        "ki67_percent": outcome.ki67_percent,
     }
     return row | {f"finding_{name}": value for name, value in zip(LABELS, outcome.labels, strict=True)}
 
