@@ -150,6 +150,20 @@ def test_groups_carry_their_size_and_small_ones_no_value(predictions):
     assert (row["n"], row["events"], row["note"]) == (36, 0, "fewer than 5 events")
 
 
+def test_patients_who_lack_something_are_pooled(predictions):
+    found = summary(predictions).groups
+    pooled = found[(found["grouping"] == "complete") & (found["model"] == "fused")].set_index("group")
+    assert pooled["n"].to_dict() == {"every modality": N / 2, "lacks something": N / 2, "lacks clinical": N / 2}
+    single = cell(found, model="fused", grouping="pattern", group="rna")
+    assert pooled.loc["lacks something", "value"] == single["value"]
+    patient = predictions["patient_id"].str[1:].astype(int)
+    many = predictions.assign(pattern=np.where(patient < 40, "clinical+rna+slide", "m" + (patient % 7).astype(str)))
+    found = summary(many).groups
+    row = cell(found, model="fused", grouping="complete", group="lacks something")
+    assert row["n"] == N and np.isfinite(row["value"])  # 10 modalities: nobody has all of them
+    assert "every modality" not in set(found["group"])
+
+
 def test_curves_and_calibration_use_each_patient_once(predictions):
     found = summary(predictions)
     first = predictions[(predictions["model"] == "fused") & (predictions["repeat"] == 0)]

@@ -52,6 +52,30 @@ def test_lines_of_guides_begin_below_all_their_labels():
     assert len(starts) == len(baselines) == 2 and min(starts) > max(baselines) > min(baselines)
 
 
+def test_patients_who_lack_something_are_judged_together(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=120))
+    table = pd.read_parquet(folder / "groups.parquet")
+    table.loc[table["grouping"] == "pattern", ["value", "low", "high"]] = np.nan
+    row = {"model": "stacking", "grouping": "complete", "metric": "c_index", "events": 30.0, "n": 60}
+    pooled = [
+        {**row, "group": "every modality", "value": 0.672, "low": 0.55, "high": 0.78},
+        {**row, "group": "lacks something", "value": 0.431, "low": 0.31, "high": 0.56},
+    ]
+    pd.concat([table, pd.DataFrame(pooled)]).to_parquet(folder / "groups.parquet")
+    text = " ".join(page_of(read_run(folder)).verdict.sentences)
+    assert (
+        "The C-index is 0.672 (0.550 to 0.780) for those who have every modality and 0.431 (0.310 to 0.560) for all who lack"
+        " something."
+    ) in text
+    captions = [getattr(block, "caption", "") for block in section(folder, "groups").blocks]
+    assert any("by what patients lack" in caption for caption in captions)
+
+
+def test_single_combinations_stand_beside_their_intervals(tmp_path):
+    text = " ".join(page_of(read_run(write_run(tmp_path / "run", Plan(seed=3)))).verdict.sentences)
+    assert re.search(r"ranges from 0\.\d{3} \([\d.]+ to [\d.]+\) without", text)
+
+
 def test_shares_of_a_gain_that_may_be_nothing_are_not_printed(tmp_path):
     folder = write_run(tmp_path / "run", Plan(num=60, modalities=("clinical", "rna")))
     table = pd.read_parquet(folder / "contributions.parquet").assign(share=[1.3, -0.3], shapley=[0.041, -0.01], shapley_se=0.0)

@@ -25,6 +25,9 @@ BOOTSTRAP = f"paired patient bootstrap (normal p where fewer than {FEW} samples 
 RESAMPLED_T = "corrected resampled t over folds"
 _BY_GROUP = ("site", "pattern")
 _UNKNOWN = "unknown"
+COMPLETE = "complete"
+"""Grouping of all patients into those who have every modality and those who lack something."""
+EVERY, SOME = "every modality", "lacks something"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,7 +246,19 @@ def _groups(study: _Study) -> pd.DataFrame:
             names = of_model[grouping].astype("string").fillna(_UNKNOWN)
             for group in sorted(names.unique()):
                 rows += _group(study, of_model[names == group].reset_index(drop=True), model, grouping, group)
+        for group, inside in _pooled(study, of_model).items():
+            rows += _group(study, of_model[inside].reset_index(drop=True), model, COMPLETE, group)
     return _frame(rows, columns)
+
+
+def _pooled(study: _Study, of_model: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Part patients by whether they lack anything, and by each modality that they lack: single patterns are often too small."""
+    parts = study.table.frame["pattern"].astype(str).str.split("+")
+    every = sorted({name for held in parts for name in held if name})
+    held = of_model["pattern"].astype(str).str.split("+")
+    lacks = {f"lacks {name}": np.array([name not in h for h in held], dtype=bool) for name in every}
+    some = np.logical_or.reduce([np.zeros(len(of_model), dtype=bool), *lacks.values()])
+    return {group: rows for group, rows in {EVERY: ~some, SOME: some, **lacks}.items() if rows.any()}
 
 
 def _group(study: _Study, inside: pd.DataFrame, model: str, grouping: str, group: str) -> list[dict[str, object]]:

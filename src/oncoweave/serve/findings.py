@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.evaluate.permuted import Null, permuted_null
+from oncoweave.evaluate.summary import COMPLETE, EVERY, SOME
 from oncoweave.serve import wording
 from oncoweave.serve.run_folder import RunFolder
 
@@ -146,6 +147,8 @@ class PatternFinding:
 
     lacks: tuple[str, ...]
     value: float
+    low: float
+    high: float
     num: int
 
 
@@ -159,6 +162,10 @@ class Missing:
     judged: tuple[PatternFinding, ...]
     """Patterns large enough to be judged, the complete one first where there is one."""
     num_small: int
+    complete: Measured | None
+    """The main model in all patients who have every modality, by whatever table holds it; None where too few to judge."""
+    lacking: Measured | None
+    """The main model in all patients who lack something, pooled; None where too few, or not measured."""
 
 
 def missing_modalities(run: RunFolder) -> Missing:
@@ -168,7 +175,7 @@ def missing_modalities(run: RunFolder) -> Missing:
     every = every_modality(everyone["pattern"].unique())
     lacking = sum(len(wording.modalities_of(p)) < len(every) for p in everyone["pattern"])
     main = set(predictions.loc[predictions["model"] == run.main, "patient_id"])
-    rows = _pattern_rows(run)
+    rows = _group_rows(run, "pattern")
     judged, small = [], 0
     for _, row in rows.iterrows():
         if is_small(row["n"], row["events"]) or not wording.known(row["value"]):
@@ -176,7 +183,8 @@ def missing_modalities(run: RunFolder) -> Missing:
             continue
         present = wording.modalities_of(row["group"])
         lacks = tuple(modality for modality in every if modality not in present)
-        judged.append(PatternFinding(lacks=lacks, value=float(row["value"]), num=int(row["n"])))
+        value, low, high = (float(row[c]) for c in ("value", "low", "high"))
+        judged.append(PatternFinding(lacks=lacks, value=value, low=low, high=high, num=int(row["n"])))
     judged.sort(key=lambda f: (len(f.lacks), -f.num))
     return Missing(
         num=len(everyone),
@@ -184,6 +192,8 @@ def missing_modalities(run: RunFolder) -> Missing:
         num_unpredicted=len(everyone) - len(main),
         judged=tuple(judged),
         num_small=small,
+        complete=_pooled(run, EVERY),
+        lacking=_pooled(run, SOME),
     )
 
 
@@ -195,11 +205,22 @@ def every_modality(patterns: Iterable[object]) -> list[str]:
 
 def is_small(num: float, events: float | None) -> bool:
     """Say whether a group is too small to be judged."""
-    return num < SMALL_N or (wording.known(events) and float(events) < SMALL_EVENTS)
+    return bool(num < SMALL_N or (wording.known(events) and float(events) < SMALL_EVENTS))
 
 
-def _pattern_rows(run: RunFolder) -> pd.DataFrame:
+def _pooled(run: RunFolder, group: str) -> Measured | None:
+    rows = _group_rows(run, COMPLETE)
+    rows = rows[rows["group"] == group]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    if is_small(row["n"], row["events"]) or not wording.known(float(row["value"])):
+        return None
+    return Measured(model=run.main, value=float(row["value"]), low=float(row["low"]), high=float(row["high"]))
+
+
+def _group_rows(run: RunFolder, grouping: str) -> pd.DataFrame:
     if run.groups is None or run.metric is None:
-        return pd.DataFrame(columns=["group", "value", "n", "events"])
+        return pd.DataFrame(columns=["group", "value", "low", "high", "n", "events"])
     table = run.groups
-    return table[(table["model"] == run.main) & (table["grouping"] == "pattern") & (table["metric"] == run.metric)]
+    return table[(table["model"] == run.main) & (table["grouping"] == grouping) & (table["metric"] == run.metric)]

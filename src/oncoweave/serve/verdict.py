@@ -181,17 +181,22 @@ def _pattern_words(run: RunFolder, missing: Missing) -> str:
     complete = [found for found in missing.judged if not found.lacks]
     partial = sorted((found for found in missing.judged if found.lacks), key=lambda found: found.value)
     metric = wording.measure(run.metric, run.endpoint.time_unit)
-    if not missing.judged:
+    pooled = missing.lacking
+    if not missing.judged and pooled is None:
         return "No combination of modalities has enough patients to judge the model in it."
     told = []
-    if complete:
-        told.append(f"{wording.number(complete[0].value)} for the {wording.count(complete[0].num)} who have every modality")
+    if missing.complete is not None:
+        told.append(f"{_value(missing.complete)} for those who have every modality")
+    elif complete:
+        told.append(f"{_value(complete[0])} for the {wording.count(complete[0].num)} who have every modality")
+    if pooled is not None:
+        told.append(f"{_value(pooled)} for all who lack something")
     if len(partial) == 1:
-        told.append(f"{wording.number(partial[0].value)} {_lacking(partial[0])}")
+        told.append(f"{_value(partial[0])} {_lacking(partial[0])}")
     if len(partial) > 1:
         low, high = partial[0], partial[-1]
-        told.append(f"ranges from {wording.number(low.value)} {_lacking(low)} to {wording.number(high.value)} {_lacking(high)}")
-    few = "" if partial else "; the combinations that lack something are too small to judge"
+        told.append(f"ranges from {_value(low)} {_lacking(low)} to {_value(high)} {_lacking(high)}")
+    few = "" if partial or pooled else "; those who lack something are too few to judge, so what a gap costs is not known"
     return f"The {metric} is {wording.listed(told)}{few}."
 
 
@@ -234,7 +239,7 @@ def _key(name: str, found: Measured) -> KeyFigure:
     return KeyFigure(name=name, value=wording.number(found.value), detail=wording.interval(found.low, found.high))
 
 
-def _value(found: Measured) -> str:
+def _value(found: Measured | PatternFinding) -> str:
     interval = f" ({wording.interval(found.low, found.high)})" if wording.known(found.low) else ""
     return f"{wording.number(found.value)}{interval}"
 

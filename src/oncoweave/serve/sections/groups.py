@@ -2,13 +2,14 @@
 
 import pandas as pd
 
+from oncoweave.evaluate.summary import COMPLETE
 from oncoweave.serve import findings, wording
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
 from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
 from oncoweave.serve.run_folder import UNKNOWN, RunFolder
 
 _MOST_DRAWN = 24
-_NAMES = {"site": "hospital", "pattern": "combination of modalities"}
+_NAMES = {"site": "hospital", "pattern": "combination of modalities", "complete": "what patients lack"}
 
 
 def groups_section(run: RunFolder) -> Section:
@@ -22,11 +23,14 @@ def groups_section(run: RunFolder) -> Section:
     if chosen.empty:
         return absent(key, title, f"groups.parquet holds neither {wording.model(run.main)} nor {wording.model(run.reference)}.")
     blocks: list[Block] = []
-    for grouping in dict.fromkeys(["site", "pattern", *chosen["grouping"]]):
+    pooled = [COMPLETE] if (chosen["grouping"] == COMPLETE).any() else []
+    for grouping in dict.fromkeys(["site", *pooled, "pattern", *chosen["grouping"]]):
         rows = chosen[chosen["grouping"] == grouping].sort_values("n", ascending=False)
         groups = [str(group) for group in rows["group"].unique()]
         if rows.empty:
             blocks.append(Prose(text=f"groups.parquet holds no figures by {_NAMES[grouping]}.", role="absent"))
+        elif len(groups) == 1 and grouping == COMPLETE:
+            continue
         elif len(groups) == 1:
             blocks.append(Prose(text=_one_group(grouping, groups[0]), role="absent"))
         else:
@@ -61,6 +65,8 @@ def _figure(run: RunFolder, rows: pd.DataFrame) -> Figure:
     )
     caption = f"{name} of {wording.model(model)} by {noun}."
     caption += f" Hollow squares: the baseline, {wording.model(run.reference)}." if beside.notna().any() else ""
+    if rows["grouping"].iloc[0] == COMPLETE:
+        caption += " Patients who lack several modalities are counted under each of them."
     caption += " The dashed line is the value over all patients." if guides else ""
     caption += f" {_small_words(own)}"
     if len(own) > _MOST_DRAWN:
