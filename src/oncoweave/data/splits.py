@@ -261,17 +261,34 @@ def _one_split(
 
 
 def _refuse_infeasible(target: Target, groups: np.ndarray, *, folds: int, grouped: bool) -> None:
-    unit = "sites (a patient whose site is not known counts as one)" if grouped else "patients"
     num_groups = len(np.unique(groups))
     if folds < 2 or num_groups < folds:
-        msg = f"split: wanted {folds} folds, two at least, of {num_groups} {unit}; use at most {num_groups} folds"
+        advice = _fewer(num_groups, grouped=grouped)
+        msg = f"split: wanted {folds} folds, two at least, of {_units(num_groups, grouped=grouped)}; {advice}"
         raise InfeasibleSplitError(msg)
     for name, holds in zip(_needed_names(target), _needed(target).T, strict=True):
         have = len(np.unique(groups[holds > _SMALL]))
         if have < folds:
-            msg = f"split: {name} is found in {have} {unit} only, wanted {folds}, one a fold; use fewer folds"
-            msg += " or do not group by site" if grouped else ""
+            advice = _fewer(have, grouped=grouped) + (", or merge or drop the class" if len(_needed_names(target)) > 2 else "")
+            msg = f"split: {name} is found in {_units(have, grouped=grouped)} only, wanted {folds}, one a fold; {advice}"
             raise InfeasibleSplitError(msg)
+
+
+def _units(count: int, *, grouped: bool) -> str:
+    unit = f"{count} {'site' if grouped else 'patient'}{'' if count == 1 else 's'}"
+    return f"{unit} (a patient whose site is not known counts as one)" if grouped else unit
+
+
+def _fewer(most: int, *, grouped: bool) -> str:
+    """Advise what can be done where only so many sites or patients can be dealt to folds."""
+    ways = [f"use at most {most} folds"] if most >= 2 else []
+    ways += ["do not group by site"] if grouped else []
+    return " or ".join(ways) or "gather more patients"
+
+
+def needed_counts(target: Target) -> dict[str, int]:
+    """Count what every fold must hold at least once: an event, or each class."""
+    return dict(zip(_needed_names(target), _needed(target).sum(axis=0).astype(int).tolist(), strict=True))
 
 
 def _needed(target: Target) -> np.ndarray:

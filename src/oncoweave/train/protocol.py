@@ -24,6 +24,7 @@ from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, rec
 from oncoweave.train.locked import LockedModel, lock
 from oncoweave.train.panel import SITE_ONLY, Planned, plan
 from oncoweave.train.results import write_results, write_table
+from oncoweave.train.scarcity import fold_of
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
@@ -205,7 +206,7 @@ def _cross_validate(
             rows = np.array([row_of[p] for p in in_repeat["patient_id"]])
             is_test = in_repeat["fold"].to_numpy() == fold
             test = rows[is_test]
-            train = _fold_of(study, data.take(np.sort(rows[~is_test])), repeat=repeat, fold=fold, scratch=out / "checkpoints")
+            train = fold_of(study, data.take(np.sort(rows[~is_test])), repeat=repeat, fold=fold, scratch=out / "checkpoints")
             parts = []
             for model in planned:
                 predicted = _lock(model, train, study).frame(data.take(test), everyone=model.role == "ablation")
@@ -240,16 +241,6 @@ def _read_scores(out: Path, splits: pd.DataFrame) -> list[tuple[int, int, Subset
     return scored
 
 
-def _fold_of(study: Study, train: Dataset, *, repeat: int, fold: int, scratch: Path) -> Fold:
-    return Fold(
-        train=train,
-        seed=study.protocol.seed * 1_000_003 + repeat * 1_009 + fold,
-        inner_folds=study.protocol.inner_folds,
-        group_by_site=bool(study.protocol.group_by_site),
-        scratch=scratch,
-    )
-
-
 def _lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
     try:
         return lock(model, fold, study)
@@ -260,7 +251,7 @@ def _lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
 
 def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) -> None:
     """Fit every model a user may apply on all patients, and store it."""
-    fold = _fold_of(study, data, repeat=study.protocol.repeats, fold=0, scratch=out / "checkpoints")
+    fold = fold_of(study, data, repeat=study.protocol.repeats, fold=0, scratch=out / "checkpoints")
     for model in planned:
         path = out / "models" / f"{model.name}.safetensors"
         if model.role in ("null", "ablation") or path.exists():

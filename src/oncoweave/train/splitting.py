@@ -15,6 +15,7 @@ from oncoweave.data.splits import (
     read_splits,
 )
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.scarcity import refuse_scarce
 from oncoweave.train.study import Study
 
 
@@ -25,7 +26,7 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
 
     Raises:
         DataError: a published split lacks an admitted patient, has one on two sides, or has no training side.
-        InfeasibleSplitError: the split asked for cannot be made.
+        InfeasibleSplitError: the split asked for cannot be made, or its training patients cannot be split again.
     """
     protocol, warnings = study.protocol, list[str]()
     if protocol.splits is None:
@@ -41,6 +42,7 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
     else:
         splits = _published(Path(protocol.splits), data)
     splits, copies = distinct_repeats(splits)
+    refuse_scarce(study, data, splits)
     if copies:
         distinct = splits["repeat"].nunique()
         warnings.append(
