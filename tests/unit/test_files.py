@@ -153,3 +153,19 @@ def test_a_folder_is_held_by_one_run_and_free_again_when_that_ends_in_an_error(t
         raise RuntimeError("power cut")
     with locked(tmp_path / "run"):
         pass
+
+
+def test_a_published_file_may_be_read_by_those_who_may_read_other_new_files(tmp_path):
+    (tmp_path / "plain").touch()
+    with publish(tmp_path / "weights") as partial:
+        partial.write_bytes(b"1")
+        partial.chmod(0o600)
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_publishing_a_link_leaves_the_linked_file_as_it_is(tmp_path):
+    (tmp_path / "bag").write_bytes(b"1")
+    (tmp_path / "bag").chmod(0o400)
+    with publish(tmp_path / "laid") as partial:
+        os.link(tmp_path / "bag", partial)
+    assert (tmp_path / "bag").stat().st_mode & 0o777 == 0o400

@@ -66,7 +66,8 @@ def publish(path: Path) -> Iterator[Path]:
 
     The block receives a path that does not exist yet, on the same file system, and creates a file or a folder there. A crash
     leaves only a hidden ``.<name>.*.partial`` entry, never a half-written ``path``; the next writer of ``path`` clears it away,
-    and puts the older folder back where the crash came between taking it away and moving the new one in.
+    and puts the older folder back where the crash came between taking it away and moving the new one in. A new file gets the
+    permissions that files get here, also from a library that writes for its owner alone, as safetensors does.
 
     Example:
         >>> with publish(Path("table.csv")) as partial:  # doctest: +SKIP
@@ -76,6 +77,7 @@ def publish(path: Path) -> Iterator[Path]:
     with scratch_beside(path) as scratch:
         partial = scratch / path.name
         yield partial
+        _permit(partial)
         old = _replaced(scratch, path)
         if partial.is_dir() and path.is_dir():
             path.rename(old)
@@ -85,6 +87,14 @@ def publish(path: Path) -> Iterator[Path]:
             if old.is_dir() and not path.exists():
                 old.rename(path)  # otherwise the old folder would go with the scratch
             raise
+
+
+def _permit(partial: Path) -> None:
+    """Give a file of ours the permissions of a plain new one; a link's belong to the file it links."""
+    if partial.is_file() and not partial.is_symlink() and partial.stat().st_nlink == 1:
+        plain = partial.with_name(".permissions")
+        plain.touch()
+        partial.chmod(plain.stat().st_mode)
 
 
 def sweep_partials(folder: Path) -> int:
