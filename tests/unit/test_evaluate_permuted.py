@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.permuted import permuted_null
+from oncoweave.evaluate.permuted import ENOUGH, permuted_null
+from oncoweave.train.study import Protocol
 
 
 def null(values, **changed):
@@ -39,6 +40,10 @@ def test_an_honest_procedure_is_seldom_called_beyond_chance(rng, runs):
         values = 0.5 + rng.normal(0, 0.06, size=runs)
         alarms += null(values, bootstrap_sd=np.full(runs, 0.045), fold_sd=np.full(runs, 0.1)).low > 0.5
     assert alarms / 400 < 0.05
+
+
+def test_a_study_permutes_often_enough_by_default():
+    assert Protocol().permutations >= ENOUGH
 
 
 def test_no_run_is_refused():

@@ -87,8 +87,12 @@ class Protocol(Strict):
     horizons: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Survival: times, in the endpoint's unit, at which probabilities are predicted; one, three and five years when not given."""
     bootstrap: int = Field(default=1000, ge=100)
-    permutations: int = Field(default=1, ge=0)
-    """How many times, a fold, the main model is fitted to permuted outcomes."""
+    permutations: int = Field(default=5, ge=0)
+    """How many times, a fold, the main model is fitted to permuted outcomes; each costs another fit of it.
+
+    Five are the fewest whose own spread tells luck from leaks (see ``evaluate.permuted``); lower it where the main model trains
+    for hours.
+    """
 
 
 class Study(Strict):
