@@ -196,7 +196,11 @@ def _pattern_words(run: RunFolder, missing: Missing) -> str:
     if len(partial) > 1:
         low, high = partial[0], partial[-1]
         told.append(f"ranges from {_value(low)} {_lacking(low)} to {_value(high)} {_lacking(high)}")
-    few = "" if partial or pooled else "; those who lack something are too few to judge, so what a gap costs is not known"
+    few = (
+        ""
+        if partial or pooled
+        else "; the combinations that lack something are too small to judge, so what a gap costs is not known"
+    )
     return f"The {metric} is {wording.listed(told)}{few}."
 
 
