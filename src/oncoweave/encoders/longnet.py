@@ -72,6 +72,9 @@ class Config:
     dropout: float = 0.0
     drop_path: float = 0.0
     """Chance that a slide skips a half of the last layer; it grows linearly with depth from 0."""
+    branch_start: float = 1.0
+    """Factor on the start values of the projections that end each half of a layer; the peer's is 1. Below, tokens start out
+    nearer to their own tile, and what depends on neighbours is learnt in fewer steps (benchmarks/slide_mae)."""
     checkpoint: Recompute = "nothing"
     """What training computes again on the way back instead of keeping it."""
 
@@ -124,9 +127,10 @@ class LongNet(nn.Module):
         self.patch_embed = _Projection(dim_in, config.dim)
         self.encoder = _Stack(config)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
-        for layer in self.modules():
+        for name, layer in self.named_modules():
             if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
+                ends_half = name.endswith(("self_attn.out_proj", "ffn.fc2"))
+                nn.init.xavier_uniform_(layer.weight, gain=config.branch_start if ends_half else 1.0)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
