@@ -19,17 +19,15 @@ from torch import Tensor, nn
 
 from oncoweave.nn.coordinates import SlideView
 from oncoweave.nn.dilated import Branch
-from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, pack
 from oncoweave.nn.drawn import seeded
 from oncoweave.nn.grid import cells as cells_of
 from oncoweave.nn.grid import sine_cosine
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
+from oncoweave.nn.packed import WHOLE, PackedBlock
 from oncoweave.nn.tile_masking import hide_tiles
 from oncoweave.nn.tokens import Tokens, require_shape
 
 PRETRAINS = "slide"
-
-_WHOLE = (Branch(segment=2**40, dilation=1),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,19 +90,21 @@ def build(config: Config, *, encoder: nn.Module, generator: torch.Generator) -> 
 
 
 class Decoder(nn.Module):
-    """Transformer over all tiles of each slide: encoded where visible, the mask token where hidden."""
+    """Transformer over all tiles of each slide: encoded where visible, the mask token where hidden.
+
+    Its blocks lack LongNet's LayerNorm behind the attention: where neighbours disagree their average is short, and a prediction
+    judged by its mean square error needs that length.
+    """
 
     def __init__(self, config: Config, *, dim_in: int, dim_out: int) -> None:
         super().__init__()
         dim = config.decoder_dim
         branches = tuple(Branch(segment=s, dilation=d) for s, d in zip(config.segments, config.dilations, strict=True))
-        layer = LayerConfig(
-            dim=dim, heads=config.decoder_heads, hidden=4 * dim, branches=branches or _WHOLE, upstream=False, key_bias=False,
-            dropout=0.0, drop_path=0.0,
-        )  # fmt: skip
         self.embed = nn.Linear(dim_in, dim)
         self.mask_token = nn.Parameter(0.02 * torch.randn(dim))
-        self.layers = nn.ModuleList(DilatedLayer(layer) for _ in range(config.decoder_depth))
+        self.blocks = nn.ModuleList(
+            PackedBlock(dim, heads=config.decoder_heads, branches=branches or WHOLE) for _ in range(config.decoder_depth)
+        )
         self.norm = nn.LayerNorm(dim)
         self.predict = nn.Linear(dim, dim_out)
 
@@ -130,9 +130,8 @@ class Decoder(nn.Module):
         is_class[sizes.cumsum(0) - sizes] = True
         x = encoded.new_empty(len(is_class), encoded.shape[-1])
         x = x.index_put((is_class,), encoded[:, 0]).index_put((~is_class,), tiles)
-        packing = pack([length + 1 for length in lengths])
-        for layer in self.layers:
-            x = layer(x, packing, recompute="nothing")
+        for block in self.blocks:
+            x = block(x, lengths=[length + 1 for length in lengths])
         return self.predict(self.norm(x[~is_class][hidden]))
 
 
