@@ -43,7 +43,7 @@ class Config:
     """Cells along the widest side of a section."""
     dim: int = 16
     """Width of the tiles' features."""
-    noise: float = 0.2
+    noise: float = 0.1
     """Standard deviation of a feature within one tissue; the tissues' means lie about 2.4 apart."""
     stray: float = 0.05
     """Share of the lymphocytes that stand anywhere, whatever the label."""
@@ -139,8 +139,8 @@ def _section(side: int, rng: np.random.Generator) -> Bool[np.ndarray, "row colum
 
 
 def _counts(num_tiles: int, rng: np.random.Generator) -> Int64[np.ndarray, " tissue"]:
-    tumour = round(rng.uniform(0.3, 0.4) * num_tiles)
-    lymphocytes = round(rng.uniform(0.22, 0.32) * num_tiles)
+    tumour = round(rng.uniform(0.28, 0.36) * num_tiles)
+    lymphocytes = round(rng.uniform(0.32, 0.4) * num_tiles)
     return np.array([tumour, num_tiles - tumour - lymphocytes, lymphocytes], dtype=np.int64)
 
 
