@@ -24,14 +24,14 @@ def test_patients_of_one_hospital_tie_exactly(num_sites: int, num_tested: int):
     rng = np.random.default_rng(num_sites)
     names = np.array([f"site-{i}" for i in range(num_sites)], dtype=object)
     train = patients(names[rng.integers(num_sites, size=150)], seed=1)
-    fitted = fit_site(Fold(train=train, seed=0, inner_folds=5, group_by_site=False))
+    fitted = fit_site(Fold(train=train, seed=0, inner_folds=5, group_by_site=False)).fitted
     for tested in (np.full(num_tested, "elsewhere", dtype=object), np.full(num_tested, names[0], dtype=object)):
         assert len(np.unique(fitted.predict(patients(tested, seed=2)))) == 1
 
 
 def test_an_unseen_hospital_gets_the_average():
     site = np.array(["a", "b"] * 40, dtype=object)
-    fitted = fit_site(Fold(train=patients(site, seed=3), seed=0, inner_folds=5, group_by_site=False))
+    fitted = fit_site(Fold(train=patients(site, seed=3), seed=0, inner_folds=5, group_by_site=False)).fitted
     mixed = fitted.predict(patients(np.array(["a", "elsewhere", "b"], dtype=object), seed=4))[:, 0]
     assert mixed[1] == pytest.approx(fitted.head.predict(np.zeros((1, 2)))[0, 0])
     assert sorted(mixed)[1] == mixed[1]
