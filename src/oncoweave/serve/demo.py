@@ -31,7 +31,7 @@ STUDY = {
     "main": "stacking",
     "reference": "record",
     "protocol": {"folds": 5, "repeats": 2, "inner_folds": 5, "seed": 7},
-    "network": {"epochs": 40, "patience": 8},
+    "network": {"epochs": 40, "patience": 8, "members": 2},
 }
 
 
