@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -118,11 +119,10 @@ def encode(model: longnet.LongNet, tokens: Tokens) -> tuple[Tokens, torch.Tensor
 
 
 def probe(features: np.ndarray, y: np.ndarray, count: int) -> np.ndarray:
-    """Ridge logistic regression, its strength chosen within the training rows; scores of the tested rows."""
-    model = make_pipeline(
-        StandardScaler(), LogisticRegressionCV(Cs=np.logspace(-4, 1, 6), cv=5, scoring="neg_log_loss", max_iter=2000)
-    )
-    return model.fit(features[:count], y[:count]).decision_function(features[NUM_TRAIN:])
+    """Ridge logistic regression, its strength chosen by log loss within the training rows; scores of the tested rows."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000))
+    search = GridSearchCV(model, {"logisticregression__C": np.logspace(-4, 1, 6)}, cv=5, scoring="neg_log_loss")
+    return search.fit(features[:count], y[:count]).decision_function(features[NUM_TRAIN:])
 
 
 class Attended(nn.Module):
