@@ -14,7 +14,7 @@ def plan(*, steps: int = 3000) -> Plan:
     return Plan(
         name="longnet_tiny_cpu",
         encoder="longnet/tiny",
-        encoder_settings={"dim": 48, "depth": 3, "segments": (128, 512), "dilations": (1, 2)},
+        encoder_settings={"dim": 48, "depth": 3, "segments": (1024, 16384), "dilations": (1, 4), "branch_start": 0.2},
         objective="mae",
         objective_settings={
             "views": SlideView(grid=128),
