@@ -33,6 +33,14 @@ def test_corners_that_are_no_cells_name_the_fix(corner, message):
         cells(torch.tensor([[0.0, 0.0], corner]), grid=1000)
 
 
+def test_a_section_beyond_the_grid_that_fits_is_moved_to_its_origin_and_a_larger_one_refused():
+    corners = torch.tensor([[903.0, 40.0], [1002.0, 41.0], [950.0, 139.0]])
+    assert cells(corners, grid=100).tolist() == [[0, 0], [99, 1], [47, 99]]
+    assert cells(corners, grid=1003).tolist() == corners.tolist()
+    with pytest.raises(ValueError, match=r"cell \(x, y\) = \(1002, 41\)|\(99, 1\), wanted 0 to 98.*the section is larger"):
+        cells(corners, grid=99)
+
+
 def test_coordinates_normalised_to_a_range_are_refused():
     spread = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)) * 3.9
     with pytest.raises(ValueError, match="300 tiles share 16 cells: positions are not in tiles"):

@@ -18,14 +18,19 @@ _CROWDED = 4
 def cells(positions: Float[Tensor, "tile 2"], *, grid: int) -> Int64[Tensor, "tile 2"]:
     """Find the cells of one slide's tiles, given their corners in tiles.
 
+    A section that lies beyond the grid, and fits into it, is moved to its origin: where it lies on the glass means nothing.
+
     Raises:
-        ValueError: a corner is not finite or lies outside the grid, or so many tiles share a cell that the unit must be wrong.
+        ValueError: a corner is not finite or negative, the section is larger than the grid, or so many tiles share a cell that
+            the unit must be wrong.
     """
     if not torch.isfinite(positions).all():
         row = int((~torch.isfinite(positions)).any(dim=1).nonzero()[0])
         msg = f"tile {row} has position {positions[row].tolist()}; every kept tile needs a finite (x, y)"
         raise ValueError(msg)
     found = torch.floor(positions.double() + _ROUNDING).long()
+    if len(found) and int(found.min()) >= 0 and int(found.max()) >= grid:
+        found = found - found.amin(dim=0)
     require_cells(found, grid=grid)
     occupied = len(torch.unique(found[:, 0] * grid + found[:, 1]))
     if len(found) > _CROWDED * occupied:
@@ -51,7 +56,10 @@ def require_cells(found: Int64[Tensor, "tile 2"], *, grid: int) -> None:
     if min(cell) < 0:
         fix = "count from the slide's own origin: subtract its smallest x and y"
     else:
-        fix = "divide level-0 pixels by the tile's pitch (patch_size_level0, less the overlap)"
+        fix = (
+            "divide level-0 pixels by the tile's pitch (patch_size_level0, less the overlap); if they are, the section is larger"
+            " than what this encoder was trained for: take larger tiles or a lower resolution"
+        )
     msg = f"tile {row} lies in cell (x, y) = {cell}, wanted 0 to {grid - 1}: {fix}"
     raise ValueError(msg)
 

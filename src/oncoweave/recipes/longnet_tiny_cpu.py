@@ -4,20 +4,29 @@ from oncoweave.nn.coordinates import SlideView
 from oncoweave.train.bag_stream import BagData
 from oncoweave.train.plan import Optimisation, Plan
 
+GRID = 256
+
 
 def plan(*, steps: int = 3000) -> Plan:
     """Plan the run; the warm-up is a share of its length.
 
-    The grid in which slides are shifted is small, so that a short run meets each place often; a section of more than 128 tiles a
-    side does not fit it.
+    The grid in which slides are shifted is small, so that a short run meets each place often. The encoder refuses a section that
+    does not fit it: 256 tiles a side, 28 mm in tiles of 112 um.
     """
     return Plan(
         name="longnet_tiny_cpu",
         encoder="longnet/tiny",
-        encoder_settings={"dim": 48, "depth": 3, "segments": (1024, 16384), "dilations": (1, 4), "branch_start": 0.2},
+        encoder_settings={
+            "dim": 48,
+            "depth": 3,
+            "segments": (1024, 16384),
+            "dilations": (1, 4),
+            "branch_start": 0.2,
+            "grid": GRID,
+        },
         objective="mae",
         objective_settings={
-            "views": SlideView(grid=128),
+            "views": SlideView(grid=GRID),
             "mask_ratio": 0.5,
             "decoder_dim": 48,
             "decoder_depth": 1,
