@@ -5,10 +5,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from oncoweave.core.encoder_card import EncoderCard, TileSource, write_card
 from oncoweave.core.errors import ConfigError
 from oncoweave.model import ModalityShape, Model, ModelConfig, drop_modalities
 from oncoweave.nn.tokens import Tokens
-from oncoweave.train.finetune import load_start
+from oncoweave.train.finetune import load_start, meet_scale, start_settings
 from oncoweave.train.loop import LoopConfig, Source, train_network
 
 N = 20
@@ -105,6 +106,41 @@ def test_weights_that_are_missing_or_do_not_fit_are_an_error(published, tmp_path
     save_file(weights | {"patch_embed.proj.weight": torch.zeros(32, 5)}, path)
     with pytest.raises(ConfigError, match=r"1 of another shape: patch_embed.proj.weight \(32, 5\) for \(32, 4\)"):
         load_start(model().encoders["slide"], path)
+
+
+CENTRE, SCALE = np.array([3.0, -1.0, 0.5, 0.0]), np.array([2.0, 0.5, 4.0, 1.0])
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["scaled in pretraining", "raw in pretraining"])
+def test_pretrained_weights_read_a_studys_tiles_as_they_read_their_own(published, stated):
+    path, _ = published
+    learnt = (np.array([1.0, 2.0, -3.0, 0.25]), np.array([0.5, 3.0, 1.5, 2.0])) if stated else (np.zeros(4), np.ones(4))
+    scales = {"centre": tuple(learnt[0]), "scale": tuple(learnt[1])} if stated else {}
+    tiles = TileSource(encoder="vit/tiny", fingerprint="a" * 64, **scales)
+    write_card(path, EncoderCard(encoder="longnet/tiny", tiles=tiles))
+    raw = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(1)) * 3
+    keep, grid = torch.ones(1, 6, dtype=torch.bool), PLACES[:1, :, :2].long()
+    part = load_start(model().encoders["slide"], path)
+    own = (raw - torch.from_numpy(learnt[0]).float()) / torch.from_numpy(learnt[1]).float()
+    wanted = part.final(own, keep=keep, grid=grid)
+    meet_scale(part, path, centre=CENTRE, scale=SCALE, encoder="a" * 64)
+    studys = (raw - torch.from_numpy(CENTRE).float()) / torch.from_numpy(SCALE).float()
+    torch.testing.assert_close(part.final(studys, keep=keep, grid=grid), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"trained on tiles of vit/tiny \(fingerprint a{12}\), and the cohort's bags are of"):
+        meet_scale(part, path, centre=CENTRE, scale=SCALE, encoder="b" * 64)
+
+
+def test_settings_come_from_the_card_and_released_weights_bring_the_peers_numerics(published, tmp_path):
+    path, weights = published
+    assert start_settings(path, "longnet/tiny") == {}
+    write_card(path, EncoderCard(encoder="longnet/tiny", settings={"dim": 48, "depth": 3}))
+    assert start_settings(path, "longnet/tiny") == {"dim": 48, "depth": 3}
+    with pytest.raises(ConfigError, match="weights of longnet/tiny, and the study names longnet/small"):
+        start_settings(path, "longnet/small")
+    torch.save({"model": weights}, tmp_path / "slide_encoder.pth")
+    assert start_settings(tmp_path / "slide_encoder.pth", "longnet/tiny") == {"upstream_compatible": True, "key_bias": True}
+    assert load_start(model().encoders["slide"], tmp_path / "slide_encoder.pth") is not None
+    assert start_settings(tmp_path / "slide_encoder.pth", "abmil/tiny") == {}
 
 
 def test_dropping_modalities_leaves_everybody_one_and_never_invents_one():

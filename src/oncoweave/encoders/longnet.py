@@ -29,6 +29,8 @@ from oncoweave.nn.tokens import Tokens, require_shape
 
 KINDS = ("slide",)
 ORDER_INVARIANT = True
+UPSTREAM_SETTINGS: dict[str, object] = {"upstream_compatible": True, "key_bias": True}
+"""What a network is built with that starts from released weights."""
 
 _CHUNK = 4096
 """Tiles that are embedded at a time."""
@@ -199,6 +201,13 @@ class LongNet(nn.Module):
     def finish(self, x: Float[Tensor, "packed dim"]) -> Float[Tensor, "packed dim"]:
         """Apply both LayerNorms of the end."""
         return self.norm(self.encoder.layer_norm(x))
+
+    @torch.no_grad()
+    def rescale_input(self, *, factor: Float[Tensor, " dim_in"], shift: Float[Tensor, " dim_in"]) -> None:
+        """Take up a change of the tiles' scale: from now on ``x`` is read as ``x * factor + shift`` was; exact."""
+        first = self.patch_embed.proj
+        first.bias.add_(first.weight @ shift)
+        first.weight.mul_(factor)
 
     def states(self, slides: Slides) -> Iterator[Float[Tensor, "packed dim"]]:
         """Run the layers over packed slides; yield what enters the first, then what each returns.

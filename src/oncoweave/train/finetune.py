@@ -1,10 +1,17 @@
 """Encoders that start from weights of a local file instead of random ones."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core import shelf
+from oncoweave.core.encoder_card import EncoderCard, card_path, read_card
 from oncoweave.core.errors import ConfigError
 from oncoweave.train.weights import read_weights
 
@@ -20,6 +27,77 @@ class Start:
     sha256: str
     """Of the file, so that a run is not resumed from other weights."""
     frozen: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Fields of the encoder's ``Config`` that the weights were trained with; see :func:`start_settings`."""
+
+
+@runtime_checkable
+class Rescalable(Protocol):
+    """A network whose first layer can take up a change of its input's scale."""
+
+    def rescale_input(self, *, factor: Float[Tensor, " dim"], shift: Float[Tensor, " dim"]) -> None:
+        """Read ``x`` as ``x * factor + shift`` was read before."""
+
+
+def start_settings(path: Path, encoder: str) -> dict[str, object]:
+    """List the fields of an encoder's ``Config`` that weights were trained with, where they differ from the variant's.
+
+    They stand on the card beside the weights. Weights without a card that are no ``.safetensors`` count as released by a paper's
+    authors, whose numerics the encoder's file states as ``UPSTREAM_SETTINGS``.
+
+    Raises:
+        ConfigError: there is no such file, or its card speaks of another encoder.
+    """
+    card = _card(path)
+    module = shelf.load("encoders", encoder)
+    if card is None:
+        return {} if path.suffix == ".safetensors" else dict(getattr(module, "UPSTREAM_SETTINGS", {}))
+    stem, _, key = encoder.partition("/")
+    name = f"{stem}/{key or next(iter(module.VARIANTS))}"
+    if card.encoder != name:
+        msg = f"{path}: these are weights of {card.encoder}, and the study names {name}; name the encoder they belong to"
+        raise ConfigError(msg)
+    return dict(card.settings)
+
+
+def meet_scale(
+    part: nn.Module, path: Path, *, centre: Float[np.ndarray, " dim"], scale: Float[np.ndarray, " dim"], encoder: str | None
+) -> None:
+    """Let pretrained weights read tiles that a study has standardised as ``(x - centre) / scale``.
+
+    They were trained on tiles of the scale that their card states, or on raw ones. Both are affine, so the first layer takes up
+    the difference, and nothing else changes.
+
+    Args:
+        part: what the weights fill.
+        path: file of the weights.
+        centre: mean of each feature over the study's training tiles.
+        scale: standard deviation of each.
+        encoder: fingerprint of the tile encoder that made the study's bags; None where they state none.
+
+    Raises:
+        ConfigError: the weights were trained on tiles of another encoder.
+    """
+    if not isinstance(part, Rescalable):
+        return
+    card = _card(path)
+    tiles = None if card is None else card.tiles
+    if tiles is not None and tiles.fingerprint is not None and encoder is not None and tiles.fingerprint != encoder:
+        msg = (
+            f"{path}: these weights were trained on tiles of {tiles.encoder} (fingerprint {tiles.fingerprint[:12]}), and the"
+            f" cohort's bags are of fingerprint {encoder[:12]}; embed the slides with the tile encoder they were trained with"
+        )
+        raise ConfigError(msg)
+    learnt_centre = np.array(tiles.centre) if tiles is not None and tiles.centre else np.zeros_like(centre)
+    learnt_scale = np.array(tiles.scale) if tiles is not None and tiles.scale else np.ones_like(scale)
+    part.rescale_input(
+        factor=torch.from_numpy(scale / learnt_scale).float(),
+        shift=torch.from_numpy((centre - learnt_centre) / learnt_scale).float(),
+    )
+
+
+def _card(path: Path) -> EncoderCard | None:
+    return read_card(path) if card_path(path).is_file() else None
 
 
 def load_start(encoder: nn.Module, path: Path) -> nn.Module:
@@ -32,6 +110,8 @@ def load_start(encoder: nn.Module, path: Path) -> nn.Module:
         ConfigError: there is no such file, or its weights fit neither; lists what is missing, unexpected and of another shape.
     """
     weights = read_weights(path)
+    if all(key.startswith("model.") for key in weights):
+        weights = {key.removeprefix("model."): value for key, value in weights.items()}
     parts = {"": encoder, **dict(encoder.named_children())}
     name, part = max(parts.items(), key=lambda item: len(item[1].state_dict().keys() & weights.keys()))
     faults = _faults(part.state_dict(), weights)
