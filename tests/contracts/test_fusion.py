@@ -1,38 +1,42 @@
 """Every fusion, by its stage: what is absent has no influence, any subset runs, nobody without any modality gets through."""
 
-from itertools import chain, combinations
+import dataclasses
 
 import numpy as np
 import pytest
-import torch
+from fusion_checks import (
+    BAGS,
+    CHECKS,
+    DIMS,
+    identical_vectors_give_the_same_however_many_are_present,
+    modality_dropout_drops_at_its_rate,
+    output_starts_at_a_sane_scale,
+    views_follow_the_mask,
+    who_has_what,
+)
 from scored import KINDS, scored_patients
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.core.state import load_state, save_state
-from oncoweave.nn.tokens import Tokens
+from oncoweave.model import drop_modalities
 
 STAGES = {entry.name: entry.constants["STAGE"] for entry in shelf.catalogue("fusion")}
-DIMS = {"clinical": 5, "slide.he": 8, "rna": 3}
-SUBSETS = [set(s) for s in chain.from_iterable(combinations(DIMS, k) for k in range(1, len(DIMS) + 1))]
-GARBAGE = (1e6, np.nan, np.inf)
-N = 12
+READS = {entry.name: entry.constants.get("READS") for entry in shelf.catalogue("fusion")}
 
 
 def _named(stage):
     return [name for name, s in STAGES.items() if s == stage]
 
 
-def _who(rng, n=N):
-    """Who has what: every pattern of the non-empty subsets, then at random."""
-    rows = [[m in s for m in DIMS] for s in SUBSETS]
-    rows += [row if any(row) else [True] * len(DIMS) for row in (rng.random((n - len(rows), len(DIMS))) < 0.7).tolist()]
-    return np.array(rows[:n])
-
-
-def test_every_fusion_states_its_stage():
-    assert set(STAGES.values()) == {"early", "intermediate", "late"}
+@pytest.mark.parametrize("name", STAGES)
+def test_every_fusion_states_its_stage_and_is_set_by_scalars(name):
+    assert STAGES[name] in {"early", "intermediate", "late", "hybrid"}
+    assert (READS[name] is not None) == (STAGES[name] == "intermediate")
+    config = shelf.load("fusion", name).Config
+    assert config.__dataclass_params__.frozen
+    assert all(isinstance(value, float | int | str) for value in dataclasses.asdict(config()).values())
 
 
 # ---- early: feature blocks
@@ -44,7 +48,7 @@ def early(request):
 
 
 def _blocks(rng, n=40):
-    who = _who(rng, n)
+    who = who_has_what(rng, n)
     shared = rng.normal(size=(n, 1))
     blocks = {m: 10 + 3 * (rng.normal(size=(n, d)) + shared) for m, d in DIMS.items()}
     for j, m in enumerate(DIMS):
@@ -143,150 +147,57 @@ def test_early_state_round_trip(early, rng, tmp_path):
     assert again.names == fitted.names
 
 
-# ---- intermediate: tokens
+# ---- intermediate and hybrid: tokens
+
+AVERAGES = ("gated", "mean")
+"""Operators that promise an average of what is present."""
 
 
-@pytest.fixture(params=_named("intermediate"))
-def network(request):
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        module = shelf.load("fusion", request.param)
-        model = module.build(module.Config(), dims=dict(DIMS), dim_out=6)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))  # so that a zero start (missing tokens) hides nothing
-        return model.eval()
-
-
-@pytest.fixture
-def tokens(rng):
-    return _tokens(rng, _who(rng))
-
-
-def _tokens(rng, who):
-    """Ragged bags; rows differ in their number of tokens, and absent patients keep none."""
-    result = {}
-    for j, (m, d) in enumerate(DIMS.items()):
-        counts = rng.integers(1, 5, len(who)) * who[:, j]
-        keep = np.arange(5)[None, :] < counts[:, None]
-        result[m] = Tokens(
-            values=torch.tensor(rng.normal(size=(len(who), 5, d)), dtype=torch.float32), keep=torch.from_numpy(keep)
-        )
-    return result
-
-
-def _rows(tokens, index):
-    return {m: t.take(torch.as_tensor(index)) for m, t in tokens.items()}
-
-
-def _fill(tokens, value):
-    return {
-        m: Tokens(values=torch.where(t.keep.unsqueeze(-1), t.values, torch.tensor(value, dtype=t.values.dtype)), keep=t.keep)
-        for m, t in tokens.items()
-    }
-
-
-def test_network_masked_equals_deleted(network, tokens):
-    output = network(tokens)
-    for row in range(N):
-        cut = {}
-        for m, t in tokens.items():
-            count = max(int(t.keep[row].sum()), 1)
-            cut[m] = Tokens(values=t.clean[row : row + 1, :count], keep=t.keep[row : row + 1, :count])
-        torch.testing.assert_close(network(cut)[0], output[row], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("value", GARBAGE, ids=str)
-def test_network_garbage_under_a_mask_has_no_influence(network, tokens, value):
-    spoiled = _fill(tokens, value)
-    torch.testing.assert_close(network(spoiled), network(_fill(tokens, 0.0)), rtol=0, atol=0)
-    network(spoiled).sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
-
-
-def test_network_every_subset_matters_and_order_follows(network, rng, tokens):
-    output = network(tokens)
-    assert output.shape == (N, 6)
-    assert output.isfinite().all()
-    order = rng.permutation(N)
-    torch.testing.assert_close(network(_rows(tokens, order)), output[order], rtol=1e-5, atol=1e-6)
-    full = _tokens(rng, np.ones((1, 3), dtype=bool))
-    seen = []
-    for subset in SUBSETS:
-        some = {m: Tokens(values=t.values, keep=t.keep & (m in subset)) for m, t in full.items()}
-        seen.append(network(some)[0].detach())
-    distances = torch.cdist(torch.stack(seen), torch.stack(seen)) + torch.eye(len(seen))
-    assert distances.min() > 1e-4
-
-
-def test_network_mixed_availability_equals_one_by_one(network, tokens):
-    alone = torch.cat([network(_rows(tokens, [i])) for i in range(N)])
-    torch.testing.assert_close(alone, network(tokens), rtol=1e-5, atol=1e-6)
-
-
-def test_network_inputs_are_not_changed(network, tokens):
-    before = {m: (t.values.clone(), t.keep.clone()) for m, t in tokens.items()}
-    given = dict(tokens)
-    network(given)
-    assert list(given) == list(before)
-    assert all(torch.equal(t.values, before[m][0]) and torch.equal(t.keep, before[m][1]) for m, t in given.items())
-
-
-def test_network_refusals(network, tokens):
-    nobody = {m: Tokens(values=t.values, keep=t.keep.clone()) for m, t in tokens.items()}
-    for t in nobody.values():
-        t.keep[4] = False
-    with pytest.raises(ValueError, match="row 4 of the batch has no modality"):
-        network(nobody)
-    for width in (1, 4):
-        wide = Tokens(values=torch.ones(N, 5, width), keep=tokens["rna"].keep)
-        with pytest.raises(ValueError, match=f"modality 'rna': wanted tokens of width 3, got {width}"):
-            network(tokens | {"rna": wide})
-    with pytest.raises(ValueError, match=r"got .'clinical', 'rna'."):
-        network({m: t for m, t in tokens.items() if m != "slide.he"})
-    with pytest.raises(ValueError, match="'petscan'"):
-        network(tokens | {"petscan": tokens["rna"]})
-    with pytest.raises(ValueError, match="one batch size"):
-        network(tokens | {"rna": tokens["rna"].take(torch.arange(3))})
-
-
-def test_network_is_finite_in_bfloat16(network, tokens):
-    half = {m: Tokens(values=t.values.bfloat16(), keep=t.keep) for m, t in _fill(tokens, 1e6).items()}
-    output = network.bfloat16()(half)
-    assert (output.dtype, bool(output.isfinite().all())) == (torch.bfloat16, True)
-    output.float().pow(2).sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
-
-
-def test_network_weights_of_an_absent_modality_get_no_gradient(network, rng):
-    """What a patient lacks teaches nothing about it: perturbing a weight that only the absent modality uses changes nothing."""
-    who = np.array([[True, False, True]] * 3)
-    network(_tokens(rng, who)).pow(2).sum().backward()
-    index = list(DIMS).index("slide.he")
-    own = [p for name, p in network.named_parameters() if name.startswith(f"projections.layers.{index}.")]
-    assert own
-    assert all(p.grad is None or (p.grad == 0).all() for p in own)
-    others = [p for name, p in network.named_parameters() if name.startswith("projections.layers.0.")]
-    assert all((p.grad != 0).any() for p in others)
-
-
-def test_network_every_parameter_gets_a_gradient(network, tokens):
-    network(tokens).pow(2).sum().backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not (p.grad != 0).any()] == []
-
-
-@pytest.mark.parametrize("name", ["mean", "gated"])
-def test_network_means_of_identical_vectors_do_not_depend_on_how_many_are_present(name, rng):
+def _builder(name):
+    """``build(dims, dim_out)`` of an intermediate operator, or of a hybrid around the operator that its defaults name."""
     module = shelf.load("fusion", name)
-    model = module.build(module.Config(), dims=dict.fromkeys("abcde", 4), dim_out=6)
-    for layer in model.projections.layers:
-        layer.load_state_dict(model.projections.layers[0].state_dict())
-    vector = torch.tensor(rng.normal(size=(1, 1, 4)), dtype=torch.float32)
-    outputs = []
-    for count in range(1, 6):
-        keep = [torch.tensor([[j < count]]) for j in range(5)]
-        outputs.append(model({m: Tokens(values=vector, keep=k) for m, k in zip("abcde", keep, strict=True)}))
-    torch.testing.assert_close(torch.cat(outputs), outputs[0].expand(5, -1), rtol=1e-5, atol=1e-6)
+    if STAGES[name] == "hybrid":
+        inner = _builder(module.Config().operator)
+        return lambda dims, dim_out: module.build(
+            module.Config(), dims=dims, dim_out=dim_out, num_outputs=3, fusion=inner(dims, dim_out)
+        )
+    if module.READS == "tokens":
+        return lambda dims, dim_out: module.build(module.Config(), dims=dims, dim_out=dim_out, bags=BAGS & set(dims))
+    return lambda dims, dim_out: module.build(module.Config(), dims=dims, dim_out=dim_out)
+
+
+NETWORKS = _named("intermediate") + [n for n in _named("hybrid") if hasattr(shelf.load("fusion", n), "build")]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network(name, check, rng):
+    check(_builder(name), rng)
+
+
+@pytest.mark.parametrize("name", _named("intermediate"))
+def test_network_output_starts_at_a_sane_scale(name, rng):
+    assert READS[name] in {"vectors", "tokens"}
+    output_starts_at_a_sane_scale(_builder(name), rng)
+
+
+@pytest.mark.parametrize("name", _named("hybrid"))
+def test_hybrid_views_or_levels(name, rng):
+    module = shelf.load("fusion", name)
+    if hasattr(module, "build"):
+        views_follow_the_mask(_builder(name), rng)
+    else:
+        levels = module.levels(module.Config())
+        assert (STAGES[levels.feature] in {"early", "intermediate"}, STAGES[levels.decision]) == (True, "late")
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_network_means_of_identical_vectors_do_not_depend_on_how_many_are_present(name, rng):
+    identical_vectors_give_the_same_however_many_are_present(_builder(name), rng)
+
+
+def test_modality_dropout_drops_at_its_rate(rng):
+    modality_dropout_drops_at_its_rate(drop_modalities, rng)
 
 
 # ---- late: out-of-fold scores
@@ -294,7 +205,7 @@ def test_network_means_of_identical_vectors_do_not_depend_on_how_many_are_presen
 
 def _scored_missing(kind, rng):
     scores, target = scored_patients(kind, rng)
-    scores[~_who(rng, len(scores))] = np.nan
+    scores[~who_has_what(rng, len(scores))] = np.nan
     return scores, target
 
 

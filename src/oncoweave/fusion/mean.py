@@ -11,6 +11,7 @@ from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
+READS = "vectors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
