@@ -17,8 +17,10 @@ from oncoweave.train.probe import (
     in_training,
     linear,
     load_probe,
+    nearest_mean,
     nearest_neighbours,
     probe_embeddings,
+    stain_clusters,
 )
 from oncoweave.train.tile_files import write_tiles
 
@@ -66,15 +68,29 @@ def test_constant_columns_are_of_no_account(rng):
     (x, label), (z, _) = clouds(rng, 60, apart=2.0), clouds(rng, 30, apart=2.0)
     constant = np.full((60, 1), 1e3)
     wild = 1e3 + rng.normal(size=(30, 1))  # constant in training, not in the test
-    found = linear(np.hstack([x, constant]), label, np.hstack([z, wild]), cost=0.1)
-    np.testing.assert_array_equal(found, linear(x, label, z, cost=0.1))
+    wide = np.hstack([x, constant]), label, np.hstack([z, wild])
+    np.testing.assert_array_equal(linear(*wide, cost=0.1), linear(x, label, z, cost=0.1))
+    np.testing.assert_array_equal(nearest_mean(*wide), nearest_mean(x, label, z))
+
+
+def test_the_nearest_class_mean_by_hand():
+    x = np.array([[0.0, 0.0], [2.0, 0.0], [10.0, 1.0], [12.0, 1.0]])
+    z = np.array([[1.0, 0.0], [5.9, 0.2], [5.9, 0.9], [20.0, 1.0]])
+    # standardised, the means lie at (-.98, -1) and (.98, 1): what decides is .98 times the first and the second together
+    assert nearest_mean(x, np.array([4, 4, 7, 7]), z).tolist() == [4, 4, 7, 7]
+
+
+def test_the_nearest_class_mean_is_the_limit_of_strong_penalties(rng):
+    """With as many tiles in every class, the logistic regression's first step points from the common mean to the class's."""
+    (x, label), (z, _) = clouds(rng, 300, apart=1.0), clouds(rng, 300, apart=1.0)
+    assert (nearest_mean(x, label, z) == linear(x, label, z, cost=1e-5)).mean() > 0.93
 
 
 def test_far_classes_are_told_apart_and_random_ones_are_not(rng):
     (x, label), (z, truth) = clouds(rng, 150, apart=8.0), clouds(rng, 90, apart=8.0)
     data = ProbeData(train=labelled(label), test=labelled(truth), classes=("a", "b", "c"))
     far = probe_embeddings((x, z), data, name="far", replicates=50)
-    assert far.linear.value == far.neighbours.value == 1.0
+    assert far.linear.value == far.neighbours.value == far.means.value == 1.0
     noise = probe_embeddings((rng.normal(size=x.shape), rng.normal(size=z.shape)), data, name="noise", replicates=50)
     assert noise.linear.low < 1 / 3 < noise.linear.high
 
@@ -114,6 +130,37 @@ def test_the_cost_is_chosen_on_training_tiles_and_by_slide(rng, monkeypatch):
     cost = choose_cost(x, labelled(label, slide))
     assert cost in COSTS
     assert all(a + b == 120 and b % 10 == 0 for a, b in seen)  # whole slides are held out
+
+
+def stained(rng, stain: np.ndarray, side: int = 4) -> torch.Tensor:
+    """Tiles whose colour is that of their slide, but for some noise."""
+    colours = np.array([[200, 120, 160], [90, 60, 150], [230, 200, 210], [150, 40, 90]])[stain]
+    noise = rng.integers(-3, 4, (len(stain), 3, side, side))
+    return torch.from_numpy((colours[:, :, None, None] + noise).astype(np.uint8))
+
+
+def test_clusters_of_stain_find_slides(rng):
+    slide = rng.permutation(np.repeat(np.arange(4), 10))
+    found = stain_clusters(stained(rng, slide))
+    assert len(set(zip(slide.tolist(), found.tolist(), strict=True))) == len(set(found.tolist())) == 4
+    assert len(np.unique(stain_clusters(stained(rng, np.zeros(19, dtype=int))))) == 1  # too few tiles for two
+
+
+def test_where_slides_are_not_known_folds_keep_stains_together(rng, monkeypatch):
+    slide = np.repeat(np.arange(4), 10)
+    label = np.tile([0, 1], 20)
+    x = np.column_stack([slide, np.arange(40), rng.normal(size=40)]).astype(float)
+    held_out = []
+    real = module.linear
+
+    def spy(x, label, z, *, cost):
+        held_out.append(set(z[:, 0]) & set(x[:, 0]))
+        return real(x, label, z, cost=cost)
+
+    monkeypatch.setattr(module, "linear", spy)
+    choose_cost(x, LabelledTiles(images=stained(rng, slide), label=label, group=np.arange(40)))
+    assert held_out
+    assert not any(held_out)
 
 
 def test_tiles_are_loaded_with_their_classes_and_probed_in_training(tmp_path):

@@ -1,10 +1,13 @@
-"""How much an encoder's embeddings tell of labelled tiles: nearest neighbours and a linear classifier, neither of which moves it.
+"""How much an encoder's embeddings tell of labelled tiles: nearest neighbours and linear classifiers, none of which moves it.
 
 k-NN: the class that most of the 20 nearest training tiles have, by cosine of centred embeddings, ties to the nearer ones (UNI's
 protocol, Chen et al. 2024). Linear: multinomial logistic regression on standardised embeddings; its cost is chosen on inner folds
-of the training tiles, kept together by slide where slides are known, and never on test tiles. The metric is balanced accuracy,
-its interval a bootstrap of the test slides. What it means shows beside the same network with random weights and beside colour
-statistics, which :func:`compare` always runs.
+of the training tiles, and never on test tiles. Folds keep the tiles of a slide together; where slides are not known, those of a
+cluster of stain, as tiles of one slide on both sides of a fold would speak for weak penalties, which learn slides. Class means:
+the class whose mean is nearest (SimpleShot, Wang et al. 2019, with standardised embeddings), linear too, with nothing to choose.
+The metric is balanced accuracy, its interval a bootstrap of the test slides; where slides are not known it is one of tiles, and
+too narrow. What it means shows beside the same network with random weights and beside colour statistics, which :func:`compare`
+always runs.
 """
 
 import math
@@ -27,9 +30,12 @@ from oncoweave.train.tile_stream import resized
 from oncoweave.wsi.tiling import TileRecipe
 
 NEIGHBOURS = 20
-COSTS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths of the ridge penalty that are tried."""
+STAINS = 12
+"""Clusters of stain that stand for slides where these are not known: few, so that a slide is seldom cut in two."""
 _FOLDS = 3
+_TILES_A_STAIN = 10
 _PART = 64
 
 
@@ -61,7 +67,9 @@ class Probed:
     neighbours: Interval
     """Balanced accuracy of k-NN on the test tiles."""
     linear: Interval
-    """Balanced accuracy of the linear classifier."""
+    """Balanced accuracy of the logistic regression."""
+    means: Interval
+    """Balanced accuracy of the nearest class mean."""
     cost: float
     """Cost that the inner folds chose."""
     predicted: Int64[np.ndarray, " tile"]
@@ -119,6 +127,7 @@ def probe_embeddings(
         dim=x.shape[1],
         neighbours=_interval(nearest, data.test, seed=seed, replicates=replicates),
         linear=_interval(predicted, data.test, seed=seed, replicates=replicates),
+        means=_interval(nearest_mean(x, data.train.label, z), data.test, seed=seed, replicates=replicates),
         cost=cost,
         predicted=predicted,
     )
@@ -186,13 +195,22 @@ def linear(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(deviation > 1e-8 * max(1.0, float(np.abs(x).max())), deviation, np.inf)  # constant columns say nothing
+    x, z = _standardised(x, z)
     model = LogisticRegression(C=cost, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a classifier stopped early is a weaker one, not a wrong one
-        model.fit((x - mean) / scale, label)
-    return model.predict((z - mean) / scale)
+        model.fit(x, label)
+    return model.predict(z)
+
+
+def nearest_mean(
+    x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], z: Float[np.ndarray, "test dim"]
+) -> Int64[np.ndarray, " test"]:
+    """Give each row of ``z`` the class whose mean is nearest, all standardised by mean and deviation of ``x``."""
+    x, z = _standardised(x, z)
+    classes = np.unique(label)
+    means = np.stack([x[label == c].mean(axis=0) for c in classes])
+    return classes[(z @ means.T - (means**2).sum(axis=1) / 2).argmax(axis=1)]
 
 
 def choose_cost(x: Float[np.ndarray, "tile dim"], train: LabelledTiles, *, seed: int = 0) -> float:
@@ -203,17 +221,31 @@ def choose_cost(x: Float[np.ndarray, "tile dim"], train: LabelledTiles, *, seed:
     folds = min(_FOLDS, int(counts[counts > 0].min()))
     if folds < 2:
         return 1e-2
-    by_slide = _FOLDS <= len(np.unique(train.group)) < len(x)
-    splitter = (StratifiedGroupKFold if by_slide else StratifiedKFold)(folds, shuffle=True, random_state=seed)
-    slides = train.group if by_slide else None
+    slides = train.group if len(np.unique(train.group)) < len(x) else stain_clusters(train.images, seed=seed)
+    together = len(np.unique(slides)) >= _FOLDS
+    splitter = (StratifiedGroupKFold if together else StratifiedKFold)(folds, shuffle=True, random_state=seed)
     correct = {cost: np.zeros(len(x)) for cost in COSTS}
-    for fit, held in splitter.split(x, train.label, slides):
+    for fit, held in splitter.split(x, train.label, slides if together else None):
         if len(np.unique(train.label[fit])) < len(counts):
             continue  # a class whose slides all fell into one fold
         for cost in COSTS:
             correct[cost][held] = linear(x[fit], train.label[fit], x[held], cost=cost) == train.label[held]
     scores = {cost: float((np.bincount(train.label, weights=c) / np.maximum(counts, 1)).sum()) for cost, c in correct.items()}
     return max(COSTS, key=lambda cost: (round(scores[cost], 9), -cost))
+
+
+def stain_clusters(images: UInt8[Tensor, "tile 3 side side"], *, seed: int = 0) -> Int64[np.ndarray, " tile"]:
+    """Number tiles by clusters of their mean optical density in red, green and blue, ten tiles or more a cluster on average."""
+    from sklearn.cluster import KMeans
+
+    density = (
+        torch.cat([-torch.log10((part.float() + 1) / 256).mean(dim=(2, 3)) for part in images.split(_PART)]).double().numpy()
+    )
+    stains, _ = _standardised(density, density)
+    clusters = min(STAINS, len(stains) // _TILES_A_STAIN, len(np.unique(stains, axis=0)))
+    if clusters < 2:
+        return np.zeros(len(stains), dtype=np.int64)
+    return KMeans(clusters, n_init=4, random_state=seed).fit_predict(stains).astype(np.int64)
 
 
 def _interval(predicted: np.ndarray, test: LabelledTiles, *, seed: int, replicates: int) -> Interval:
@@ -224,6 +256,13 @@ def _interval(predicted: np.ndarray, test: LabelledTiles, *, seed: int, replicat
 def _load(source: TileSource, side: int) -> LabelledTiles:
     images = torch.stack([resized(source.read(i), side) for i in range(len(source.index))])
     return LabelledTiles(images=images, label=source.index.label, group=source.index.group)
+
+
+def _standardised(x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and scale both as the columns of ``x`` are; constant columns say nothing and become zero."""
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    scale = np.where(deviation > 1e-8 * max(1.0, float(np.abs(x).max())), deviation, np.inf)
+    return (x - mean) / scale, (z - mean) / scale
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
