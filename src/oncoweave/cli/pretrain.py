@@ -77,9 +77,9 @@ def probe(
     from oncoweave.train.probe import compare, load_probe
 
     data = load_probe(train, test, side=side)
-    table = Table("encoder", "width", "k-NN", "linear", "cost")
+    table = Table("encoder", "width", "k-NN", "class means", "linear", "cost")
     for found in compare(data, [(encoder, weights)], device=device):
-        shown = (f"{i.value:.3f} ({i.low:.3f} to {i.high:.3f})" for i in (found.neighbours, found.linear))
+        shown = (f"{i.value:.3f} ({i.low:.3f} to {i.high:.3f})" for i in (found.neighbours, found.means, found.linear))
         table.add_row(found.encoder, str(found.dim), *shown, f"{found.cost:g}")
     Console(width=max(Console().width, 110), markup=False, emoji=False).print(table)
     count = f"{len(data.train.label)} training and {len(data.test.label)} test tiles, {len(data.classes)} classes"
