@@ -74,11 +74,12 @@ def fit_late(
     """Fit a late fusion on the out-of-fold scores of its bases.
 
     The combined scores of the training rows are out of fold for the bases; the few weights of the fusion did see the rows.
-    Also returns the fitted fusion by itself.
+    A fusion that states ``NEEDS = ("names",)`` is told the modalities. Also returns the fitted fusion by itself.
     """
     scores = np.stack([base.out_of_fold for base in bases], axis=1)
     rows = ~np.isnan(scores).all(axis=(1, 2)) & fold.train.outcome.known
-    config = shelf.configure("fusion", fusion, settings)
-    fused = shelf.load("fusion", fusion).fit(scores[rows], fold.train.outcome.take(rows), config)
+    config, module = shelf.configure("fusion", fusion, settings), shelf.load("fusion", fusion)
+    needs = {"names": tuple(modalities)} if "names" in getattr(module, "NEEDS", ()) else {}
+    fused = module.fit(scores[rows], fold.train.outcome.take(rows), config, **needs)
     late = FittedLate(modalities=tuple(modalities), bases=tuple(b.fitted for b in bases), fusion=fused)
     return Trained(fitted=late, out_of_fold=combine_present(fused, scores)), fused
