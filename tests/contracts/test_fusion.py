@@ -17,12 +17,13 @@ from fusion_checks import (
 from scored import KINDS, scored_patients
 
 from oncoweave.core import shelf
-from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import DataError
+from oncoweave.core.endpoint import Endpoint, Target
+from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.model import drop_modalities
 
 STAGES = {entry.name: entry.constants["STAGE"] for entry in shelf.catalogue("fusion")}
+KINDS_OF = {entry.name: entry.constants.get("KINDS") for entry in shelf.catalogue("fusion")}
 READS = {entry.name: entry.constants.get("READS") for entry in shelf.catalogue("fusion")}
 
 
@@ -42,8 +43,18 @@ def test_every_fusion_states_its_stage_and_is_set_by_scalars(name):
 # ---- early: feature blocks
 
 
+OUTCOME = np.random.default_rng(1).normal(size=200)
+JOINT = {e.name for e in shelf.catalogue("fusion") if e.constants.get("JOINT")}
+"""Their columns of one modality depend on what the others hold."""
+
+
 @pytest.fixture(params=_named("early"))
 def early(request):
+    return shelf.load("fusion", request.param)
+
+
+@pytest.fixture(params=sorted(set(_named("early")) - JOINT))
+def apart(request):
     return shelf.load("fusion", request.param)
 
 
@@ -60,23 +71,33 @@ def _take(blocks, rows):
     return {m: b[rows] for m, b in blocks.items()}
 
 
+def _fit(early, blocks, rows=None, **settings):
+    """Fit; what is supervised gets an outcome as well, that of ``rows`` where the blocks are some of more patients."""
+    needs = {}
+    if "target" in getattr(early, "NEEDS", ()):
+        endpoint = Endpoint(name="y", kind="regression", columns=("y",))
+        chosen = slice(len(next(iter(blocks.values())))) if rows is None else np.flatnonzero(rows)
+        needs = {"target": Target(endpoint=endpoint, values=OUTCOME[chosen])}
+    return early.fit(blocks, early.Config(**settings), **needs)
+
+
 def test_early_output_is_finite_named_and_grouped(early, rng):
     blocks = _blocks(rng)
     before = {m: b.copy() for m, b in blocks.items()}
-    fitted = early.fit(blocks, early.Config())
+    fitted = _fit(early, blocks)
     output = fitted.transform(blocks)
     assert np.isfinite(output).all()
     assert output.shape == (40, len(fitted.names))
     assert len(set(fitted.names)) == len(fitted.groups) == output.shape[1]
-    assert set(fitted.groups) == set(DIMS)
+    assert set(fitted.groups) == ({"shared"} if getattr(early, "SHARED", False) else set(DIMS))
     for m, b in blocks.items():
         np.testing.assert_array_equal(b, before[m])
 
 
-def test_early_modalities_weigh_alike_whatever_their_width_and_unit(early, rng):
+def test_early_modalities_weigh_alike_whatever_their_width_and_unit(apart, rng):
     blocks = _blocks(rng, 200)
     blocks["rna"] = blocks["rna"] * 1e5
-    fitted = early.fit(blocks, early.Config())
+    fitted = _fit(apart, blocks)
     variance = fitted.transform({m: np.where(np.isnan(b), np.nanmean(b, axis=0), b) for m, b in blocks.items()}).var(axis=0)
     totals = [variance[np.array(fitted.groups) == m].sum() for m in DIMS]
     assert max(totals) < 1.5 * min(totals)
@@ -84,7 +105,7 @@ def test_early_modalities_weigh_alike_whatever_their_width_and_unit(early, rng):
 
 def test_early_mixed_availability_equals_one_by_one_and_follows_order(early, rng):
     blocks = _blocks(rng)
-    fitted = early.fit(blocks, early.Config())
+    fitted = _fit(early, blocks)
     together = fitted.transform(blocks)
     alone = np.vstack([fitted.transform(_take(blocks, [i])) for i in range(40)])
     np.testing.assert_allclose(alone, together, atol=1e-12)
@@ -92,13 +113,13 @@ def test_early_mixed_availability_equals_one_by_one_and_follows_order(early, rng
     np.testing.assert_allclose(fitted.transform(_take(blocks, order)), together[order], atol=1e-12)
 
 
-def test_early_absent_patients_do_not_touch_the_statistics_of_a_modality(early, rng):
+def test_early_absent_patients_do_not_touch_the_statistics_of_a_modality(apart, rng):
     blocks = _blocks(rng)
     has = ~np.isnan(blocks["rna"]).all(axis=1)
-    config = early.Config(indicator=False) if "indicator" in early.Config.__dataclass_fields__ else early.Config()
-    with_absent = early.fit(blocks, config)
+    settings = {"indicator": False} if "indicator" in apart.Config.__dataclass_fields__ else {}
+    with_absent = _fit(apart, blocks, **settings)
     columns = np.array(with_absent.groups) == "rna"
-    deleted = early.fit({"rna": blocks["rna"][has]}, config)
+    deleted = _fit(apart, {"rna": blocks["rna"][has]}, has, **settings)
     np.testing.assert_allclose(with_absent.transform(blocks)[has][:, columns], deleted.transform({"rna": blocks["rna"][has]}))
     # an absent patient stands at the training mean
     np.testing.assert_allclose(with_absent.transform(blocks)[~has][:, columns], 0.0, atol=1e-12)
@@ -106,11 +127,11 @@ def test_early_absent_patients_do_not_touch_the_statistics_of_a_modality(early, 
 
 def test_early_refusals(early, rng):
     blocks = _blocks(rng)
-    fitted = early.fit(blocks, early.Config())
+    fitted = _fit(early, blocks)
     nobody = {m: b.copy() for m, b in blocks.items()}
     for b in nobody.values():
         b[3] = np.nan
-    for call in (fitted.transform, lambda b: early.fit(b, early.Config())):
+    for call in (fitted.transform, lambda b: _fit(early, b)):
         with pytest.raises(DataError, match="row 3 has no modality"):
             call(nobody)
         partly = {m: b.copy() for m, b in blocks.items()}
@@ -132,7 +153,7 @@ def test_early_columns_that_do_not_vary_or_a_modality_nobody_has_stay_zero(early
     blocks = _blocks(rng)
     blocks["rna"][:] = np.nan
     blocks["clinical"][:] = 7.0
-    fitted = early.fit(blocks, early.Config())
+    fitted = _fit(early, blocks)
     new = {m: np.full((2, d), 9.0) for m, d in DIMS.items()}
     flat = np.isin(fitted.groups, ["rna", "clinical"])
     np.testing.assert_array_equal(fitted.transform(new)[:, flat], 0.0)
@@ -140,7 +161,7 @@ def test_early_columns_that_do_not_vary_or_a_modality_nobody_has_stay_zero(early
 
 def test_early_state_round_trip(early, rng, tmp_path):
     blocks = _blocks(rng)
-    fitted = early.fit(blocks, early.Config())
+    fitted = _fit(early, blocks)
     save_state(tmp_path / "fusion.safetensors", fitted)
     again = load_state(tmp_path / "fusion.safetensors")
     np.testing.assert_array_equal(again.transform(blocks), fitted.transform(blocks))
@@ -214,9 +235,23 @@ def late(request):
     return shelf.load("fusion", request.param)
 
 
+def _served(late, kind):
+    """One of the kinds that a fusion states, where it states some and this is none of them."""
+    kinds = getattr(late, "KINDS", KINDS)
+    return kind if kind in kinds else kinds[0]
+
+
 @pytest.fixture(params=KINDS)
-def scored(request, rng):
-    return _scored_missing(request.param, rng)
+def scored(request, late, rng):
+    return _scored_missing(_served(late, request.param), rng)
+
+
+@pytest.mark.parametrize("name", [n for n in _named("late") if KINDS_OF[n]])
+def test_late_kinds_that_are_not_stated_are_refused(name, rng):
+    module = shelf.load("fusion", name)
+    for kind in set(KINDS) - set(module.KINDS):
+        with pytest.raises(ConfigError, match=f"is {kind}"):
+            module.fit(*_scored_missing(kind, rng), module.Config())
 
 
 def test_late_output_follows_the_convention_and_keeps_its_inputs(late, scored):
@@ -262,7 +297,7 @@ def test_late_patients_with_an_unknown_outcome_do_not_break_the_fit(late, scored
 
 @pytest.mark.parametrize("kind", ["survival", "binary", "regression"])
 def test_late_more_risk_by_every_modality_is_more_risk(late, kind, rng):
-    scores, target = _scored_missing(kind, rng)
+    scores, target = _scored_missing(_served(late, kind), rng)
     fitted = late.fit(scores, target, late.Config())
     low, high = (np.full((1, 3, 1), np.nanquantile(scores, q)) for q in (0.2, 0.8))
     assert fitted.combine(low)[0, 0] < fitted.combine(high)[0, 0]
