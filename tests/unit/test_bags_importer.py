@@ -77,7 +77,7 @@ def test_a_slide_id_that_leads_elsewhere_is_refused(tmp_path, rng):
 def test_a_patient_of_two_sites_is_refused(tmp_path, rng):
     write_trident(tmp_path / "a.h5", rng.normal(size=(3, 4)))
     (tmp_path / "slides.csv").write_text("slide_id,patient_id,site\na,1,X\nb,1,Y\n")
-    with pytest.raises(DataError, match="slides of more than one site, first '1'"):
+    with pytest.raises(DataError, match="slides of more than one site, first the one in line 2"):
         import_cohort(tmp_path, tmp_path / "out", slides=tmp_path / "slides.csv")
 
 

@@ -124,10 +124,15 @@ def test_clinical_tables(study):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("data_clinical_patient.txt", "0:LIVING", "2:GONE", "OS_STATUS: 1 value.s. say neither 0: nor 1:, first '2:GONE'"),
-        ("data_clinical_patient.txt", "\nP2\t", "\nP1\t", r"1 patient\(s\) have more than one row, first 'P1'"),
+        (
+            "data_clinical_patient.txt",
+            "0:LIVING",
+            "2:GONE",
+            "OS_STATUS: 1 value.* neither 0: nor 1:, first '2:GONE' in line 7",
+        ),
+        ("data_clinical_patient.txt", "\nP2\t", "\nP1\t", r"1 patient\(s\) have more than one row, first in line 7"),
         ("data_clinical_patient.txt", "\t20\t", "\t2000\t", "longest follow-up is 2,000 months = 167 years .* probably days"),
-        ("data_clinical_sample.txt", "\tS2\t", "\tS1\t", r"1 sample\(s\) are listed more than once, first 'S1'"),
+        ("data_clinical_sample.txt", "\tS2\t", "\tS1\t", r"1 sample\(s\) are listed more than once, first in line 4"),
         ("data_gene_panel_matrix.txt", "SMALL", "LARGE", "names panel 'LARGE', which has no gene list"),
         ("data_cna.txt", "-2", "-7", r"no discrete copy number \(-2 to 2 or -1\.5\), first -7"),
         ("data_mutations.txt", "Hugo_Symbol", "Gene", "no column named 'Hugo_Symbol'"),
@@ -162,3 +167,18 @@ def test_the_example_study(real_data):
     assert cohort.modalities["expression"].notes["scale"] == "log2"
     assert cohort.tables["expression"].set_index("sample_id").loc["TCGA-A1-A0SD-01", "CREB3L1"] == 1.4345
     assert counts(report)["not profiled for mutations: absent"] == 814
+
+
+def test_lines_are_those_of_the_file_whatever_stands_above(study):
+    clinical = PATIENTS.replace("P1\t1", "\nP1\t1").replace("P2\t0:LIVING\t20", "P2\t0:LIVING\tsoon")
+    (study / "data_clinical_patient.txt").write_text(clinical)
+    line = clinical.split("\n").index("P2\t0:LIVING\tsoon\t[Not Available]\talive\tMSK") + 1
+    assert line == 8  # four comments, the header, a blank line and P1 stand above
+    with pytest.raises(DataError, match=rf"data_clinical_patient.txt: column 'OS_MONTHS' .* first in line {line};"):
+        read(study)
+
+
+def test_values_of_a_matrix_are_placed_by_line_and_column(study):
+    (study / "data_cna.txt").write_text("#comment\n" + CNA.replace("\t673\t0\t2", "\t673\t0\tgain"))
+    with pytest.raises(DataError, match=r"data_cna.txt: column 4 must hold numbers, 1 value\(s\) are not, first in line 4"):
+        read(study)

@@ -1,5 +1,6 @@
 """The plain manifest: what is declared is what is made, and what cannot be used is refused by name."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import yaml
 from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
 from oncoweave.data.importers.choose import detect, import_cohort
+from oncoweave.data.importers.ids import FIRST_ROW
 from oncoweave.data.importers.manifest import read
+from oncoweave.data.importers.sources import read_source
 from oncoweave.data.store import read_cohort, verify, write_cohort
 
 TARGETS = """patient_id,days,status,grade,hosp,er,pr,score
@@ -137,7 +140,7 @@ def test_genes_in_rows_npz_parquet_and_samples(source, rng):
     assert rna.loc["1", ["TP53", "KRAS"]].tolist() == [-2, 3e-5]
     assert np.isnan(rna.loc["001", "KRAS"])
     assert cohort.modalities["rna"].notes == {"scale": "z"}
-    assert reasons(report)["left out", "rows", "modality 'rna', rna.tsv"] == 1
+    assert reasons(report)["left out", "rows", "modality 'rna', rna.tsv (genes in rows: lines are its columns)"] == 1
     assert cohort.modalities["he"].notes == {"encoder": "e1"}
     np.testing.assert_array_equal(cohort.tables["he"].iloc[:, 2:].to_numpy(), vectors)
     assert cohort.tables["he"].dtypes.iloc[-1] == np.float32
@@ -369,3 +372,14 @@ def test_a_source_of_no_known_format_is_refused(tmp_path):
         detect(tmp_path / "a.xlsx")
     with pytest.raises(DataError, match="no source"):
         detect(tmp_path / "nothing")
+
+
+def test_lines_count_comments_blank_lines_and_cells_of_several_lines(tmp_path):
+    page = '# made by hand\nid,text,n\n1,"two\nlines, ""quoted""",1\n   \n2,b,2\n3,c,3\n'
+    (tmp_path / "t.csv").write_text(page)
+    with gzip.open(tmp_path / "t.csv.gz", "wt") as stream:
+        stream.write(page)
+    for name in ("t.csv", "t.csv.gz"):
+        table = read_source(tmp_path / name)
+        assert table["id"].tolist() == ["1", "2", "3"]
+        assert (table.index + FIRST_ROW).tolist() == [3, 6, 7]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.data.importers.report import ImportReport
-from oncoweave.data.importers.sources import numbers, pick, read_source
+from oncoweave.data.importers.sources import numbers, numbers_of_samples, pick, read_source
 from oncoweave.data.importers.study import DataFile, Study
 
 QUIET = frozenset(("Silent", "Intron", "IGR", "3'UTR", "5'UTR", "3'Flank", "5'Flank"))
@@ -116,10 +116,11 @@ def _matrix(file: DataFile, samples: pd.Index, report: ImportReport) -> pd.DataF
     repeated = table[_GENE].duplicated() & ~nameless
     report.note("left out", int(nameless.sum()), "genes", where=where, reason="no gene symbol")
     report.note("left out", int(repeated.sum()), "genes", where=where, reason="another row of the same gene; the first is kept")
-    table = table[~(nameless | repeated)].set_index(_GENE)
-    strangers = [c for c in table.columns if c not in samples and c != "Entrez_Gene_Id"]
+    table = table[~(nameless | repeated)]
+    strangers = [c for c in table.columns if c not in samples and c not in (_GENE, "Entrez_Gene_Id")]
     report.note("left out", len(strangers), "columns", where=where, reason="the sample is not in the sample table")
-    turned = numbers(table[[c for c in table.columns if c in samples]], where=where).astype(float).T
+    values = numbers_of_samples(table, [c for c in table.columns if c in samples], where=where)
+    turned = values.set_axis(pd.Index(table[_GENE]), axis=0).astype(float).T
     turned.columns.name = None
     return turned
 

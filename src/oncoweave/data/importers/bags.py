@@ -12,7 +12,7 @@ from oncoweave.data.importers.barcodes import tcga_patient, tcga_site
 from oncoweave.data.importers.files import Place, lay_files
 from oncoweave.data.importers.ids import FIRST_ROW, as_text, check_ids
 from oncoweave.data.importers.report import ImportReport, report_absent
-from oncoweave.data.importers.sources import pick, read_source
+from oncoweave.data.importers.sources import first_place, pick, read_source
 
 MODALITY = "slides"
 
@@ -82,11 +82,12 @@ def _from_table(path: Path, files: dict[str, Path], report: ImportReport) -> pd.
     ids = as_text(table["patient_id"])
     check_ids(ids, where=path.name)
     slide_ids = as_text(table["slide_id"]).str.removesuffix(".h5")
-    for line, name in enumerate(slide_ids, start=FIRST_ROW):
-        require_file_name("" if name is None else name, where=f"{path.name}, line {line}, column 'slide_id'")
-    repeated = slide_ids[slide_ids.duplicated()]
-    if len(repeated):
-        msg = f"{path.name}: {len(repeated)} slide(s) are listed more than once, first {repeated.iloc[0]!r}; list each once"
+    for row, name in zip(slide_ids.index.to_list(), slide_ids, strict=True):
+        require_file_name("" if name is None else name, where=f"{path.name}, line {row + FIRST_ROW}, column 'slide_id'")
+    repeated = slide_ids.duplicated()
+    if repeated.any():
+        line = first_place(repeated)
+        msg = f"{path.name}: {int(repeated.sum())} slide(s) are listed more than once, first in {line}; list each once"
         raise DataError(msg)
     samples = as_text(table["sample_id"]) if "sample_id" in table else ids
     site = as_text(table[SITE]) if SITE in table else pd.Series(None, index=table.index, dtype=object)
@@ -97,15 +98,17 @@ def _from_table(path: Path, files: dict[str, Path], report: ImportReport) -> pd.
     unlisted = len(set(files) - set(listed["slide_id"]))
     report.note("left out", unlisted, "slides", where=MODALITY, reason=f"there is a .h5, but it is not listed in {path.name}")
     if not there.any():
-        msg = f"{path.name}: none of its {len(listed)} slides has a .h5, such as {listed['slide_id'].iloc[0]}.h5"
+        msg = f"{path.name}: none of its {len(listed)} slides has a .h5 named after it among the {len(files)} there"
         raise DataError(msg)
     return listed[there].copy()
 
 
 def _refuse_two_sites(listed: pd.DataFrame, *, where: str) -> None:
-    sites = listed.groupby("patient_id")[SITE].nunique()
-    if (sites > 1).any():
+    several = listed.groupby("patient_id")[SITE].nunique() > 1
+    if several.any():
+        concerned = listed["patient_id"].isin(several.index[several])
         msg = (
-            f"{where}: {int((sites > 1).sum())} patient(s) have slides of more than one site, first {sites.idxmax()!r}; give one"
+            f"{where}: {int(several.sum())} patient(s) have slides of more than one site, first the one in"
+            f" {first_place(concerned)}; give one"
         )
         raise DataError(msg)

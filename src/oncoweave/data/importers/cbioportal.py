@@ -11,10 +11,10 @@ from oncoweave.data.audit import tells_outcome
 from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
 from oncoweave.data.importers.alterations import read_expression, read_variants
 from oncoweave.data.importers.barcodes import is_normal, tcga_site
-from oncoweave.data.importers.ids import check_ids
+from oncoweave.data.importers.ids import FIRST_ROW, check_ids
 from oncoweave.data.importers.outcomes import store_survival
 from oncoweave.data.importers.report import ImportReport, report_absent
-from oncoweave.data.importers.sources import numbers, pick, read_source, typed
+from oncoweave.data.importers.sources import TableOfPatients, first_place, numbers, pick, read_source, typed
 from oncoweave.data.importers.study import Study, read_study
 
 _ENDPOINTS = {
@@ -42,8 +42,8 @@ def read(source: Path) -> tuple[Cohort, ImportReport]:
     report = ImportReport(source=source.name, format="cbioportal")
     study = read_study(source)
     samples = _read_samples(study, report)
-    attributes = _read_patients(study, samples, report)
-    endpoints, outcomes = _read_outcomes(attributes, report)
+    attributes, place = _read_patients(study, samples, report)
+    endpoints, outcomes = _read_outcomes(attributes, place, report)
     site = _site(attributes, report)
     tables, specs = _read_modalities(study, samples, attributes.drop(columns=outcomes.used), report)
     cohort = Cohort(
@@ -82,8 +82,10 @@ def _read_samples(study: Study, report: ImportReport) -> pd.DataFrame:
     check_ids(table["PATIENT_ID"], where=path.name)
     repeated = table["SAMPLE_ID"].duplicated()
     if repeated.any():
-        first = table.loc[repeated, "SAMPLE_ID"].iloc[0]
-        msg = f"{path.name}: {int(repeated.sum())} sample(s) are listed more than once, first {first!r}"
+        msg = (
+            f"{path.name}: {int(repeated.sum())} sample(s) are listed more than once, first in {first_place(repeated)};"
+            " list each once"
+        )
         raise DataError(msg)
     kind = table.get("SAMPLE_TYPE", pd.Series("", index=table.index)).fillna("").astype(str)
     normal = table["SAMPLE_ID"].map(is_normal) | kind.str.contains("normal", case=False)
@@ -91,44 +93,50 @@ def _read_samples(study: Study, report: ImportReport) -> pd.DataFrame:
     return table[~normal].set_index("SAMPLE_ID")
 
 
-def _read_patients(study: Study, samples: pd.DataFrame, report: ImportReport) -> pd.DataFrame:
-    """Read patient attributes; a patient who stands in the sample table only is kept, with nothing known."""
+def _read_patients(study: Study, samples: pd.DataFrame, report: ImportReport) -> tuple[pd.DataFrame, TableOfPatients]:
+    """Read patient attributes and where each stands; a patient of the sample table only is kept, with nothing known."""
     path = _clinical(study, "PATIENT_ATTRIBUTES", "data_clinical_patient.txt", "data_clinical_patients.txt")
     sampled = pd.Index(samples["PATIENT_ID"].unique())
     if path is None:
         report.note(
             "unknown", len(sampled), "patients", where=study.name, reason="there is no clinical patient table: no outcomes"
         )
-        return pd.DataFrame(index=sampled)
+        return pd.DataFrame(index=sampled), TableOfPatients(name=study.name, lines={})
     table = read_source(path)
     pick(table, ["PATIENT_ID"], where=path.name)
     check_ids(table["PATIENT_ID"], where=path.name)
     repeated = table["PATIENT_ID"].duplicated()
     if repeated.any():
-        patient = table.loc[repeated, "PATIENT_ID"].iloc[0]
-        msg = f"{path.name}: {int(repeated.sum())} patient(s) have more than one row, first {patient!r}; keep one row a patient"
+        first = first_place(repeated)
+        msg = f"{path.name}: {int(repeated.sum())} patient(s) have more than one row, first in {first}; keep one row a patient"
         raise DataError(msg)
+    lines = dict(zip(table["PATIENT_ID"], table.index + FIRST_ROW, strict=True))
     table = table.set_index("PATIENT_ID")
     only = sampled.difference(table.index, sort=False)
     report.note("unknown", len(only), "patients", where=path.name, reason="in the sample table only: kept, attributes not known")
-    return table.reindex(table.index.append(only))
+    return table.reindex(table.index.append(only)), TableOfPatients(name=path.name, lines=lines)
 
 
-def _read_outcomes(attributes: pd.DataFrame, report: ImportReport) -> tuple[dict[str, Endpoint], _Outcomes]:
+def _read_outcomes(
+    attributes: pd.DataFrame, place: TableOfPatients, report: ImportReport
+) -> tuple[dict[str, Endpoint], _Outcomes]:
     endpoints: dict[str, Endpoint] = {}
     frames, used = [pd.DataFrame(index=attributes.index)], []
     stems = [c.removesuffix("_STATUS") for c in map(str, attributes) if c.endswith("_STATUS")]
     for stem in (s for s in stems if f"{s}_MONTHS" in attributes):
         status, months = f"{stem}_STATUS", f"{stem}_MONTHS"
         name = _ENDPOINTS.get(stem, stem.lower())
-        time = numbers(attributes[[months]], where="clinical patients")[months]
+        time = numbers(attributes[[months]], where=place)[months]
         event = attributes[status].map(_event)
         strange = event.isna() & attributes[status].notna()
         if strange.any():
             first = attributes.loc[strange, status].iloc[0]
-            msg = f"attribute {status}: {int(strange.sum())} value(s) say neither 0: nor 1:, first {first!r}"
+            msg = (
+                f"{place}: attribute {status}: {int(strange.sum())} value(s) say neither 0: nor 1:, first {first!r} in"
+                f" {first_place(strange, place)}"
+            )
             raise DataError(msg)
-        endpoints[name], frame = store_survival(name, time, event.astype(float), unit="months", where="clinical patients")
+        endpoints[name], frame = store_survival(name, time, event.astype(float), unit="months", where=place)
         frames.append(frame)
         used += [status, months]
         lost = int((time.isna() & (event == 1)).sum())

@@ -10,6 +10,7 @@ from oncoweave.core.files import require_file_name
 from oncoweave.data.bags import read_bag, read_head, require_one_encoder, write_bag
 from oncoweave.data.importers.ids import FIRST_ROW
 from oncoweave.data.importers.report import ImportReport
+from oncoweave.data.importers.sources import first_place
 
 BAG_SUFFIXES = (".h5", ".hdf5")
 
@@ -72,9 +73,9 @@ def _is_bag(path: object) -> bool:
 def _lay_bags(values: pd.DataFrame, place: Place, *, where: str) -> tuple[pd.Series, dict[str, int]]:
     """Bring bags in; gives their paths inside the folder by row, and how often each reason kept one out."""
     names = values["slide_id"].astype(str)
-    twice = names[names.duplicated()]
-    if len(twice):
-        msg = f"{where}: {len(twice)} slide id(s) stand twice, first {twice.iloc[0]!r}; each slide needs its own"
+    twice = names.duplicated()
+    if twice.any():
+        msg = f"{where}: {int(twice.sum())} slide id(s) stand twice, first in {first_place(twice)}; each slide needs its own"
         raise DataError(msg)
     laid: dict[object, str] = {}
     reasons: dict[str, int] = {}

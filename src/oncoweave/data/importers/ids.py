@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.data.importers.report import ImportReport
 
 FIRST_ROW = 2
-"""Line of a table's first row in its file; line 1 is the header."""
+"""What a row's label lacks to the line of its file in which it starts: a row labelled 0 stands below a header in line 1."""
 
 
 def check_ids(ids: pd.Series, *, where: str) -> None:
@@ -79,4 +80,6 @@ def _folded(name: str) -> str:
 
 
 def _line(wrong: pd.Series) -> int:
-    return int(wrong.to_numpy().argmax()) + FIRST_ROW
+    first = int(wrong.to_numpy().argmax())
+    label = wrong.index[first]
+    return int(label if isinstance(label, int | np.integer) else first) + FIRST_ROW

@@ -26,7 +26,16 @@ from oncoweave.data.importers.schema import (
     Regression,
     Survival,
 )
-from oncoweave.data.importers.sources import TableOfPatients, first_place, numbers, pick, read_source, refuse_infinite, typed
+from oncoweave.data.importers.sources import (
+    TableOfPatients,
+    first_place,
+    numbers,
+    numbers_of_samples,
+    pick,
+    read_source,
+    refuse_infinite,
+    typed,
+)
 
 _NUMERIC = ("expression", "variants", "embedding")
 _FILES = ("slide", "volume", "film")
@@ -77,13 +86,12 @@ class _Tables:
         check_ids(ids, where=name)
         repeated = ids.duplicated()
         if repeated.any():
-            first = int(repeated.to_numpy().argmax()) + FIRST_ROW
             msg = (
-                f"{name}: {ids[repeated].nunique()} patient(s) have more than one row, first in line {first}; keep one row"
-                " a patient here, and give repeated samples as a modality with a sample column"
+                f"{name}: {ids[repeated].nunique()} patient(s) have more than one row, first in {first_place(repeated)}; keep one"
+                " row a patient here, and give repeated samples as a modality with a sample column"
             )
             raise DataError(msg)
-        self.lines.setdefault(name, {}).update((str(patient), line) for line, patient in enumerate(ids, start=FIRST_ROW))
+        self.lines.setdefault(name, {}).update(zip(ids.map(str), table.index + FIRST_ROW, strict=True))
         return table[columns].set_axis(pd.Index(ids, name="patient_id", dtype=object), axis=0)
 
 
@@ -108,8 +116,9 @@ def _read_outcomes(tables: _Tables, patients: pd.DataFrame, report: ImportReport
     def columns(name: str | None, wanted: list[str]) -> pd.DataFrame:
         spec = page.patients
         table = tables.one_row_a_patient(name or spec.table, wanted, patient=spec.patient, prefix=spec.id_prefix)
-        if name not in (None, spec.table):
-            known = keep_known(table.reset_index(), patients.index, column="patient_id", where=str(name), report=report)
+        if name is not None and name != spec.table:
+            rows = table.reset_index().set_axis([tables.lines[name][p] - FIRST_ROW for p in table.index], axis=0)
+            known = keep_known(rows, patients.index, column="patient_id", where=name, report=report)
             table = known.set_index("patient_id")
         return table.reindex(patients.index)
 
@@ -144,6 +153,7 @@ def _read_outcomes(tables: _Tables, patients: pd.DataFrame, report: ImportReport
 def _read_modality(tables: _Tables, name: str, known: pd.Index, *, scratch: Path, report: ImportReport) -> pd.DataFrame:
     spec = tables.page.modalities[name]
     where = f"modality {name!r}, {spec.table}"
+    where += " (genes in rows: lines are its columns)" if spec.orientation == "genes_in_rows" else ""
     table = _read_rows(tables, spec, where=where)
     ids = as_text(table[spec.patient], prefix=spec.id_prefix)
     check_ids(ids, where=where)
@@ -186,9 +196,12 @@ def _read_rows(tables: _Tables, spec: ModalitySource, *, where: str) -> pd.DataF
             odd = int(names.isna().sum()), int(names.duplicated().sum())
             msg = f"{where}: column {genes!r} must name each gene once, {odd[0]} are empty and {odd[1]} repeated; drop them"
             raise DataError(msg)
-        turned = table.drop(columns=list({genes, *spec.exclude})).set_axis(names.astype(str), axis=0).T
+        samples = [c for c in map(str, table) if c not in {genes, *spec.exclude}]
+        values = numbers_of_samples(table, samples, where=where) if spec.kind in _NUMERIC else table[samples]
+        turned = values.set_axis(pd.Index(names.astype(str)), axis=0).T
         turned.columns.name = None
-        return turned.rename_axis(spec.patient).reset_index()
+        turned = turned.rename_axis(spec.patient).reset_index()
+        return turned.set_axis(table.columns.get_indexer(pd.Index(samples)) + 1 - FIRST_ROW, axis=0)  # its column is its line
     if spec.kind in _NUMERIC:
         table = read_source(tables.folder / spec.table, missing=tables.page.missing_values, numeric=spec.patient)
     else:
@@ -243,14 +256,12 @@ def _refuse_repeats(kept: pd.DataFrame, spec: ModalitySource, *, where: str) -> 
     keys = ["patient_id"] if spec.sample is None else ["patient_id", "sample_id"]
     repeated = kept.duplicated(keys) if spec.kind not in _FILES else pd.Series(data=False, index=kept.index)
     if repeated.any():
-        turned = spec.orientation == "genes_in_rows"
-        first = f"of patient {kept.loc[repeated, 'patient_id'].iloc[0]!r}" if turned else f"in {first_place(repeated)}"
         todo = (
             "name the column that tells samples apart (sample: ...)"
             if spec.sample is None
             else "the same sample twice: keep one row"
         )
-        msg = f"{where}: {int(repeated.sum())} repeated row(s), first {first}; {todo}"
+        msg = f"{where}: {int(repeated.sum())} repeated row(s), first in {first_place(repeated)}; {todo}"
         raise DataError(msg)
 
 

@@ -132,9 +132,10 @@ def _read_ours(data: Any) -> Cohort:  # noqa: ANN401
 
 def _from_anndata(part: "AnnData", kept: dict[str, Any]) -> pd.DataFrame:
     rest = _unpack(kept["rest"]).set_axis(pd.Index([str(n) for n in kept["names"]]), axis=0)
-    strangers = part.obs_names.difference(rest.index)
-    if len(strangers):
-        msg = f"{len(strangers)} row(s) were added to the MuData file, first {strangers[0]!r}; remove uns[{_KEY!r}] from it"
+    added = ~part.obs_names.isin(rest.index)
+    if added.any():
+        first = int(added.argmax()) + 1
+        msg = f"{int(added.sum())} row(s) were added to the MuData file, first row {first}; remove uns[{_KEY!r}] from it"
         raise DataError(msg)
     rest = rest.loc[part.obs_names]
     dtypes: dict[str, str] = json.loads(kept["dtypes"])

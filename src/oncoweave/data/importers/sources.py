@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,8 @@ def read_source(path: Path, *, missing: Sequence[str] = MISSING_MARKS, numeric: 
     """Read a table. CSV and TSV cells come as text (None where missing), parquet, npz and MuData with their own types.
 
     ``path`` may end in ``.h5mu::part``, a modality of a MuData file or its ``obs``. ``numeric`` names the id column of a table
-    that otherwise holds numbers, which are then parsed straight to the nearest float.
+    that otherwise holds numbers, which are then parsed straight to the nearest float. A row's label, with ``FIRST_ROW`` added, is
+    the line of the file in which it starts, whatever comments and blank lines stand above it.
 
     Raises:
         DataError: no such file, an unknown kind of file, or one that is damaged.
@@ -57,7 +58,7 @@ def read_source(path: Path, *, missing: Sequence[str] = MISSING_MARKS, numeric: 
         return _read_text(file, missing=missing, numeric=numeric)
     if suffix == ".parquet":
         frame = read_table(file)
-        return frame.reset_index() if frame.index.name else frame
+        return frame.reset_index(drop=frame.index.name is None)
     if suffix == ".npz":
         return _read_npz(file)
     if suffix == ".h5mu":
@@ -140,6 +141,16 @@ def numbers(table: pd.DataFrame, *, where: object) -> pd.DataFrame:
     return frame
 
 
+def numbers_of_samples(table: pd.DataFrame, samples: Sequence[str], *, where: object) -> pd.DataFrame:
+    """Read columns that are named after samples as numbers; messages give a column's place, since its name is a patient's.
+
+    Raises:
+        DataError: as :func:`numbers`.
+    """
+    places = [int(place) + 1 for place in table.columns.get_indexer(pd.Index(samples))]
+    return numbers(table[list(samples)].set_axis(places, axis=1), where=where).set_axis(list(samples), axis=1)
+
+
 def refuse_infinite(table: pd.DataFrame, *, where: object) -> None:
     """Refuse infinite values, naming column and line."""
     for name in table.select_dtypes("number").columns:
@@ -153,11 +164,12 @@ def refuse_infinite(table: pd.DataFrame, *, where: object) -> None:
 
 
 def first_place(wrong: pd.Series, where: object = "") -> str:
-    """Say where the first wrong value stands: a line of the file, or a patient where the line is not known."""
-    label = wrong.index[wrong.to_numpy()][0]
+    """Say where the first wrong value stands: a line of the file, or a row of the table where the line is not known."""
+    first = int(wrong.to_numpy().argmax())
+    label = wrong.index[first]
     if isinstance(where, TableOfPatients):
         return f"line {where.lines[label]}"
-    return f"line {label + FIRST_ROW}" if isinstance(label, int | np.integer) else f"patient {label!r}"
+    return f"line {label + FIRST_ROW}" if isinstance(label, int | np.integer) else f"row {first + 1}"
 
 
 def _is_number(text: str) -> bool:
@@ -197,7 +209,10 @@ def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd
         raise DataError(msg) from error
     objects = frame.select_dtypes(object).columns
     frame[objects] = frame[objects].where(frame[objects].notna(), None)
-    return frame
+    lines = _starts(file, skipped)
+    if len(lines) == len(frame) + 1:  # else a stray quotation mark hides where rows start: then as if every row were one line
+        return frame.set_axis(pd.Index(lines[1:]) - FIRST_ROW, axis=0)
+    return frame.set_axis(frame.index + skipped, axis=0)
 
 
 def _header(file: Path) -> tuple[int, str]:
@@ -207,12 +222,28 @@ def _header(file: Path) -> tuple[int, str]:
     there a header may begin with ``#``.
     """
     tabbed = Path(file.name.removesuffix(".gz")).suffix.lower() in (".tsv", ".txt", ".maf")
-    opened = gzip.open if file.suffix == ".gz" else open
-    with opened(file, "rt", encoding="utf-8-sig") as stream:
+    with _open_text(file) as stream:
         for skipped, line in enumerate(stream):
             if not line.startswith("#") or not (tabbed or not any(s in line for s in ",;\t")):
                 return skipped, line
     return 0, ""
+
+
+def _starts(file: Path, skipped: int) -> list[int]:
+    """List the lines in which the header and each row start; a quoted cell may go over several, and blank lines are no rows."""
+    starts, quoted = [], False
+    with _open_text(file) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number <= skipped:
+                continue
+            if not quoted and line.strip(" \r\n"):
+                starts.append(number)
+            quoted ^= line.count('"') % 2 == 1
+    return starts
+
+
+def _open_text(file: Path) -> TextIO:
+    return gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
 
 
 def _read_npz(file: Path) -> pd.DataFrame:
