@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from oncoweave.core import shelf
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens
+from oncoweave.nn.views import Penalised, Views, fuse_with_penalty, pack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,8 @@ class ModalityShape:
     """``file/variant`` on the encoders shelf."""
     dim: int
     num_tokens: int | None
+    feature_names: tuple[str, ...] = ()
+    """Name of each token, for encoders whose ``NEEDS`` asks for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +38,8 @@ class ModelConfig:
     """Of the fusion, where they are not its defaults."""
     width: int = 64
     dropout: float = 0.25
-    modality_dropout: float = 0.0
-    """Chance that a training step does not see one of a patient's modalities; one always stays."""
+    modality_dropout: float | Mapping[str, float] = 0.0
+    """Chance that a training step does not see one of a patient's modalities, of all or by modality; one always stays."""
 
 
 class Model(nn.Module):
@@ -50,10 +53,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
-        settings = shelf.configure("fusion", config.fusion, config.settings)
-        self.fusion = shelf.load("fusion", config.fusion).build(
-            settings, dims=dict.fromkeys(config.modalities, config.width), dim_out=config.width
-        )
+        self.fusion = _fusion(config)
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
         self._frozen: list[nn.Module] = []
 
@@ -65,11 +65,33 @@ class Model(nn.Module):
         """Fuse encoded modalities into one representation a patient."""
         return self.fusion(encoded)
 
-    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch output"]:
-        """Score a batch; every patient needs at least one modality."""
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch column"]:
+        """Score a batch; every patient needs at least one modality.
+
+        Returns one column an output. In training, a network with ``views`` returns them packed (``nn.views.pack``).
+        """
         if self.training and self.config.modality_dropout:
             tokens = drop_modalities(tokens, self.config.modality_dropout)
+        if self.training and self.has_views:
+            return pack(self.views(tokens))
         return self.head(self.fuse(self.encode(tokens)))
+
+    @property
+    def has_views(self) -> bool:
+        """Whether training needs more than the outputs."""
+        return isinstance(self.fusion, Penalised)
+
+    @property
+    def view_weights(self) -> tuple[float, ...]:
+        """Weight of each view in the loss."""
+        return (1.0,)
+
+    def views(self, tokens: Mapping[str, Tokens]) -> Views:
+        """Score a batch with everything that training needs."""
+        fused, penalty = fuse_with_penalty(self.fusion, self.encode(tokens))
+        outputs = self.head(fused).unsqueeze(1)
+        keep = torch.ones(outputs.shape[:2], dtype=torch.bool, device=outputs.device)
+        return Views(outputs=outputs, keep=keep, weight=self.view_weights, penalty=penalty)
 
     def freeze(self, part: nn.Module) -> None:
         """Keep a part of the network as it is: no gradient, and no dropout in it either."""
@@ -91,10 +113,16 @@ class Model(nn.Module):
         return groups + head_groups(self.fusion, name="fusion") + head_groups(self.head, name="head")
 
 
-def drop_modalities(tokens: Mapping[str, Tokens], chance: float) -> dict[str, Tokens]:
-    """Make each patient's modalities absent with a chance each, drawn by torch; where all would go, all stay."""
+def drop_modalities(tokens: Mapping[str, Tokens], chance: float | Mapping[str, float]) -> dict[str, Tokens]:
+    """Make each patient's modalities absent with a chance each, drawn by torch; where all would go, all stay.
+
+    ``chance`` is that of every modality, or a number by modality, where those not named are never dropped. Values that stay are
+    not scaled.
+    """
     present = torch.stack([t.present for t in tokens.values()], dim=1)
-    kept: Bool[Tensor, "batch modality"] = present & (torch.rand(present.shape, device=present.device) >= chance)
+    chances = torch.tensor([chance.get(name, 0.0) if isinstance(chance, Mapping) else chance for name in tokens])
+    drawn = torch.rand(present.shape, device=present.device) >= chances.to(present.device)
+    kept: Bool[Tensor, "batch modality"] = present & drawn
     kept = torch.where(kept.any(dim=1, keepdim=True), kept, present)
     return {name: dataclasses.replace(t, keep=t.keep & kept[:, m : m + 1]) for m, (name, t) in enumerate(tokens.items())}
 
@@ -102,4 +130,15 @@ def drop_modalities(tokens: Mapping[str, Tokens], chance: float) -> dict[str, To
 def _encoder(shape: ModalityShape, *, width: int) -> nn.Module:
     module = shelf.load("encoders", shape.encoder)
     config = shelf.variant("encoders", shape.encoder)
-    return module.build(config, dim_in=shape.dim, num_tokens=shape.num_tokens, dim_out=width)
+    named = {"feature_names": shape.feature_names} if "feature_names" in getattr(module, "NEEDS", ()) else {}
+    return module.build(config, dim_in=shape.dim, num_tokens=shape.num_tokens, dim_out=width, **named)
+
+
+def _fusion(config: ModelConfig) -> nn.Module:
+    module = shelf.load("fusion", config.fusion)
+    settings = shelf.configure("fusion", config.fusion, config.settings)
+    dims = dict.fromkeys(config.modalities, config.width)
+    # operators that read every token are told whose number of tokens differs from patient to patient
+    bags = frozenset(name for name, shape in config.modalities.items() if shape.num_tokens is None)
+    reads = {"bags": bags} if module.READS == "tokens" else {}
+    return module.build(settings, dims=dims, dim_out=config.width, **reads)

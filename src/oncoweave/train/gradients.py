@@ -16,7 +16,9 @@ Batch = tuple[Mapping[str, Tokens], Tensor]
 class Objective(Protocol):
     """What training needs of an objective; see the objectives shelf."""
 
-    num_outputs: int
+    @property
+    def num_outputs(self) -> int:
+        """Outputs a network needs."""
 
     def loss(self, outputs: Tensor, values: Tensor) -> Tensor:
         """Loss of a batch, a scalar."""

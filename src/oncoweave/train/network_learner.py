@@ -1,20 +1,24 @@
 """Networks: encoders, an intermediate fusion and a head, trained end to end on a fold's training rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError
 from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
+from oncoweave.train.batches import parts_of
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.finetune import Start, load_start
 from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
+from oncoweave.train.training_objective import TrainingObjective
 
 DEFAULT_ENCODERS = {
     "embedding": "linear",
@@ -27,6 +31,14 @@ DEFAULT_ENCODERS = {
 """Encoder of each kind of modality where the study names none. Tables get a linear layer: on cohorts of a few hundred patients
 deeper encoders did worse (benchmarks/network_defaults_2026-11.md)."""
 
+TOKEN_ENCODERS = DEFAULT_ENCODERS | {
+    "expression": "tabular/tokens",
+    "record": "tabular/tokens",
+    "slide": "perceiver",
+    "variants": "tabular/tokens",
+}
+"""The same for fusions that read every token: encoders that keep a feature, a tile or a window of words apart."""
+
 DEFAULT_OBJECTIVES = {
     "binary": "classify",
     "multiclass": "classify",
@@ -38,6 +50,14 @@ DEFAULT_OBJECTIVES = {
 """Objective of each kind of endpoint where the study names none."""
 
 
+@runtime_checkable
+class StartsFromData(Protocol):
+    """An encoder whose first weights come from training rows; its file says ``NEEDS = ("training_tokens",)``."""
+
+    def initialise(self, batches: Iterator[Tokens], generator: torch.Generator) -> None:
+        """Take weights from tokens of training rows, once before training."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkOptions:
     """Size and regularisation of a network, apart from how it is trained (``LoopConfig``)."""
@@ -46,8 +66,8 @@ class NetworkOptions:
     """Of each modality's representation and of the patient's."""
     dropout: float = 0.25
     """Before the head."""
-    modality_dropout: float = 0.0
-    """Chance that a training step does not see one of a patient's modalities."""
+    modality_dropout: float | Mapping[str, float] = 0.0
+    """Chance that a training step does not see one of a patient's modalities, of all or by modality."""
     members: int = 1
     """Networks whose predictions are averaged; each leaves out another inner fold and stops on it."""
     layer_decay: float = 1.0
@@ -167,39 +187,83 @@ def _fit_member(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Model(config)
+    initialise_encoders(model, source, rows[0], tokens=spec.loop.tokens, seed=seed)
     for name, start in spec.starts.items():
         for modality in (m for m in config.modalities if name in (m, fold.train.kinds[m])):
             part = load_start(model.encoders[modality], start.path)
             if start.frozen:
                 model.freeze(part)
+    objective = TrainingObjective(goal=goal, view_weights=model.view_weights) if model.has_views else goal
     return train_network(
         model,
-        goal,
+        objective,
         source,
         train_rows=rows[0],
         validation_rows=rows[1],
         config=spec.loop,
         seed=seed,
         groups=model.parameter_groups(layer_decay=spec.options.layer_decay),
+        judge=goal,
         checkpoint=None if fold.scratch is None else fold.scratch / f"network-{seed}.ckpt",
     )
 
 
+def initialise_encoders(model: Model, source: Source, rows: np.ndarray, *, tokens: int, seed: int) -> None:
+    """Show each encoder that starts from data the training rows that have its modality, a part of them at a time."""
+    for place, (modality, encoder) in enumerate(model.encoders.items()):
+        if "training_tokens" in getattr(shelf.load("encoders", model.config.modalities[modality].encoder), "NEEDS", ()):
+            assert isinstance(encoder, StartsFromData), f"{modality!r}: an encoder that needs training tokens has no initialise"
+            encoder.initialise(_tokens_of(source, modality, rows, tokens), torch.Generator().manual_seed(seed + place))
+
+
+def _tokens_of(source: Source, modality: str, rows: np.ndarray, budget: int) -> Iterator[Tokens]:
+    for part in parts_of(source.sizes_of(rows), budget):
+        tokens = source.load(rows[part])[0][modality]
+        if bool(tokens.present.any()):
+            yield tokens.take(tokens.present)
+
+
 def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSpec, *, num_outputs: int) -> ModelConfig:
+    rates = spec.options.modality_dropout
     return ModelConfig(
-        modalities={m: _shape(m, fold.train.kinds[m], p, spec.encoders) for m, p in preparations.items()},
+        modalities={m: _shape(m, fold.train.kinds[m], p, spec) for m, p in preparations.items()},
         fusion=spec.fusion,
         num_outputs=num_outputs,
         settings=dict(spec.settings),
         width=spec.options.width,
         dropout=spec.options.dropout,
-        modality_dropout=spec.options.modality_dropout,
+        modality_dropout={m: rates[m] for m in preparations if m in rates} if isinstance(rates, Mapping) else rates,
     )
 
 
-def _shape(modality: str, kind: str, preparation: Preparation, encoders: Mapping[str, str]) -> ModalityShape:
-    name = encoders.get(modality) or encoders.get(kind) or DEFAULT_ENCODERS[kind]
-    return ModalityShape(encoder=name, dim=preparation.dim, num_tokens=preparation.num_tokens)
+def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec) -> ModalityShape:
+    name = spec.encoders.get(modality) or spec.encoders.get(kind) or default_encoder(kind, fusion=spec.fusion)
+    needs = getattr(shelf.load("encoders", name), "NEEDS", ())
+    return ModalityShape(
+        encoder=name,
+        dim=preparation.dim,
+        num_tokens=preparation.num_tokens,
+        feature_names=preparation.feature_names if "feature_names" in needs else (),
+    )
+
+
+def default_encoder(kind: str, *, fusion: str) -> str:
+    """Name the encoder of a kind of modality under a fusion, where the study names none.
+
+    Raises:
+        ConfigError: the kind has no default.
+    """
+    reads = getattr(shelf.load("fusion", fusion), "READS", "vectors")
+    defaults = TOKEN_ENCODERS if reads == "tokens" else DEFAULT_ENCODERS
+    if kind not in defaults:
+        fitting = [e.name for e in shelf.catalogue("encoders") if kind in _kinds(e.constants.get("KINDS"))]
+        msg = f"modalities of kind {kind!r} have no usual encoder; name one: encoders: {{{kind}: ...}} (fitting: {fitting})"
+        raise ConfigError(msg)
+    return defaults[kind]
+
+
+def _kinds(stated: object) -> tuple[object, ...]:
+    return stated if isinstance(stated, tuple) else ()
 
 
 def _source(

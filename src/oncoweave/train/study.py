@@ -17,6 +17,9 @@ RESERVED_STARTS = ("only_", "permuted_")
 """Names of the models that every study fits."""
 
 
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
 class ModelSpec(Strict):
     """One model of a study."""
 
@@ -63,7 +66,8 @@ class NetworkConfig(Strict):
     max_tokens: int | None = Field(default=None, ge=1)
     width: int = Field(default=64, ge=1)
     dropout: float = Field(default=0.25, ge=0, lt=1)
-    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    modality_dropout: Rate | dict[str, Rate] = 0.0
+    """Of all modalities, or by modality; those not named are never dropped."""
     members: int = Field(default=5, ge=1)
     """Networks whose predictions are averaged, each stopped on another inner fold; at most as many as there are inner folds."""
 
@@ -156,6 +160,10 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)
+    rates = study.network.modality_dropout
+    for name in rates if isinstance(rates, dict) else ():
+        if name not in modalities:
+            raise unknown_name("modality (network: modality_dropout)", name, modalities)
     models = study.models or standard_panel()
     names = [m.name for m in models]
     _refuse_repeats(f"study {study.name!r}: model names", names)

@@ -1,0 +1,87 @@
+"""Several outputs of one network, each with the patients it is trained on, and how they travel through the training loop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from oncoweave.nn.tokens import Tokens
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Views:
+    """What a network is trained on; view 0 is the fused output."""
+
+    outputs: Float[Tensor, "batch view output"]
+    keep: Bool[Tensor, "batch view"]
+    """Patients who have the view; the loss of a view is taken on them alone."""
+    weight: tuple[float, ...]
+    """Of each view in the loss."""
+    penalty: Float[Tensor, " batch"] | None = None
+    """A loss of the network's own, one number a patient."""
+
+
+def pack(views: Views) -> Float[Tensor, "batch column"]:
+    """Lay views side by side as columns of one tensor, so that whatever handles outputs handles them."""
+    outputs = views.outputs.flatten(start_dim=1)
+    penalty = outputs.new_zeros(len(outputs)) if views.penalty is None else views.penalty
+    return torch.cat([outputs, views.keep.to(outputs.dtype), penalty.to(outputs.dtype).unsqueeze(1)], dim=1)
+
+
+def unpack(columns: Float[Tensor, "batch column"], *, weight: tuple[float, ...], num_outputs: int) -> Views:
+    """Undo :func:`pack`.
+
+    Raises:
+        ValueError: there are other columns than so many views give.
+    """
+    num_views = len(weight)
+    wanted = num_views * (num_outputs + 1) + 1
+    if columns.shape[1] != wanted:
+        msg = f"{num_views} views of {num_outputs} output(s) are {wanted} columns, got {columns.shape[1]}"
+        raise ValueError(msg)
+    outputs, keep, penalty = columns.split([num_views * num_outputs, num_views, 1], dim=1)
+    return Views(
+        outputs=outputs.unflatten(1, (num_views, num_outputs)),
+        keep=keep.detach() > 0.5,
+        weight=weight,
+        penalty=penalty.squeeze(1),
+    )
+
+
+@runtime_checkable
+class Penalised(Protocol):
+    """An operator with a loss of its own."""
+
+    def forward_with_penalty(self, tokens: Mapping[str, Tokens]) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
+        """Fuse, and give each patient's loss."""
+
+
+def fuse_with_penalty(
+    fusion: nn.Module, tokens: Mapping[str, Tokens]
+) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
+    """Fuse, with the operator's own loss of each patient: zeros where it has none, or outside training."""
+    if fusion.training and isinstance(fusion, Penalised):
+        return fusion.forward_with_penalty(tokens)
+    fused = fusion(tokens)
+    return fused, fused.new_zeros(len(fused))
+
+
+class WithDropout(nn.Module):
+    """An operator whose fused vector is thinned out in training."""
+
+    def __init__(self, fusion: nn.Module, dropout: float) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        """Fuse."""
+        return self.dropout(self.fusion(tokens))
+
+    def forward_with_penalty(self, tokens: Mapping[str, Tokens]) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
+        """Fuse, with the operator's own loss."""
+        fused, penalty = fuse_with_penalty(self.fusion, tokens)
+        return self.dropout(fused), penalty
