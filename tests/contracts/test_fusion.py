@@ -170,8 +170,8 @@ def test_early_state_round_trip(early, rng, tmp_path):
 
 # ---- intermediate and hybrid: tokens
 
-AVERAGES = ("gated", "mean")
-"""Operators that promise an average of what is present."""
+AVERAGES = ("embracenet", "gated", "max_pool", "mean")
+"""Operators that promise an average, or the largest, of what is present."""
 
 
 def _builder(name):
