@@ -83,13 +83,15 @@ def train_network(
     config: LoopConfig,
     seed: int,
     groups: Sequence[Group] | None = None,
+    judge: Objective | None = None,
     checkpoint: Path | None = None,
 ) -> dict[str, Tensor]:
     """Train a network and return the weights of the epoch with the lowest loss on the validation rows.
 
-    ``groups`` are the parameters to train, each with its factor on the learning rate; all, at the full rate, when not given. The
-    caller's random state is left as it was. With ``checkpoint``, every epoch is saved there and an existing file is resumed from:
-    an interrupted run ends with the same bits as an uninterrupted one.
+    ``judge`` is the loss on the validation rows, where it is not the one that is trained on. ``groups`` are the parameters to
+    train, each with its factor on the learning rate; all, at the full rate, when not given. The caller's random state is left as
+    it was. With ``checkpoint``, every epoch is saved there and an existing file is resumed from: an interrupted run ends with the
+    same bits as an uninterrupted one.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -117,7 +119,8 @@ def train_network(
                 fabric.clip_gradients(model, wrapped_optimizer, max_norm=config.gradient_clip)
                 wrapped_optimizer.step()
             outputs, values = outputs_of(wrapped, source, validation_rows, tokens=config.tokens, device=fabric.device)
-            current = objective.loss(outputs, values)  # all rows in one loss: a Cox loss ranks patients against each other
+            # all rows in one loss: a Cox loss ranks patients against each other
+            current = (judge or objective).loss(outputs, values)
             _finite(current, "validation", progress.epoch)
             if float(current) < progress.best_loss:
                 progress.best_loss, progress.best_epoch, best = float(current), progress.epoch, _snapshot(model)
