@@ -1,0 +1,1 @@
+"""Scans: radiographs and volumes from PNG, JPEG, DICOM and NIfTI, and their geometry in millimetres."""

@@ -1,0 +1,169 @@
+"""Radiographs as grey values from 0 (black) to 1 (white), bright where much is absorbed: PNG, JPEG and other pictures, DICOM.
+
+The window is the file's own: an 8-bit picture's full range; of DICOM the first VOI window or table; where neither is stated (raw
+DICOM, 16-bit pictures) from the ``WINDOW`` quantiles of the film. MONOCHROME1 is inverted.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from oncoweave.core.errors import DataError
+from oncoweave.scans.dicom import Dataset, is_dicom, pixel_spacing_mm, read_dataset, rescaled, stored_values
+
+WINDOW = (0.005, 0.995)
+"""Quantiles that become black and white where the file states no window."""
+COLOUR_DIFFERENCE = 24 / 255
+"""Channels that differ by more than this are colour; compression makes grey pictures differ by less."""
+COLOUR_SHARE = 0.03
+"""Share of coloured pixels from which a picture is a photograph; arrows and letters drawn into a film are fewer."""
+
+
+class FilmError(DataError):
+    """A file that is no usable radiograph; ``reason`` is one of unreadable, colour, frames, blank."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Picture:
+    """One radiograph."""
+
+    pixels: Float[np.ndarray, "height width"]
+    """Grey, 0 to 1."""
+    spacing_mm: tuple[float, float] | None
+    """From row to row and from column to column; None where the file does not state it."""
+
+
+def read_film(path: Path) -> Picture:
+    """Read one radiograph.
+
+    Raises:
+        FilmError: the file is missing, truncated or no picture, in colour, or has several frames; names the file.
+        MissingExtraError: the file is DICOM and pydicom is not installed.
+    """
+    try:
+        dicom = is_dicom(path)
+    except OSError as error:
+        raise FilmError("unreadable", f"{path}: cannot be read ({error.strerror}); correct the path or drop the row") from error
+    return _read_dicom(path) if dicom else _read_picture(path)
+
+
+def shrink(picture: Picture, side: int) -> Picture:
+    """Resize the shorter side to ``side`` pixels, and cut out the middle square; larger pixels average what they cover."""
+    from PIL import Image
+
+    height, width = picture.pixels.shape
+    scale = side / min(height, width)
+    shape = (max(side, round(height * scale)), max(side, round(width * scale)))
+    pixels = picture.pixels
+    if shape != (height, width):
+        image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.float32))
+        pixels = np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
+    spacing = picture.spacing_mm
+    scaled = None if spacing is None else (spacing[0] * height / shape[0], spacing[1] * width / shape[1])
+    return Picture(pixels=pixels[top : top + side, left : left + side], spacing_mm=scaled)
+
+
+def own_window(values: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Stretch a film between its ``WINDOW`` quantiles; a constant film becomes black."""
+    low, high = np.quantile(values, WINDOW)
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
+
+
+def _read_picture(path: Path) -> Picture:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise _several(path, frames)
+            image.load()
+            mode = image.mode
+            if mode in ("1", "L"):
+                return Picture(pixels=np.asarray(image.convert("L"), dtype=np.float32) / 255, spacing_mm=None)
+            if mode.startswith(("I", "F")):
+                return Picture(pixels=own_window(np.asarray(image, dtype=np.float32)), spacing_mm=None)
+            grey_only = mode == "LA"
+            colours = np.asarray(image.convert("L" if grey_only else "RGB"), dtype=np.float32) / 255
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, FilmError):
+            raise
+        msg = f"{path}: not a readable picture ({error}); copy the file again, or drop the row"
+        raise FilmError("unreadable", msg) from error
+    return Picture(pixels=colours if grey_only else _grey(colours, path), spacing_mm=None)
+
+
+def _read_dicom(path: Path) -> Picture:
+    try:
+        dataset = read_dataset(path)
+        frames = int(dataset.get("NumberOfFrames", 1) or 1)
+        if frames > 1:
+            raise _several(path, frames)
+        stored = stored_values(dataset, path)
+    except FilmError:
+        raise
+    except DataError as error:
+        raise FilmError("unreadable", str(error)) from error
+    if dataset.get("PhotometricInterpretation", "") == "PALETTE COLOR":
+        raise FilmError("colour", f"{path}: a palette-colour picture; a film is grey")
+    if stored.ndim == 3:
+        values = _grey(stored.astype(np.float32) / (2 ** int(dataset.BitsStored) - 1), path)
+    else:
+        values = _windowed(dataset, stored)
+    if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1":
+        values = 1 - values
+    return Picture(pixels=values.astype(np.float32), spacing_mm=pixel_spacing_mm(dataset))
+
+
+def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, "height width"]:
+    values = rescaled(dataset, stored)
+    if "VOILUTSequence" in dataset:
+        from pydicom.pixels import apply_voi_lut
+
+        table = dataset.VOILUTSequence[0]
+        whole = np.rint(values).astype(np.int32)
+        return np.asarray(apply_voi_lut(whole, dataset, prefer_lut=True), dtype=np.float32) / (
+            2 ** int(table.LUTDescriptor[2]) - 1
+        )
+    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    if centre is None or width is None or width < 1:
+        return own_window(values)
+    return window(values, centre=centre, width=width, function=str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR"))
+
+
+def window(
+    values: Float[np.ndarray, "height width"], *, centre: float, width: float, function: str
+) -> Float[np.ndarray, "height width"]:
+    """Map values to 0..1 by a VOI window (DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3): LINEAR, LINEAR_EXACT or SIGMOID."""
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -50, 50)))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - centre) / width + 0.5, 0, 1)
+    return np.clip((values - (centre - 0.5)) / max(width - 1, 1) + 0.5, 0, 1)
+
+
+def _first(value: object) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(value[0]) if hasattr(value, "__getitem__") and not isinstance(value, str) else float(value)  # type: ignore[arg-type]
+
+
+def _grey(colours: Float[np.ndarray, "height width 3"], path: Path) -> Float[np.ndarray, "height width"]:
+    coloured = float((colours.max(axis=2) - colours.min(axis=2) > COLOUR_DIFFERENCE).mean())
+    if coloured > COLOUR_SHARE:
+        msg = f"{path}: {coloured:.0%} of its pixels are coloured: a photograph or a screenshot, not a radiograph; drop the row"
+        raise FilmError("colour", msg)
+    return colours.mean(axis=2)
+
+
+def _several(path: Path, frames: int) -> FilmError:
+    return FilmError("frames", f"{path}: {frames} frames; a film is one picture: write the frame wanted to a file of its own")

@@ -1,0 +1,214 @@
+"""Volumes from a folder of DICOM slices or a NIfTI file, and their resampling to a stated spacing and size.
+
+Axes are brought to right-to-left, back-to-front, feet-to-head (RAS+), by turning and mirroring only: a volume taken obliquely
+keeps its own axes, the nearest of these. Resampling averages over what a larger voxel covers and then interpolates linearly;
+scipy does both, so MONAI (an import of 10 s and more) would buy nothing here.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+
+from oncoweave.core.errors import DataError, missing_extra
+from oncoweave.scans.dicom import Dataset, pixel_spacing_mm, read_dataset, rescaled, stored_values
+
+GAP = 0.1
+"""Share of the usual distance between slices by which one may differ before a slice counts as missing or doubled."""
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+_NIFTI = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Volume:
+    """One volume, right to left, back to front, feet to head."""
+
+    values: Float[np.ndarray, "x y z"]
+    spacing_mm: tuple[float, float, float]
+    modality: str
+    """As DICOM says, such as CT or MR; empty for NIfTI, which does not say."""
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a folder of DICOM slices or a NIfTI file.
+
+    Raises:
+        DataError: nothing readable, several series in a folder, slices missing or of different shapes; names file and what to do.
+        MissingExtraError: pydicom or nibabel is not installed.
+    """
+    if path.is_dir():
+        return _read_series(path)
+    if not path.exists():
+        msg = f"{path}: does not exist; correct the path or drop the row"
+        raise DataError(msg)
+    if not path.name.lower().endswith(_NIFTI):
+        msg = f"{path}: wanted a folder of DICOM slices or a NIfTI file (.nii, .nii.gz)"
+        raise DataError(msg)
+    return _read_nifti(path)
+
+
+def read_mask(path: Path) -> Volume:
+    """Read a mask from NIfTI: values above 0 are inside.
+
+    Raises:
+        DataError: not a readable NIfTI file.
+    """
+    volume = _read_nifti(path)
+    return Volume(values=(volume.values > 0).astype(np.float32), spacing_mm=volume.spacing_mm, modality="")
+
+
+def resample(
+    volume: Volume, *, spacing_mm: tuple[float, float, float], size: tuple[int, int, int], outside: float
+) -> tuple[Float[np.ndarray, "x y z"], Int[np.ndarray, "3 2"]]:
+    """Bring a volume to a spacing, then crop or pad it about its middle to a size in voxels.
+
+    Returns the values, ``outside`` beyond the scan, and the first voxel inside the scan and the first beyond it, axis by axis.
+    """
+    factors = np.array(spacing_mm) / np.array(volume.spacing_mm)
+    values = volume.values
+    for axis, factor in enumerate(factors):
+        if factor >= 1.5:
+            values = ndimage.uniform_filter1d(values, size=round(factor), axis=axis, mode="nearest")
+    middle_in, middle_out = (np.array(values.shape) - 1) / 2, (np.array(size) - 1) / 2
+    offset = middle_in - factors * middle_out
+    shifted = ndimage.affine_transform(values, factors, offset=offset, output_shape=size, order=1, mode="nearest")
+    scanned = np.zeros((3, 2), dtype=np.int64)
+    for axis, length in enumerate(values.shape):
+        where = offset[axis] + factors[axis] * np.arange(size[axis])
+        inside = np.flatnonzero((where > -0.5 - 1e-6) & (where < length - 0.5 + 1e-6))
+        scanned[axis] = (inside[0], inside[-1] + 1)
+    framed = np.full(size, outside, dtype=np.float32)
+    box = tuple(slice(low, high) for low, high in scanned)
+    framed[box] = shifted[box]
+    return framed, scanned
+
+
+def to_ras(values: np.ndarray, affine: Float[np.ndarray, "3 3"]) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Turn and mirror an array so that its axes run nearest to right-to-left, back-to-front, feet-to-head; with its spacing.
+
+    ``affine`` holds, column by column, the step in millimetres along each axis of the array.
+    """
+    spacing = np.linalg.norm(affine, axis=0)
+    directions = affine / spacing
+    world, axes = linear_sum_assignment(-np.abs(directions))
+    order = axes[np.argsort(world)]
+    turned = values.transpose(order)
+    flipped = [i for i, axis in enumerate(order) if directions[i, axis] < 0]
+    steps = spacing[order].tolist()
+    return np.flip(turned, axis=tuple(flipped)), (steps[0], steps[1], steps[2])
+
+
+def _read_nifti(path: Path) -> Volume:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise missing_extra("nibabel", "radiology") from error
+    try:
+        image: Any = nibabel.load(path)
+        values = np.asarray(image.dataobj, dtype=np.float32)
+        affine = np.asarray(image.affine, dtype=np.float64)[:3, :3]
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        msg = f"{path}: not a readable NIfTI file ({error}); copy the file again, or drop the row"
+        raise DataError(msg) from error
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3:
+        msg = f"{path}: an array of shape {values.shape}, wanted three axes; write the volume wanted to a file of its own"
+        raise DataError(msg)
+    if not np.isfinite(values).all():
+        msg = f"{path}: {int((~np.isfinite(values)).sum())} voxels are not finite; write the value of air there"
+        raise DataError(msg)
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 3:
+        msg = f"{path}: its affine {affine.tolist()} gives no spacing; set the header's orientation"
+        raise DataError(msg)
+    turned, spacing = to_ras(values, affine)
+    return Volume(values=np.ascontiguousarray(turned), spacing_mm=spacing, modality="")
+
+
+def _read_series(folder: Path) -> Volume:
+    files = _slice_files(folder)
+    headers = [read_dataset(f, pixels=False) for f in files]
+    _require_one_series(folder, headers)
+    first = headers[0]
+    across, down = _orientation(first, files[0])
+    normal = np.cross(across, down)
+    heights = np.array([_height(h, f, normal) for h, f in zip(headers, files, strict=True)])
+    order = np.argsort(heights, kind="stable")
+    step = _slice_step(folder, heights[order])
+    spacing = pixel_spacing_mm(first)
+    if spacing is None:
+        msg = f"{files[0]}: no PixelSpacing; a volume without millimetres cannot be resampled"
+        raise DataError(msg)
+    slices = []
+    for index in order:
+        dataset = read_dataset(files[index])
+        slices.append(rescaled(dataset, stored_values(dataset, files[index])))
+        if slices[-1].shape != slices[0].shape:
+            msg = f"{files[index]}: a slice of {slices[-1].shape}, the series begins with {slices[0].shape}; remove the odd one"
+            raise DataError(msg)
+    columns = [across * spacing[1], down * spacing[0], normal * step]
+    affine = _LPS_TO_RAS @ np.stack(columns, axis=1)
+    turned, steps = to_ras(np.stack(slices).transpose(2, 1, 0), affine)
+    return Volume(values=np.ascontiguousarray(turned), spacing_mm=steps, modality=str(first.get("Modality", "")))
+
+
+def _slice_files(folder: Path) -> list[Path]:
+    """List the slices: the .dcm files, or every file that is not hidden where none is called so."""
+    files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    named = [f for f in files if f.suffix.lower() == ".dcm"]
+    if len(named or files) < 2:
+        msg = f"{folder}: {len(named or files)} slice file(s), a volume needs at least two"
+        raise DataError(msg)
+    return named or files
+
+
+def _require_one_series(folder: Path, headers: list[Dataset]) -> None:
+    counts: dict[tuple[str, str], int] = {}
+    for header in headers:
+        key = (str(header.get("SeriesInstanceUID", "?")), str(header.get("SeriesDescription", "") or "no description"))
+        counts[key] = counts.get(key, 0) + 1
+    if len({uid for uid, _ in counts}) > 1:
+        listed = "; ".join(f"{text} ({n} slices, ...{uid[-12:]})" for (uid, text), n in counts.items())
+        msg = f"{folder}: {len(counts)} series in one folder: {listed}; move the one wanted to a folder of its own"
+        raise DataError(msg)
+
+
+def _orientation(header: Dataset, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    found = header.get("ImageOrientationPatient")
+    if not found:
+        msg = f"{file}: no ImageOrientationPatient; these are no slices of a volume"
+        raise DataError(msg)
+    numbers = np.array([float(v) for v in found])
+    return numbers[:3], numbers[3:]
+
+
+def _height(header: Dataset, file: Path, normal: np.ndarray) -> float:
+    place = header.get("ImagePositionPatient")
+    if not place:
+        msg = f"{file}: no ImagePositionPatient, so its place among the slices is not known; remove it (a scout?)"
+        raise DataError(msg)
+    across, down = _orientation(header, file)
+    if np.abs(np.cross(across, down) - normal).max() > 1e-3:
+        msg = f"{file}: taken in another direction than the first slice; remove it (a scout?)"
+        raise DataError(msg)
+    return float(np.dot([float(v) for v in place], normal))
+
+
+def _slice_step(folder: Path, heights: Float[np.ndarray, " slice"]) -> float:
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    odd = np.flatnonzero(np.abs(steps - usual) > GAP * abs(usual) + 1e-3)
+    if usual <= 0 or len(odd):
+        at = int(odd[0]) if len(odd) else int(np.argmin(steps))
+        kind = "two slices in one place" if steps[at] < 0.5 * usual or usual <= 0 else "slices are missing"
+        msg = (
+            f"{folder}: {kind}: after {heights[at]:.1f} mm comes {heights[at + 1]:.1f} mm, slices are usually"
+            f" {usual:.2f} mm apart ({max(len(odd), 1)} such place(s) among {len(heights)} slices); complete the series, or drop the row"
+        )
+        raise DataError(msg)
+    return usual
