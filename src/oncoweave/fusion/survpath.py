@@ -1,0 +1,88 @@
+"""Pathway and tile tokens in one attention without its tile-tile block (SurvPath, Jaume et al. 2024, eq. 3 to 5).
+
+Tokens of modalities that are no bags (pathways) attend to everything, tiles and words to those only; the block that is left out
+is never formed, so that cost is linear in the tiles. Tokens of either role are averaged, and the averages concatenated. Departs
+from the paper: blocks are residual and pre-norm, and a few learned tokens stand beside the pathways, so that a slide is read of a
+patient who has nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from oncoweave.nn.few_many import FewManyBlock
+from oncoweave.nn.pooling import masked_mean
+from oncoweave.nn.token_sets import Joined, Roles, TokenProjections, pairs
+from oncoweave.nn.tokens import Tokens
+
+STAGE = "intermediate"
+READS = "tokens"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Size of the transformer."""
+
+    width: int = 64
+    depth: int = 1
+    heads: int = 1
+    ratio: float = 2.0
+    learned: int = 4
+    """Tokens beside the pathways that are learned, and the same for every patient."""
+    dropout: float = 0.25
+
+
+class PathwayTransformer(nn.Module):
+    """Few tokens (pathways) and many (tiles), the many apart from each other."""
+
+    def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int, bags: frozenset[str]) -> None:
+        super().__init__()
+        self.projections = TokenProjections(dims, config.width)
+        self.roles = Roles(dims, bags, width=config.width, learned=config.learned)
+        self.blocks = nn.ModuleList(
+            FewManyBlock(config.width, heads=config.heads, ratio=config.ratio, dropout=config.dropout)
+            for _ in range(config.depth)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2 if bags else 1))
+        self.out = nn.Linear(config.width * len(self.norms), dim_out)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
+        roles = self.roles(self.projections(tokens))
+        values = self._run(roles, len(self.blocks))
+        pooled = [
+            masked_mean(norm(x), role.keep)
+            for norm, x, role in zip(self.norms, values, roles, strict=False)
+            if x is not None and role is not None
+        ]
+        return self.out(torch.cat(pooled, dim=1))
+
+    def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
+        """Return the last block's attention, ``[batch, head, query, key]`` a pair of modalities."""
+        roles = self.roles(self.projections(tokens))
+        few, many = self._run(roles, len(self.blocks) - 1)
+        asking, asked = roles
+        keep_many = None if asked is None else asked.keep
+        out, back = cast("FewManyBlock", self.blocks[-1]).weights(few, many, keep_few=asking.keep, keep_many=keep_many)
+        if asked is None or back is None:
+            return pairs(out, asking.spans, asking.spans)
+        after = {name: slice(s.start + few.shape[1], s.stop + few.shape[1]) for name, s in asked.spans.items()}
+        return pairs(out, asking.spans, asking.spans | after) | pairs(back, asked.spans, asking.spans)
+
+    def _run(self, roles: tuple[Joined, Joined | None], depth: int) -> tuple[Tensor, Tensor | None]:
+        asking, asked = roles
+        few, many, keep_many = asking.values, None, None
+        if asked is not None:
+            many, keep_many = asked.values, asked.keep
+        for block in self.blocks[:depth]:
+            few, many = block(few, many, keep_few=asking.keep, keep_many=keep_many)
+        return few, many
+
+
+def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
+    """Build for modalities of widths ``dims``; the tokens of ``bags`` do not attend to each other."""
+    return PathwayTransformer(config, dims=dims, dim_out=dim_out, bags=bags)
