@@ -1,0 +1,97 @@
+"""Histology prototypes and pathway tokens in full attention, few enough for large batches (MMP, Song et al. 2024, eq. 5 to 7).
+
+Every token attends to every token of the patient; a feed-forward layer of each modality follows, then the mean of the modality's
+tokens, a linear layer of its own, and the mean over the modalities present. Meant for short token sets: give slides the encoder
+``prototypes`` (16 tokens) and expression ``pathways`` (one a gene set), as cost grows with the square of their number. Departs
+from the paper in the last mean, where it concatenates complete cases.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from oncoweave.nn.attention import MultiheadAttention
+from oncoweave.nn.blocks import FeedForward
+from oncoweave.nn.pooling import masked_mean
+from oncoweave.nn.token_sets import TokenProjections, join, pairs, refuse_unknown
+from oncoweave.nn.tokens import Tokens
+
+STAGE = "intermediate"
+READS = "tokens"
+ENCODERS = {"slide": "prototypes", "expression": "pathways"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Size of the transformer."""
+
+    width: int = 64
+    depth: int = 1
+    heads: int = 4
+    ratio: float = 2.0
+    dropout: float = 0.1
+
+
+class TypedBlock(nn.Module):
+    """Pre-norm transformer block whose attention is common and whose feed-forward layer is each modality's own."""
+
+    def __init__(self, config: Config, *, modalities: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.attention = MultiheadAttention(config.width, heads=config.heads, dropout=config.dropout)
+        self.feeds = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(config.width), FeedForward(config.width, ratio=config.ratio, dropout=config.dropout))
+            for _ in range(modalities)
+        )
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch token dim"], *, keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]
+    ) -> Float[Tensor, "batch token dim"]:
+        """Mix each token with the kept tokens of its patient; values under ``keep`` False must be finite."""
+        normed = self.norm(x)
+        x = x + self.drop(self.attention(normed, normed, keep=keep))
+        fed = [feed(x[:, span]) for feed, span in zip(self.feeds, spans.values(), strict=True)]
+        return x + self.drop(torch.cat(fed, dim=1))
+
+
+class PrototypeTransformer(nn.Module):
+    """All tokens together, then a mean over the modalities present."""
+
+    def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
+        super().__init__()
+        self.projections = TokenProjections(dims, config.width)
+        self.blocks = nn.ModuleList(TypedBlock(config, modalities=len(dims)) for _ in range(config.depth))
+        self.outs = nn.ModuleList(nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, dim_out)) for _ in dims)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
+        joined = join(self.projections(tokens))
+        x = joined.values
+        for block in self.blocks:
+            x = block(x, keep=joined.keep, spans=joined.spans)
+        spans = joined.spans.values()
+        vectors = [out(masked_mean(x[:, s], joined.keep[:, s])) for out, s in zip(self.outs, spans, strict=True)]
+        present = torch.stack([joined.keep[:, s].any(dim=1) for s in spans], dim=1)
+        return masked_mean(torch.stack(vectors, dim=1), present)
+
+    def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
+        """Return the last block's attention, ``[batch, head, query, key]`` a pair of modalities."""
+        joined = join(self.projections(tokens))
+        x = joined.values
+        for block in self.blocks[:-1]:
+            x = block(x, keep=joined.keep, spans=joined.spans)
+        last = cast("TypedBlock", self.blocks[-1])
+        normed = last.norm(x)
+        maps = last.attention.weights(normed, normed, keep=joined.keep) * joined.keep[:, None, :, None]
+        return pairs(maps, joined.spans, joined.spans)
+
+
+def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
+    """Build for modalities of widths ``dims``; bags are read as any other modality."""
+    refuse_unknown(bags, dims)
+    return PrototypeTransformer(config, dims=dims, dim_out=dim_out)

@@ -1,0 +1,120 @@
+"""Latents that read one modality after the other, again and again (HEALNet, Hemker et al. 2024, alg. 1; Jaegle et al. 2021).
+
+Each round, the latents attend to each modality in turn (cross-attention and feed-forward, both residual) and then to each other.
+A modality that a patient lacks leaves that patient's latents exactly as they were. Cost is linear in the tokens. Departs from the
+paper: self-attention comes once a round, and the last layer norm stands before the mean over the latents.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from oncoweave.nn.attention import MultiheadAttention
+from oncoweave.nn.blocks import FeedForward, TransformerBlock
+from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
+from oncoweave.nn.tokens import Tokens
+
+STAGE = "intermediate"
+READS = "tokens"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Latents, and rounds over the modalities."""
+
+    latents: int = 16
+    width: int = 64
+    depth: int = 2
+    """Rounds."""
+    heads: int = 4
+    ratio: float = 2.0
+    shared: bool = True
+    """Whether all rounds have the same weights."""
+    dropout: float = 0.1
+
+
+class Reading(nn.Module):
+    """Pre-norm cross-attention of the latents to one modality, with its feed-forward layer."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.cross = MultiheadAttention(config.width, heads=config.heads, dropout=config.dropout)
+        self.norm_feed = nn.LayerNorm(config.width)
+        self.feed = FeedForward(config.width, ratio=config.ratio, dropout=config.dropout)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "batch latent dim"],
+        context: Float[Tensor, "batch token dim"],
+        *,
+        keep: Bool[Tensor, "batch token"],
+    ) -> Float[Tensor, "batch latent dim"]:
+        """Update the latents of patients who have the modality; those of others stay."""
+        read = latents + self.cross(self.norm(latents), context, keep=keep)
+        read = read + self.feed(self.norm_feed(read))
+        return torch.where(keep.any(dim=1)[:, None, None], read, latents)
+
+
+class Round(nn.Module):
+    """One reading a modality, then a transformer block among the latents."""
+
+    def __init__(self, config: Config, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
+        self.readings = nn.ModuleList(Reading(config) for _ in names)
+        self.among = TransformerBlock(config.width, heads=config.heads, ratio=config.ratio, dropout=config.dropout)
+
+    def forward(
+        self, latents: Float[Tensor, "batch latent dim"], projected: Mapping[str, Tokens]
+    ) -> Float[Tensor, "batch latent dim"]:
+        """Read all modalities in order, then mix."""
+        for name, reading in zip(self.names, self.readings, strict=True):
+            latents = reading(latents, projected[name].values, keep=projected[name].keep)
+        return self.among(latents, keep=torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device))
+
+
+class LatentFusion(nn.Module):
+    """The mean of the latents after some rounds."""
+
+    def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
+        super().__init__()
+        self.projections = TokenProjections(dims, config.width)
+        self.latents = nn.Parameter(torch.randn(config.latents, config.width) * 0.02)
+        self.depth = config.depth
+        self.rounds = nn.ModuleList(Round(config, tuple(dims)) for _ in range(1 if config.shared else config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        self.out = nn.Linear(config.width, dim_out)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
+        projected = self.projections(tokens)
+        return self.out(self.norm(self._run(projected, self.depth)).mean(dim=1))
+
+    def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
+        """Return what the latents read in the last round, ``[batch, head, latent, key]`` a modality."""
+        projected = self.projections(tokens)
+        latents, last = self._run(projected, self.depth - 1), cast("Round", self.rounds[-1])
+        maps = {}
+        for name, part in zip(self.projections.dims, last.readings, strict=True):
+            reading = cast("Reading", part)
+            values, keep = projected[name].values, projected[name].keep
+            maps[f"latents->{name}"] = reading.cross.weights(reading.norm(latents), values, keep=keep)
+            latents = reading(latents, values, keep=keep)
+        return maps
+
+    def _run(self, projected: Mapping[str, Tokens], depth: int) -> Float[Tensor, "batch latent dim"]:
+        latents = self.latents.expand(len(next(iter(projected.values())).keep), -1, -1)
+        for number in range(depth):
+            latents = self.rounds[min(number, len(self.rounds) - 1)](latents, projected)
+        return latents
+
+
+def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
+    """Build for modalities of widths ``dims``, read in their order; bags are read as any other modality."""
+    refuse_unknown(bags, dims)
+    return LatentFusion(config, dims=dims, dim_out=dim_out)
