@@ -80,6 +80,7 @@ _OPTIMUS = replace(
 
 VARIANTS = {
     "tiny": Config(),
+    "nano": Config(dim=96, depth=4, heads=3, hidden=384, pool="mean"),
     "small": Config(dim=384, heads=6, hidden=1536),
     "small-registers": Config(dim=384, heads=6, hidden=1536, registers=4, prefix_positions=False),
     "base": Config(dim=768, heads=12, hidden=3072),
@@ -279,6 +280,7 @@ def _own(variant: str, title: str, parameters: int) -> TileCard:
 
 CARDS = {
     "tiny": _own("tiny", "ViT-Ti/16, to be trained", 5_529_024),
+    "nano": _own("nano", "ViT/16 of four layers, 96 wide, to be trained without a GPU", 541_152),
     "small": _own("small", "ViT-S/16, to be trained", 21_674_880),
     "small-registers": _own("small-registers", "ViT-S/16 with 4 registers, to be trained", 21_676_032),
     "base": _own("base", "ViT-B/16, to be trained", 85_817_088),
