@@ -207,7 +207,7 @@ def test_a_cohorts_slide_id_that_leads_elsewhere_is_refused():
         tables={"wsi": table},
         modalities={"wsi": ModalitySpec(name="wsi", kind="slide")},
     )
-    with pytest.raises(DataError, match=r"modality 'wsi', patient 'p', column 'slide_id': '\.\./evil' cannot name a file"):
+    with pytest.raises(DataError, match=r"modality 'wsi', row 1, column 'slide_id': '\.\./evil' cannot name a file"):
         cohort_slides(cohort, "wsi")
 
 

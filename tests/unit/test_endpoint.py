@@ -42,14 +42,14 @@ def test_classes_are_indexed_in_the_order_declared():
         (
             SURVIVAL,
             {"months": [1.0, -2.0], "death": [0, 1]},
-            r"wanted a follow-up time of zero or more, got -2.0 for patient 'p1'",
+            r"wanted a follow-up time of zero or more, got -2.0 in row 2 of the patient table",
         ),
         (
             SURVIVAL,
             {"months": [1.0, 2.0], "death": ["yes", "no"]},
-            r"wanted a number in column 'death', got 'yes' for patient 'p0'",
+            r"wanted a number in column 'death', got 'yes' in row 1 of the patient table",
         ),
-        (SURVIVAL, {"months": [1.0, 2.0], "death": [1, 2]}, r"wanted 0 or 1, got 2.0 for patient 'p1'"),
+        (SURVIVAL, {"months": [1.0, 2.0], "death": [1, 2]}, r"wanted 0 or 1, got 2.0 in row 2 of the patient table"),
         (
             SURVIVAL,
             {"time": [1.0], "death": [1]},
@@ -64,7 +64,7 @@ def test_bad_outcomes_are_refused_with_patient_and_value(endpoint, columns, mess
 
 def test_unknown_class_is_refused():
     endpoint = Endpoint(name="s", kind="multiclass", columns=("s",), classes=("A", "B"))
-    with pytest.raises(DataError, match=r"wanted one of \['A', 'B'\], got 'C' for patient 'p1'"):
+    with pytest.raises(DataError, match=r"wanted one of \['A', 'B'\], got 'C' in row 2 of the patient table"):
         read_target(endpoint, patients(s=["A", "C"]))
 
 

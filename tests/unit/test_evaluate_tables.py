@@ -52,7 +52,7 @@ def test_every_kind_has_its_schema(endpoint, own):
     [
         (
             {"time": [-1.0, 5.0]},
-            "column 'time': wanted a time of zero or more, got -1.0 for patient 'p1', model 'm', repeat 0, fold 1",
+            "column 'time': wanted a time of zero or more, got -1.0 in row 1, model 'm', repeat 0, fold 1",
         ),
         ({"event": [2, 0]}, "column 'event': wanted 0 or 1, got .*2"),
         ({"event": ["dead", "alive"]}, "column 'event': wanted 0 or 1, got 'alive'"),
@@ -68,7 +68,7 @@ def test_every_kind_has_its_schema(endpoint, own):
         ({"patient_id": ["p0", "p0"], "fold": [0, 1]}, "column 'fold': wanted one fold a patient, model and repeat"),
         (
             {"patient_id": ["p0", "p0"], "repeat": [0, 1], "site": "s"},
-            "column 'time': wanted one value a patient, got 3.0 and 5.0 for patient 'p0'",
+            "column 'time': wanted one value a patient, got 3.0 and 5.0 for the patient of rows 1 and 2",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_missing_columns_and_rows_are_named():
 
 def test_a_site_that_changes_between_models_is_refused():
     frame = pd.concat([survival(), survival(model="n", site=["other", None])])
-    with pytest.raises(DataError, match="column 'site': wanted one value a patient, got 's' and 'other' for patient 'p1'"):
+    with pytest.raises(DataError, match="column 'site': wanted one value a patient, got 's' and 'other' for the patient of rows 1 and 3"):
         check_predictions(frame, SURVIVAL)
 
 

@@ -94,7 +94,7 @@ def test_a_slide_that_is_not_embedded_names_the_command(tmp_path):
     for missing in (None, np.nan, " "):
         rows = pd.DataFrame({"patient_id": ["P1"], "slide_id": ["S9"], "path": [missing]})
         with pytest.raises(
-            DataError, match=r"^modality 'slide', row 1 .*slide 'S9' is not embedded.*run: oncoweave slides embed"
+            DataError, match=r"^modality 'slide', row 1 .*: the slide is not embedded.*run: oncoweave slides embed"
         ):
             slide.read(Record(patient_id="P1", modality=SPEC, rows=rows, root=tmp_path))
 
@@ -105,7 +105,7 @@ def test_two_widths_within_a_patient_are_refused(rng, tmp_path):
         write_bag(tmp_path / f"{name}.h5", bag(rng.normal(size=(4, dim)).astype(np.float32), slide_id=name))
         rows.append({"patient_id": "P1", "slide_id": name, "path": f"{name}.h5"})
     record = Record(patient_id="P1", modality=SPEC, rows=pd.DataFrame(rows), root=tmp_path)
-    with pytest.raises(DataError, match=r"patient 'P1', bag .*B.h5: its features have width 5 .*wanted 3"):
+    with pytest.raises(DataError, match=r"modality 'slide', row 1 .*, bag .*B.h5: its features have width 5 .*wanted 3"):
         slide.read(record)
 
 

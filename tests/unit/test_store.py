@@ -226,7 +226,7 @@ def test_a_table_of_another_tool_can_be_read(tmp_path):
 def test_a_named_file_must_exist_and_stay_inside(tmp_path):
     cohort = small_cohort(tmp_path / "source")
     cohort.tables["he"].loc[0, "path"] = "bags/he/gone.h5"
-    with pytest.raises(DataError, match=r"modality 'he', patient '001', column 'path': the file .*gone\.h5' does not exist"):
+    with pytest.raises(DataError, match=r"modality 'he', row 1, column 'path': the file .*gone\.h5' does not exist"):
         write_cohort(cohort, tmp_path / "cohort")
     cohort.tables["he"].loc[0, "path"] = "../secret"
     with pytest.raises(DataError, match="it leads out of the folder"):
@@ -242,13 +242,13 @@ def test_slide_ids_must_be_plain_file_names(tmp_path):
         tables={"wsi": table},
         modalities={"wsi": ModalitySpec(name="wsi", kind="slide")},
     )
-    with pytest.raises(DataError, match=r"modality 'wsi', patient 'p', column 'slide_id': '\.\./evil' cannot name a file"):
+    with pytest.raises(DataError, match=r"modality 'wsi', row 1, column 'slide_id': '\.\./evil' cannot name a file"):
         write_cohort(cohort, tmp_path / "c")
 
 
 def test_patient_ids_must_be_text(tmp_path):
     cohort = Cohort(name="n", patients=pd.DataFrame(index=pd.Index([1, 2])), tables={}, modalities={})
-    with pytest.raises(DataError, match="patient ids must be text, got 1 of type int"):
+    with pytest.raises(DataError, match="patient ids must be text, got one of type int in row 1 of the patient table"):
         write_cohort(cohort, tmp_path / "cohort")
 
 

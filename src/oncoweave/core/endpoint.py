@@ -95,10 +95,10 @@ def read_target(endpoint: Endpoint, patients: pd.DataFrame) -> Target:
         return Target(endpoint=endpoint, values=_class_index(endpoint, patients[endpoint.columns[0]]))
     columns = [_numbers(endpoint, patients[c]) for c in endpoint.columns]
     if endpoint.kind == "survival":
-        _refuse(endpoint, patients.index, columns[0] < 0, columns[0], "a follow-up time of zero or more")
+        _refuse(endpoint, columns[0] < 0, columns[0], "a follow-up time of zero or more")
     zero_one = {"binary": columns, "multilabel": columns, "survival": columns[1:]}.get(endpoint.kind, [])
     for values in zero_one:
-        _refuse(endpoint, patients.index, ~(np.isnan(values) | np.isin(values, (0, 1))), values, "0 or 1")
+        _refuse(endpoint, ~(np.isnan(values) | np.isin(values, (0, 1))), values, "0 or 1")
     values = np.stack(columns, axis=1) if endpoint.kind in ("survival", "multilabel") else columns[0]
     return Target(endpoint=endpoint, values=values)
 
@@ -106,23 +106,23 @@ def read_target(endpoint: Endpoint, patients: pd.DataFrame) -> Target:
 def _class_index(endpoint: Endpoint, column: pd.Series) -> np.ndarray:
     order = {name: float(i) for i, name in enumerate(endpoint.classes)}
     values = column.map(lambda v: np.nan if pd.isna(v) else order.get(str(v), -1.0)).to_numpy(dtype=float)
-    _refuse(endpoint, column.index, values == -1, column.to_numpy(), f"one of {list(endpoint.classes)}")
+    _refuse(endpoint, values == -1, column.to_numpy(), f"one of {list(endpoint.classes)}")
     return values
 
 
 def _numbers(endpoint: Endpoint, column: pd.Series) -> np.ndarray:
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
     bad = np.isnan(values) & column.notna().to_numpy()
-    _refuse(endpoint, column.index, bad, column.to_numpy(), f"a number in column {column.name!r}")
+    _refuse(endpoint, bad, column.to_numpy(), f"a number in column {column.name!r}")
     return values
 
 
-def _refuse(endpoint: Endpoint, index: pd.Index, bad: np.ndarray, values: np.ndarray, wanted: str) -> None:
+def _refuse(endpoint: Endpoint, bad: np.ndarray, values: np.ndarray, wanted: str) -> None:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         came = np.asarray(values, dtype=object)[first]
         msg = (
-            f"endpoint {endpoint.name!r}: wanted {wanted}, got {came!r} for patient {index[first]!r}"
+            f"endpoint {endpoint.name!r}: wanted {wanted}, got {came!r} in row {first + 1} of the patient table"
             f" ({int(bad.sum())} such row(s)); correct the table or its declaration"
         )
         raise DataError(msg)

@@ -54,19 +54,20 @@ class Cohort:
 
     def __post_init__(self) -> None:
         """Refuse duplicate patients, and rows of patients that are not in the patient table."""
-        duplicates = self.patients.index[self.patients.index.duplicated()].unique()
-        if len(duplicates):
+        repeated = self.patients.index.duplicated()
+        if repeated.any():
             msg = (
-                f"cohort {self.name!r}: {len(duplicates)} patient(s) stand in the patient table more than once, first"
-                f" {duplicates[0]!r}; keep one row a patient, and put repeated samples into a modality table"
+                f"cohort {self.name!r}: {self.patients.index[repeated].nunique()} patient(s) stand in the patient table more than"
+                f" once, first again in row {int(repeated.argmax()) + 1}; keep one row a patient, and put repeated samples into a"
+                " modality table"
             )
             raise DataError(msg)
         for name, table in self.tables.items():
-            strangers = sorted(set(table["patient_id"]) - set(self.patients.index))
-            if strangers:
+            strange = ~table["patient_id"].isin(self.patients.index).to_numpy()
+            if strange.any():
                 msg = (
-                    f"modality {name!r}: {len(strangers)} patient(s) are not in the patient table, first {strangers[0]!r};"
-                    " add them there or drop their rows"
+                    f"modality {name!r}: {table.loc[strange, 'patient_id'].nunique(dropna=False)} patient(s) are not in the"
+                    f" patient table, first in row {int(strange.argmax()) + 1}; add them there or drop their rows"
                 )
                 raise DataError(msg)
         if set(self.tables) != set(self.modalities):
@@ -124,9 +125,12 @@ class Cohort:
 
     def take(self, patient_ids: Sequence[str] | np.ndarray) -> "Cohort":
         """Keep some patients, in the order given."""
-        strangers = sorted(set(patient_ids) - set(self.patients.index))
-        if strangers:
-            msg = f"cohort {self.name!r} has no patient {strangers[0]!r} ({len(strangers)} unknown)"
+        strange = ~np.isin(np.asarray(patient_ids, dtype=object), self.patient_ids)
+        if strange.any():
+            msg = (
+                f"cohort {self.name!r}: {int(strange.sum())} of the {len(strange)} patients to take are not in the patient table,"
+                f" first number {int(strange.argmax()) + 1} of the list"
+            )
             raise DataError(msg)
         chosen = set(patient_ids)
         return Cohort(

@@ -18,11 +18,11 @@ ID_COLUMNS = ("patient_id", "sample_id")
 """Columns of a modality table that say whose row it is; the others hold what was measured."""
 
 
-def place(record: Record) -> str:
-    """Say which rows these are and of which table, for a message; the patient is named only where the rows are not numbered."""
+def place(record: Record, *, row: int = 0) -> str:
+    """Say which row this is and of which table, for a message; the patient is named only where the rows are not numbered."""
     name = record.modality.name
     table = f"table {name!r}" if record.root is None else str(record.root / "modalities" / f"{name}.parquet")
-    first = record.rows.index[0]
+    first = record.rows.index[row]
     whose = f"row {first + 1}" if isinstance(first, int | np.integer) else f"patient {record.patient_id!r}"
     return f"modality {name!r}, {whose} ({table})"
 

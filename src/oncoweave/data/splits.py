@@ -136,15 +136,14 @@ def check_splits(
         DataError: a column is missing, a patient is unknown, or in two folds of a repeat; with ``group_by_site``, a hospital is.
     """
     _check_columns(splits)
-    strangers = sorted(set(splits["patient_id"]) - set(patient_ids))
-    if strangers:
-        msg = f"splits: {len(strangers)} patient(s) are not in the cohort, first {strangers[0]!r}; remove their rows"
+    strange = ~splits["patient_id"].isin(set(patient_ids)).to_numpy()
+    if strange.any():
+        count = splits.loc[strange, "patient_id"].nunique()
+        msg = f"splits: {count} patient(s) are not in the cohort, first in row {strange.argmax() + 1}; remove their rows"
         raise DataError(msg)
-    twice = splits[splits.duplicated(["repeat", "patient_id"])]
-    if len(twice):
-        first = twice.iloc[0]
-        patient, repeat = first["patient_id"], first["repeat"]
-        msg = f"splits: {len(twice)} patient(s) are in two folds of a repeat, first {patient!r} in repeat {repeat}"
+    twice = splits.duplicated(["repeat", "patient_id"]).to_numpy()
+    if twice.any():
+        msg = f"splits: {twice.sum()} patient(s) are in two folds of a repeat, first again in row {twice.argmax() + 1}"
         raise DataError(msg)
     if not group_by_site:
         return
@@ -337,10 +336,9 @@ def _patients(patient_ids: Sequence[str] | np.ndarray, target: Target) -> np.nda
         )
         raise DataError(msg)
     if not target.known.all():
-        unknown = ids[~target.known]
-        msg = (
-            f"splits: the outcome of {len(unknown)} patient(s) is not known, first {unknown[0]!r}; leave them out and count them"
-        )
+        unknown = ~target.known
+        place = f"first in row {unknown.argmax() + 1}"
+        msg = f"splits: the outcome of {unknown.sum()} patient(s) is not known, {place}; leave them out and count them"
         raise DataError(msg)
     return ids
 
@@ -381,7 +379,8 @@ def _read_sides(path: Path, *, test: str, train: str) -> tuple[set[str], set[str
         raise DataError(msg)
     trains, tests = set(table[train].dropna()), set(table[test].dropna())
     if trains & tests:
-        msg = f"{path}: {len(trains & tests)} patient(s) are in {train!r} and in {test!r}, first {min(trains & tests)!r}"
+        line = int(table[test].isin(trains).argmax()) + 2
+        msg = f"{path}: {len(trains & tests)} patient(s) are in {train!r} and in {test!r}, first of {test!r} in line {line}"
         raise DataError(msg)
     return trains, tests
 

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+import pandas as pd
+
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish, read_json, require_file_name, sha256, write_json
@@ -202,11 +205,13 @@ def _check(cohort: Cohort) -> None:
             msg = f"modality {name!r}: its table lacks {missing}; it has {list(table.columns)[:10]}"
             raise DataError(msg)
         if "slide_id" in table:  # bags and previews are called after it
-            for patient, slide_id in table.loc[table["slide_id"].notna(), ["patient_id", "slide_id"]].itertuples(index=False):
-                require_file_name(str(slide_id), where=f"modality {name!r}, patient {patient!r}, column 'slide_id'")
-    not_text = [p for p in cohort.patients.index if not isinstance(p, str)]
+            for row, slide_id in enumerate(table["slide_id"], start=1):
+                if not pd.isna(slide_id):
+                    require_file_name(str(slide_id), where=f"modality {name!r}, row {row}, column 'slide_id'")
+    not_text = [(row, type(p).__name__) for row, p in enumerate(cohort.patients.index, start=1) if not isinstance(p, str)]
     if not_text:
-        msg = f"patient ids must be text, got {not_text[0]!r} of type {type(not_text[0]).__name__} ({len(not_text)} such)"
+        row, kind = not_text[0]
+        msg = f"patient ids must be text, got one of type {kind} in row {row} of the patient table ({len(not_text)} such)"
         raise DataError(msg)
 
 
@@ -231,9 +236,9 @@ def _lay_files(cohort: Cohort, partial: Path) -> dict[str, int]:
     references: dict[str, int] = {}
     for modality, table in cohort.tables.items():
         for column in (c for c in PATH_COLUMNS if c in table):
-            rows = table.loc[table[column].notna(), ["patient_id", column]].drop_duplicates(column)
-            for patient, name in rows.itertuples(index=False):
-                where = f"modality {modality!r}, patient {patient!r}, column {column!r}"
+            first = (table[column].notna() & ~table[column].duplicated()).to_numpy()
+            for row, name in zip(np.flatnonzero(first) + 1, table[column][first], strict=True):
+                where = f"modality {modality!r}, row {row}, column {column!r}"
                 if Path(name).is_absolute():
                     references[str(name)] = _size(Path(name), where)
                 else:

@@ -68,14 +68,15 @@ def check_predictions(frame: pd.DataFrame, endpoint: Endpoint) -> PredictionTabl
 
     Raises:
         DataError: a column is missing or holds something else than the schema says, a prediction is NaN, a patient is tested
-            twice in a repeat, or a patient's outcome or site differs between rows. The message names the column.
+            twice in a repeat, or a patient's outcome or site differs between rows. The message names the column and the row of
+            the table as it came, counted from 1.
     """
     missing = [c for c in wanted_columns(endpoint) if c not in frame.columns]
     if missing or frame.empty:
         reason = f"lacks the column(s) {missing}; it has {list(frame.columns)}" if missing else "has no rows"
         msg = f"predictions of the {endpoint.kind} endpoint {endpoint.name!r}: the table {reason}"
         raise DataError(msg)
-    frame = frame.sort_values(["model", "repeat", "fold", "patient_id"], kind="stable", ignore_index=True)
+    frame = frame.reset_index(drop=True).sort_values(["model", "repeat", "fold", "patient_id"], kind="stable")
     horizons = _horizons(frame) if endpoint.kind == "survival" else ()
     _check_keys(frame)
     {
@@ -88,7 +89,7 @@ def check_predictions(frame: pd.DataFrame, endpoint: Endpoint) -> PredictionTabl
     }[endpoint.kind](frame, endpoint)
     fixed = ("time", "event", "y", "site", "pattern")
     _check_constant(frame, [c for c in frame.columns if c in fixed or str(c).startswith("y@")])
-    return PredictionTable(endpoint=endpoint, frame=frame, horizons=horizons)
+    return PredictionTable(endpoint=endpoint, frame=frame.reset_index(drop=True), horizons=horizons)
 
 
 def _horizons(frame: pd.DataFrame) -> tuple[float, ...]:
@@ -119,7 +120,7 @@ def _check_survival(frame: pd.DataFrame, endpoint: Endpoint) -> None:
     optional = ["high_risk", *(c for c in frame.columns if str(c).startswith(HORIZON))]
     for column in optional:
         absent = frame[column].isna().to_numpy()
-        share = frame["model"].map(pd.Series(absent).groupby(frame["model"]).mean()).to_numpy(dtype=float)
+        share = frame["model"].map(frame[column].isna().groupby(frame["model"]).mean()).to_numpy(dtype=float)
         _refuse(frame, column, absent & (share < 1), "a value in all rows of a model or in none")
     _numbers(frame[frame["high_risk"].notna()], "high_risk", lambda v: np.isin(v, (0, 1)), "True or False")
     for column in optional[1:]:
@@ -168,10 +169,12 @@ def _check_constant(frame: pd.DataFrame, columns: list[str]) -> None:
         code = pd.factorize(frame[column])[0][order]
         differs = same_patient & (code[1:] != code[:-1])
         if differs.any():
-            row = int(np.flatnonzero(differs)[0])
-            values = frame[column].to_numpy()[order][row : row + 2].tolist()
+            first = int(differs.argmax())
+            values = frame[column].to_numpy()[order][first : first + 2].tolist()
+            rows = sorted((frame.index.to_numpy()[order][first : first + 2] + 1).tolist())
             msg = (
-                f"column {column!r}: wanted one value a patient, got {values[0]!r} and {values[1]!r} for patient {patient[row]!r}"
+                f"column {column!r}: wanted one value a patient, got {values[0]!r} and {values[1]!r} for the patient of rows"
+                f" {rows[0]} and {rows[1]}"
             )
             raise DataError(msg)
 
@@ -183,10 +186,11 @@ def _numbers(frame: pd.DataFrame, column: str, accept: Callable[[np.ndarray], np
 
 def _refuse(frame: pd.DataFrame, column: str, bad: np.ndarray, wanted: str) -> None:
     if bad.any():
-        row = frame.iloc[int(np.flatnonzero(bad)[0])]
+        first = int(bad.argmax())
+        row = frame.iloc[first]
         value = row[column].item() if isinstance(row[column], np.generic) else row[column]
         msg = (
-            f"column {column!r}: wanted {wanted}, got {value!r} for patient {row['patient_id']!r}, model {row['model']!r},"
+            f"column {column!r}: wanted {wanted}, got {value!r} in row {frame.index[first] + 1}, model {row['model']!r},"
             f" repeat {row['repeat']}, fold {row['fold']} ({int(bad.sum())} such row(s))"
         )
         raise DataError(msg)

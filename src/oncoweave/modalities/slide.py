@@ -19,7 +19,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
 from oncoweave.data.cohort import ModalitySpec, Record
-from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place
+from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
 from oncoweave.nn.tokens import Tokens, pad
 
 _SYNTHETIC_DIM = 16
@@ -30,6 +30,8 @@ class Sample:
     """The bags of one patient's slides, and what block features need of them."""
 
     patient_id: str
+    place: str
+    """Modality, row and table, for messages."""
     paths: tuple[str, ...]
     """Where each bag was read."""
     bags: tuple[Bag, ...]
@@ -49,55 +51,56 @@ class Sample:
         return sum(len(bag) for bag in self.bags)
 
 
-def from_bags(patient_id: str, bags: Sequence[Bag], *, paths: Sequence[str]) -> Sample:
-    """Join the bags of one patient.
+def from_bags(patient_id: str, bags: Sequence[Bag], *, paths: Sequence[str], place: str = "") -> Sample:
+    """Join the bags of one patient; ``place`` says where the patient's rows stand, empty for bags that were drawn.
 
     Raises:
-        DataError: bags come from different encoders; names patient, path and both widths.
+        DataError: bags come from different encoders; names row, path and both widths.
     """
     for bag, path in zip(bags, paths, strict=True):
-        _require_encoder(patient_id, (bag, path), dim=bags[0].features.shape[1], encoder=_encoder(bags))
+        where = f"{place or f'patient {patient_id!r}'}, bag {path}"
+        _require_encoder(bag, where=where, dim=bags[0].features.shape[1], encoder=_encoder(bags))
     num_tiles = sum(len(bag) for bag in bags)
     mean = sum(bag.features.sum(axis=0, dtype=np.float64) for bag in bags) / num_tiles
     low = np.asarray(mean, dtype=np.float32)  # deviations from the mean fit float32, so long bags are not copied to float64
     square = sum(((bag.features.astype(np.float32) - low) ** 2).sum(axis=0, dtype=np.float64) for bag in bags) / num_tiles
-    return Sample(patient_id=patient_id, paths=tuple(paths), bags=tuple(bags), mean=np.asarray(mean), std=np.sqrt(square))
+    return Sample(
+        patient_id=patient_id, place=place, paths=tuple(paths), bags=tuple(bags), mean=np.asarray(mean), std=np.sqrt(square)
+    )
 
 
 def read(record: Record) -> Sample:
     """Read the bags that a patient's rows point at, in the order of the table.
 
     Raises:
-        DataError: a slide has no bag yet, or a bag cannot be read or comes from another encoder; names patient and path.
+        DataError: a slide has no bag yet, or a bag cannot be read or comes from another encoder; names row and path.
     """
     if "path" not in record.rows.columns:
         msg = f"{place(record)}: no column 'path' to the bags; make them with: oncoweave slides embed"
         raise DataError(msg)
     bags, paths = [], []
-    for _, row in record.rows.iterrows():
+    for number, (_, row) in enumerate(record.rows.iterrows()):
         if pd.isna(row["path"]) or not str(row["path"]).strip():
-            slide = row.get("slide_id", row.get("slide_path", "?"))
-            msg = f"{place(record)}: slide {slide!r} is not embedded (no bag in column 'path'); run: oncoweave slides embed"
+            where = place(record, row=number)
+            msg = f"{where}: the slide is not embedded (no bag in column 'path'); run: oncoweave slides embed"
             raise DataError(msg)
         path = Path(row["path"]) if record.root is None else record.root / row["path"]
         try:
             bags.append(read_bag(path))
         except DataError as error:
-            raise DataError(f"{place(record)}: {error}") from error
+            raise DataError(f"{place(record, row=number)}: {error}") from error
         paths.append(str(path))
-    return from_bags(record.patient_id, bags, paths=paths)
+    return from_bags(record.patient_id, bags, paths=paths, place=place(record))
 
 
 def check(sample: Sample) -> None:
     """Refuse a bag whose tiles are all equal: what an encoder that did not see the image leaves.
 
     Raises:
-        DataError: names patient and path.
+        DataError: names row and path.
     """
     if sample.num_tiles > 1 and not sample.std.any():
-        msg = (
-            f"patient {sample.patient_id!r}, bag {sample.paths[0]}: all {sample.num_tiles} tiles are equal; embed the slide again"
-        )
+        msg = f"{whose(sample)}, bag {sample.paths[0]}: all {sample.num_tiles} tiles are equal; embed the slide again"
         raise DataError(msg)
 
 
@@ -182,8 +185,7 @@ class Preparation:
     def _require(self, samples: Sequence[Sample | None]) -> None:
         for sample in samples:
             if sample is not None:
-                for pair in zip(sample.bags, sample.paths, strict=True):
-                    _require_encoder(sample.patient_id, pair, dim=self.dim, encoder=self.encoder)
+                _require_alike(sample, dim=self.dim, encoder=self.encoder)
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:
@@ -196,8 +198,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     present = [s for s in samples if s is not None]
     encoder = _encoder([bag for s in present for bag in s.bags])
     for sample in present:
-        for pair in zip(sample.bags, sample.paths, strict=True):
-            _require_encoder(sample.patient_id, pair, dim=present[0].dim, encoder=encoder)
+        _require_alike(sample, dim=present[0].dim, encoder=encoder)
     means, stds = np.stack([s.mean for s in present]), np.stack([s.std for s in present])
     between = fit_scaling(means)
     spread = np.sqrt((stds**2).mean(axis=0) + means.var(axis=0))
@@ -215,18 +216,22 @@ def _encoder(bags: Sequence[Bag]) -> str | None:
     return next((b.attrs.encoder_fingerprint for b in bags if b.attrs.encoder_fingerprint), None)
 
 
-def _require_encoder(patient_id: str, pair: tuple[Bag, str], *, dim: int, encoder: str | None) -> None:
-    bag, path = pair
+def _require_alike(sample: Sample, *, dim: int, encoder: str | None) -> None:
+    for bag, path in zip(sample.bags, sample.paths, strict=True):
+        _require_encoder(bag, where=f"{whose(sample)}, bag {path}", dim=dim, encoder=encoder)
+
+
+def _require_encoder(bag: Bag, *, where: str, dim: int, encoder: str | None) -> None:
     width, mark = bag.features.shape[1], bag.attrs.encoder_fingerprint
     if width != dim:
         msg = (
-            f"patient {patient_id!r}, bag {path}: its features have width {width} (encoder {bag.attrs.encoder!r}), wanted"
+            f"{where}: its features have width {width} (encoder {bag.attrs.encoder!r}), wanted"
             f" {dim} as in the other bags; embed all slides with one encoder"
         )
         raise DataError(msg)
     if mark and encoder and mark != encoder:
         msg = (
-            f"patient {patient_id!r}, bag {path}: its features come from another encoder of the same width {dim}"
+            f"{where}: its features come from another encoder of the same width {dim}"
             f" ({bag.attrs.encoder!r}, fingerprint {mark[:12]}, wanted {encoder[:12]}); embed all slides with one encoder"
         )
         raise DataError(msg)

@@ -49,11 +49,11 @@ def cohort_slides(cohort: Cohort, modality: str, *, mpp: float | None = None) ->
         DataError: one slide id names two files, or is not a plain file name.
     """
     slides: dict[str, SlideFile] = {}
-    for row in _named(cohort, modality).to_dict("records"):
+    for number, row in enumerate(_named(cohort, modality).to_dict("records"), start=1):
         path = Path(str(row["slide_path"]))
         path = path if path.is_absolute() or cohort.root is None else cohort.root / path
         declared = row.get("slide_mpp")
-        where = f"modality {modality!r}, patient {row['patient_id']!r}, column 'slide_id'"
+        where = f"modality {modality!r}, row {number}, column 'slide_id'"
         slide = SlideFile(
             slide_id=require_file_name(str(row["slide_id"]), where=where),
             path=path.absolute(),
@@ -61,8 +61,8 @@ def cohort_slides(cohort: Cohort, modality: str, *, mpp: float | None = None) ->
         )
         if slides.setdefault(slide.slide_id, slide).path.resolve() != slide.path.resolve():
             msg = (
-                f"modality {modality!r}, patient {row['patient_id']!r}: slide id {slide.slide_id!r} names two files,"
-                f" {slides[slide.slide_id].path.name} and {slide.path.name}; give each slide its own slide_id"
+                f"{where}: the slide id of this row names another file, {slide.path.name}, than in a row above,"
+                f" {slides[slide.slide_id].path.name}; give each slide its own slide_id"
             )
             raise DataError(msg)
     return tuple(slides.values())
@@ -117,8 +117,8 @@ def _named(cohort: Cohort, modality: str) -> pd.DataFrame:
     table = cohort.tables[modality].copy()
     missing = table["slide_path"].isna()
     if missing.any():
-        first = table.loc[missing, "patient_id"].iloc[0]
-        msg = f"modality {modality!r}: {int(missing.sum())} row(s) lack slide_path, first of patient {first!r}; complete them"
+        first = int(missing.to_numpy().argmax()) + 1
+        msg = f"modality {modality!r}: {int(missing.sum())} row(s) lack slide_path, first row {first}; complete them"
         raise DataError(msg)
     after_file = table["slide_path"].map(lambda p: slide_id_of(Path(str(p))))
     table["slide_id"] = table["slide_id"].fillna(after_file) if "slide_id" in table else after_file

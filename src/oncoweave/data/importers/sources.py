@@ -4,8 +4,9 @@ import gzip
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -242,7 +243,7 @@ def _starts(file: Path, skipped: int) -> list[int]:
     return starts
 
 
-def _open_text(file: Path) -> TextIO:
+def _open_text(file: Path) -> TextIOWrapper:
     return gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else file.open(encoding="utf-8-sig")
 
 
