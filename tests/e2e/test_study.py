@@ -341,7 +341,16 @@ def test_tampered_tables_and_models_are_refused(run, cohort, tmp_path):
     content = bytearray(model.read_bytes())
     content[-1] ^= 1
     model.write_bytes(bytes(content))
-    with pytest.raises(DataError, match="changed since the run wrote it"):
+    with pytest.raises(DataError, match=r"stacking\.safetensors: changed since the run wrote it; run the study again"):
+        predict_cohort(tmp_path / "tampered", cohort, tmp_path / "p.csv", model=None)
+    shutil.copy(run / "models" / "stacking.safetensors", model.with_name("foreign.safetensors"))
+    with pytest.raises(DataError, match=r"foreign\.safetensors: not a model that this run wrote.*; delete it, or"):
+        predict_cohort(tmp_path / "tampered", cohort, tmp_path / "p.csv", model="foreign")
+    shutil.copy(run / "models" / "stacking.safetensors", model)
+    (tmp_path / "tampered" / "manifest.json").unlink()  # a run that was cut off after this model: its own record holds
+    assert predict_cohort(tmp_path / "tampered", cohort, tmp_path / "p.csv", model=None).predicted
+    (tmp_path / "tampered" / "written.json").unlink()
+    with pytest.raises(DataError, match=r"stacking\.safetensors: not a model that this run wrote"):
         predict_cohort(tmp_path / "tampered", cohort, tmp_path / "p.csv", model=None)
     with pytest.raises(ConfigError, match=r"written as \.csv or \.parquet"):
         predict_cohort(run, cohort, tmp_path / "p.xlsx", model=None)

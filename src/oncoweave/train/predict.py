@@ -11,6 +11,7 @@ from oncoweave.core.state import load_state
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.dataset import Dataset, load_dataset
+from oncoweave.train.ledger import LEDGER, recorded
 from oncoweave.train.locked import LockedModel
 
 _SHOWN = 5
@@ -106,8 +107,27 @@ def _count(data: Dataset, modality: str) -> int:
     return sum(s is not None for s in data.samples[modality])
 
 
+def _refuse_foreign(run: Path, file: Path) -> None:
+    """Refuse a model file that the run did not write, or that is not as the run wrote it."""
+    known = read_json(run / "manifest.json").get("hashes", {}) if (run / "manifest.json").exists() else recorded(run)
+    digest = known.get(file.relative_to(run).as_posix())
+    if digest is None:
+        msg = (
+            f"{file}: not a model that this run wrote, neither manifest.json nor {LEDGER} lists it; delete it, or predict with"
+            " the run folder that it comes from"
+        )
+        raise DataError(msg)
+    if digest != sha256(file):
+        msg = f"{file}: changed since the run wrote it; run the study again with the same --out, which makes the model again"
+        raise DataError(msg)
+
+
 def load_locked(run: Path, model: str | None) -> LockedModel:
-    """Load a model of a run by name; the run's main model when none is named."""
+    """Load a model of a run by name; the run's main model when none is named.
+
+    Raises:
+        DataError: not a run folder, or the model's file is not one the run wrote, as it wrote it.
+    """
     if not (run / "study.yaml").exists():
         msg = f"{run} is not a run folder: it has no study.yaml; make one with: oncoweave run STUDY --out {run}"
         raise DataError(msg)
@@ -115,11 +135,7 @@ def load_locked(run: Path, model: str | None) -> LockedModel:
     stored = {p.stem: p for p in (run / "models").glob("*.safetensors")}
     if name not in stored:
         raise unknown_name("stored model", name, stored)
-    known = read_json(run / "manifest.json").get("hashes", {}) if (run / "manifest.json").exists() else {}
-    digest = known.get(f"models/{name}.safetensors")
-    if digest is not None and digest != sha256(stored[name]):
-        msg = f"{stored[name]}: changed since the run wrote it; run the study again"
-        raise DataError(msg)
+    _refuse_foreign(run, stored[name])
     locked = load_state(stored[name])
     if not isinstance(locked, LockedModel):
         msg = f"{stored[name]} holds a {type(locked).__name__}, wanted a locked model"
