@@ -270,14 +270,14 @@ def _flow(plan: Plan, patients: pd.DataFrame) -> list[dict]:
     events = int(patients["event"].sum()) if plan.kind in ("survival", "binary") else None
     rows = [
         ("in the cohort", plan.num + 51, 9, ""),
-        ("excluded", 28, 0, f"{ENDPOINTS[plan.kind]['name']} not known"),
+        ("excluded", 28, None, f"{ENDPOINTS[plan.kind]['name']} not known"),
         ("excluded", 19, 9, "follow-up time of zero (patient 'PT-00004-X')"),
         ("excluded", 4, 0, "none of the study's modalities"),
         ("analysed", plan.num, 0, ""),
     ]
     remaining = {step: 0 if events is None or step == "excluded" else events for step, *_ in rows}
     return [
-        {"step": step, "patients": n, "events": None if events is None else remaining[step] + k, "reason": reason}
+        {"step": step, "patients": n, "events": None if events is None or k is None else remaining[step] + k, "reason": reason}
         for step, n, k, reason in rows
     ]
 

@@ -19,15 +19,15 @@ def section(folder, key):
 def test_patients_of_unknown_outcome_have_no_events(tmp_path):
     folder = write_run(tmp_path / "run", Plan(kind="binary", num=60))
     steps = json.loads((folder / "flow.json").read_text())
-    assert steps[1] == {"step": "excluded", "patients": 28, "events": 0, "reason": "recurrence not known"}
+    assert steps[1] == {"step": "excluded", "patients": 28, "events": None, "reason": "recurrence not known"}
     chart = section(folder, "flow").blocks[0].svg
-    assert "28: recurrence not known" in chart
+    assert "28 (recurrence unknown): recurrence not known" in chart
     assert "19 (9 recurrence): follow-up" in chart
 
 
 def test_the_flow_names_the_endpoint_as_the_page_does(tmp_path):
     chart = section(write_run(tmp_path / "run", Plan(num=60)), "flow").blocks[0].svg
-    assert "28: overall survival not known" in chart and "overall_survival" not in chart
+    assert "28 (events unknown): overall survival not known" in chart and "overall_survival" not in chart
 
 
 def test_sizes_of_calibration_groups_are_those_drawn(tmp_path):
@@ -87,3 +87,18 @@ def test_shares_of_a_gain_that_may_be_nothing_are_not_printed(tmp_path):
     figure = section(folder, "contributions").blocks[0]
     assert "130%" not in figure.svg and ">+0.041<" in figure.svg
     assert "cannot be told from zero" in figure.caption
+
+
+def test_an_endpoint_without_events_has_none_to_be_unknown(tmp_path):
+    chart = section(write_run(tmp_path / "run", Plan(kind="regression", num=60)), "flow").blocks[0].svg
+    assert "28: " in chart and "unknown" not in chart
+
+
+def test_the_best_score_of_all_stands_beside_its_interval(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=120))
+    table = pd.read_parquet(folder / "metrics.parquet")
+    best = (table["model"] == "early_concat") & (table["metric"] == "c_index")
+    table.loc[best, ["value", "low", "high"]] = 0.912, 0.861, 0.954
+    table.to_parquet(folder / "metrics.parquet")
+    text = " ".join(page_of(read_run(folder)).verdict.sentences)
+    assert "The best score of all, 0.912 (0.861 to 0.954), belongs to" in text

@@ -216,7 +216,7 @@ def _best_words(run: RunFolder, main: Measured) -> str:
     if best.model == main.model:
         return "No other model tried scored better."
     return (
-        f"The best score of all, {wording.number(best.value)}, belongs to {wording.model(best.model)}, but it was picked after"
+        f"The best score of all, {_value(best)}, belongs to {wording.model(best.model)}, but it was picked after"
         " looking, which makes it optimistic."
     )
 

@@ -150,8 +150,9 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
     """Leave out patients who cannot take part, each group counted with its reason."""
     steps: list[dict[str, object]] = []
 
-    def note(step: str, rows: np.ndarray, reason: str) -> None:
-        steps.append({"step": step, "patients": int(rows.sum()), "events": _events(data.outcome, rows), "reason": reason})
+    def note(step: str, rows: np.ndarray, reason: str, *, counted: bool = True) -> None:
+        events = _events(data.outcome, rows) if counted else None  # whether an event happened is what is not known
+        steps.append({"step": step, "patients": int(rows.sum()), "events": events, "reason": reason})
 
     everyone = np.ones(len(data), dtype=bool)
     note("in the cohort", everyone, "")
@@ -163,7 +164,7 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
             note("excluded", late, "follow-up time of zero")
     unknown = ~data.outcome.known
     if unknown.any():
-        note("excluded", unknown, f"{study.endpoint} not known")
+        note("excluded", unknown, f"{study.endpoint} not known", counted=False)
     nothing = known & ~data.availability.any(axis=1)
     if nothing.any():
         note("excluded", nothing, "none of the study's modalities")

@@ -33,8 +33,11 @@ class Stage:
     exits: tuple[Exit, ...] = ()
 
 
-def flow_chart(stages: Sequence[Stage], *, event_name: str, title: str) -> str:
-    """Draw the stages from top to bottom; ``event_name`` says what the second count counts (events, positives)."""
+def flow_chart(stages: Sequence[Stage], *, event_name: str | None, title: str) -> str:
+    """Draw the stages from top to bottom.
+
+    ``event_name`` says what the second count counts (events, positives); None where there is nothing to count.
+    """
     body: list[str] = []
     y = 2.0
     for i, stage in enumerate(stages):
@@ -55,7 +58,7 @@ def flow_chart(stages: Sequence[Stage], *, event_name: str, title: str) -> str:
     return draw.svg(_WIDTH, y + 4, body, title=title, description=" ".join(_described(s, event_name) for s in stages))
 
 
-def _exit_lines(before: Stage, after: Stage, event_name: str) -> list[tuple[str, str, float]]:
+def _exit_lines(before: Stage, after: Stage, event_name: str | None) -> list[tuple[str, str, float]]:
     """Write who left: the total, then each reason; patients that no reason accounts for are said to be such."""
     lost = before.patients - after.patients
     unexplained = lost - sum(e.patients for e in after.exits)
@@ -72,8 +75,11 @@ def _exit_lines(before: Stage, after: Stage, event_name: str) -> list[tuple[str,
     return lines
 
 
-def _counts(patients: int, events: int | None, event_name: str) -> str:
-    return wording.count(patients) if events is None else f"{wording.count(patients)} ({wording.count(events)} {event_name})"
+def _counts(patients: int, events: int | None, event_name: str | None) -> str:
+    if event_name is None:
+        return wording.count(patients)
+    known = f"{event_name} unknown" if events is None else f"{wording.count(events)} {event_name}"
+    return f"{wording.count(patients)} ({known})"
 
 
 def _box(x: float, y: float, width: float, lines: list[tuple[str, str, float]], *, class_: str) -> list[str]:
@@ -89,7 +95,7 @@ def _arrow(x1: float, y1: float, x2: float, y2: float) -> list[str]:
     return [draw.line(x1, y1, x2, y2, class_="axis"), draw.polygon(head, class_="arrow-head")]
 
 
-def _described(stage: Stage, event_name: str) -> str:
+def _described(stage: Stage, event_name: str | None) -> str:
     left = "; ".join(f"{_counts(e.patients, e.events, event_name)} left: {e.reason}" for e in stage.exits)
     remaining = f"{wording.capital(stage.name)}: n = {_counts(stage.patients, stage.events, event_name)}."
     return f"{wording.capital(left)}. {remaining}" if left else remaining

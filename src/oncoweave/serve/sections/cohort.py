@@ -28,15 +28,16 @@ def flow_section(run: RunFolder, erase: Callable[[str], str]) -> Section:
     lost = first.patients - last.patients
     told = f"{wording.plural(first.patients, 'patient')} in the cohort; {wording.count(last.patients)} analysed"
     told += f", {wording.count(lost)} left out ({wording.percent(lost, first.patients)})." if lost else "; nobody was left out."
-    chart = flow_chart(stages, event_name=event_name(run), title="Cohort flow")
+    counted = any(stage.events is not None for stage in stages)
+    chart = flow_chart(stages, event_name=event_name(run) if counted else None, title="Cohort flow")
     return Section(key="flow", title="Cohort flow", blocks=(Figure(svg=chart, caption=f"Cohort flow. {told}"),))
 
 
 def _of_outcome(run: RunFolder, step: Mapping[str, object]) -> Mapping[str, object]:
-    """Name the endpoint as elsewhere on the page; patients whose outcome is not known have no events to count, not zero."""
+    """Name the endpoint as elsewhere on the page."""
     if step.get("reason") != f"{run.endpoint.name} not known":
         return step
-    return {**step, "events": None, "reason": f"{wording.spaced(run.endpoint.name)} not known"}
+    return {**step, "reason": f"{wording.spaced(run.endpoint.name)} not known"}
 
 
 def flow_stages(flow: tuple[Mapping[str, object], ...], erase: Callable[[str], str]) -> list[Stage]:
