@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from oncoweave.core.errors import DataError
 from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.loop import LoopConfig, Source, learning_rate, outputs_of, train_network
@@ -148,3 +149,13 @@ def test_evaluation_gives_rows_in_the_order_asked_for_however_they_are_cut():
     cut = outputs_of(model, source, rows, tokens=9, device=torch.device("cpu"))
     torch.testing.assert_close(cut, whole)
     assert torch.equal(whole[1], Y[rows])
+
+
+def test_a_checkpoint_that_was_changed_is_not_resumed_from(tmp_path):
+    with pytest.raises(PowerCut):
+        train(checkpoint=tmp_path / "cut.ckpt", cut_after=17)
+    content = bytearray((tmp_path / "cut.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "cut.ckpt").write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"cut\.ckpt: this checkpoint was changed since training wrote it; delete it"):
+        train(checkpoint=tmp_path / "cut.ckpt")

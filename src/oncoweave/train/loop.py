@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oncoweave.core.files import publish
 from oncoweave.nn.optim import Group, head_groups
 from oncoweave.nn.schedules import cosine
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of, thin
 from oncoweave.train.gradients import Batch, Objective, accumulate
+from oncoweave.train.sealed import seal, unseal
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -95,6 +95,7 @@ def train_network(
 
     Raises:
         FloatingPointError: the loss is not finite.
+        DataError: the checkpoint was changed since training wrote it.
     """
     from lightning_fabric import Fabric
 
@@ -246,14 +247,13 @@ def _save(
         "random_cuda": torch.cuda.get_rng_state(fabric.device) if fabric.device.type == "cuda" else None,
         "progress": {"epoch": progress.epoch, "best_loss": progress.best_loss, "best_epoch": progress.best_epoch},
     }
-    with publish(path) as partial:
-        torch.save(state, partial)
+    seal(path, state)
 
 
 def _resume(
     path: Path, fabric: "Fabric", model: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator, progress: Progress
 ) -> dict[str, Tensor]:
-    state = torch.load(path, weights_only=True)
+    state = unseal(path)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     fabric.strategy.precision.load_state_dict(state["scale"])
