@@ -6,4 +6,4 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
-pytest.register_assert_rewrite("fusion_checks")
+pytest.register_assert_rewrite("fusion_checks", "fusion_promises")

@@ -8,11 +8,13 @@ from fusion_checks import (
     BAGS,
     CHECKS,
     DIMS,
+    who_has_what,
+)
+from fusion_promises import (
     identical_vectors_give_the_same_however_many_are_present,
     modality_dropout_drops_at_its_rate,
     output_starts_at_a_sane_scale,
     views_follow_the_mask,
-    who_has_what,
 )
 from scored import KINDS, scored_patients
 

@@ -8,11 +8,13 @@ import torch
 from fusion_checks import (
     CHECKS,
     empty_patients_wrong_widths_and_names_are_refused,
-    identical_vectors_give_the_same_however_many_are_present,
     length_of_padding_does_not_matter,
     masked_equals_deleted,
-    modality_dropout_drops_at_its_rate,
     talking_changes_nothing,
+)
+from fusion_promises import (
+    identical_vectors_give_the_same_however_many_are_present,
+    modality_dropout_drops_at_its_rate,
 )
 from torch import nn
 

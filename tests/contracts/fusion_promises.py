@@ -1,0 +1,71 @@
+"""What some fusions promise beside the checks that all pass: a scale, views, an average, a rate of dropout."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from fusion_checks import DIM_OUT, DIMS, Batch, Build, N, draw, fill, fresh, ready, rows, same, who_has_what
+
+from oncoweave.nn.tokens import Tokens
+
+
+def output_starts_at_a_sane_scale(build: Build, rng: np.random.Generator) -> None:
+    """Tokens of unit variance, all present: outputs differ among patients by a standard deviation of .1 to 10, narrow or wide."""
+    for dims, dim_out in ((DIMS, DIM_OUT), (dict.fromkeys(DIMS, 64), 64)):
+        network = fresh(build, dims, dim_out)
+        tokens = {
+            m: Tokens(values=torch.tensor(rng.normal(size=(64, 1, d)), dtype=torch.float32), keep=torch.ones(64, 1).bool())
+            for m, d in dims.items()
+        }
+        output = network(tokens)
+        assert output.shape == (64, dim_out)
+        spread = float(output.detach().std(dim=0).mean())
+        assert 0.1 < spread < 10, f"outputs of width {dim_out} start with a standard deviation of {spread:.3g}"
+
+
+def views_follow_the_mask(build: Build, rng: np.random.Generator) -> None:
+    """Hybrid networks: the first view is the fused output of every patient; what is not kept is finite and has no influence."""
+    network, tokens = ready(build), draw(rng, who_has_what(rng))
+    views, output = network.views(tokens), network(tokens)
+    assert views.outputs.shape == (*views.keep.shape, output.shape[1])
+    assert len(views.weight) == views.keep.shape[1]
+    assert views.keep[:, 0].all()
+    assert views.outputs.isfinite().all()
+    torch.testing.assert_close(views.outputs[:, 0], output, rtol=0, atol=0)
+    torch.testing.assert_close(network.views(fill(tokens, float("nan"))).outputs, views.outputs, rtol=0, atol=0)
+    for i in range(N):
+        one = network.views(rows(tokens, [i]))
+        assert torch.equal(one.keep[0], views.keep[i])
+        same(one.outputs[0], views.outputs[i])
+
+
+def identical_vectors_give_the_same_however_many_are_present(build: Build, rng: np.random.Generator) -> None:
+    """For operators that promise an average: five modalities that say the same say it as one does."""
+    network = fresh(build, dict.fromkeys("abcde", 4))
+    for layer in network.projections.layers:
+        layer.load_state_dict(network.projections.layers[0].state_dict())
+    vector = torch.tensor(rng.normal(size=(1, 1, 4)), dtype=torch.float32)
+    outputs = []
+    for count in range(1, 6):
+        keep = [torch.tensor([[j < count]]) for j in range(5)]
+        outputs.append(network({m: Tokens(values=vector, keep=k) for m, k in zip("abcde", keep, strict=True)}))
+    same(torch.cat(outputs), outputs[0].expand(5, -1))
+
+
+def modality_dropout_drops_at_its_rate(drop: Callable[[Batch, float], Mapping[str, Tokens]], rng: np.random.Generator) -> None:
+    """At a chance of .5 each: a patient keeps something, a modality stays as often as theory says, what stays is as it was.
+
+    Where all three would go (1 in 8), all stay: a modality is kept with probability 1/2 + 1/8.
+    """
+    n = 4000
+    tokens = draw(rng, np.ones((n, len(DIMS)), dtype=bool), longest=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        dropped = drop(tokens, 0.5)
+    present = torch.stack([t.present for t in dropped.values()], dim=1)
+    assert present.any(dim=1).all(), "a patient lost everything"
+    for m, t in dropped.items():
+        share = float(t.present.float().mean())
+        assert abs(share - 0.625) < 4 * (0.625 * 0.375 / n) ** 0.5, f"{m}: kept by {share:.1%} of the patients, wanted 62.5 %"
+        assert not (t.keep & ~tokens[m].keep).any()
+        assert torch.equal(t.values[t.keep], tokens[m].values[t.keep]), f"{m}: what is kept was changed"
