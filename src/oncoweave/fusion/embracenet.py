@@ -22,7 +22,7 @@ class Config:
 
 
 class EmbraceNet(nn.Module):
-    """e_j = sum_m r_mj d_mj of docking layers d_m = relu(W_m x_m + b_m), with r_j drawn from Multinomial(1, p) in each dimension j.
+    """e_j = sum_m r_mj d_mj of docking layers d_m = relu(W_m x_m + b_m), r_j ~ Multinomial(1, p) in each dimension.
 
     In evaluation the output is the expectation of the draws, where the paper draws again: the same patient gets the same answer.
     """

@@ -33,9 +33,7 @@ class LowRank(nn.Module):
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
         self.dims = dict(dims)
-        self.factors = nn.ModuleList(nn.Linear(dim, config.rank * dim_out) for dim in dims.values())
-        for factor in self.factors:
-            nn.init.ones_(factor.bias)
+        self.factors = nn.ModuleList(_factor(dim, config.rank * dim_out) for dim in dims.values())
         self.rank_weight = nn.Parameter(torch.randn(config.rank) * config.rank**-0.5)
         self.bias = nn.Parameter(torch.zeros(dim_out))
         self.dropout = nn.Dropout(config.dropout)
@@ -49,6 +47,12 @@ class LowRank(nn.Module):
         ]
         product = torch.stack(factors).prod(dim=0).unflatten(1, (len(self.rank_weight), -1))
         return (self.rank_weight.unsqueeze(-1) * product).sum(dim=1) + self.bias
+
+
+def _factor(dim: int, dim_out: int) -> nn.Linear:
+    layer = nn.Linear(dim, dim_out)
+    nn.init.ones_(layer.bias)
+    return layer
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Elementwise product over the modalities present, prod_m (1 + tanh(W_m x_m)) - 1 (after the tanh products of Kim et al. 2017)."""
+"""Elementwise product over the modalities present, prod_m (1 + tanh(W_m x_m)) - 1 (after tanh products: Kim et al. 2017)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

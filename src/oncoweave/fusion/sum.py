@@ -19,7 +19,7 @@ class Config:
 
 
 class Sum(nn.Module):
-    """Nothing is divided by how many are present: more modalities can be more evidence, as in naive Bayes, unlike under ``mean``."""
+    """Nothing is divided by how many are present: more modalities can be more evidence, unlike under ``mean``."""
 
     def __init__(self, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
