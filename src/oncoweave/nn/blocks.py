@@ -34,6 +34,13 @@ class TransformerBlock(nn.Module):
         x = x + self.drop(self.attention(normed, normed, keep=keep))
         return x + self.drop(self.feed(self.norm_feed(x)))
 
+    def weights(
+        self, x: Float[Tensor, "batch token dim"], *, keep: Bool[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch head query key"]:
+        """Return the attention weights that ``forward`` uses; zero for keys that are not kept."""
+        normed = self.norm_attention(x)
+        return self.attention.weights(normed, normed, keep=keep)
+
 
 class SelfNormalisingStack(nn.Sequential):
     """Linear, ELU and alpha dropout, once a width (the SNN of Klambauer et al. 2017, with the ELU that MCAT and PORPOISE use).

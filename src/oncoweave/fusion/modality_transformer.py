@@ -1,0 +1,74 @@
+"""Masked transformer over a token a modality and a summary token, with type embeddings (Vaswani et al. 2017, pre-norm)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from oncoweave.nn.blocks import TransformerBlock
+from oncoweave.nn.projections import Projections
+from oncoweave.nn.tokens import Tokens
+
+STAGE = "intermediate"
+READS = "vectors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How deep the transformer is."""
+
+    depth: int = 2
+    heads: int = 4
+    """Must divide the width."""
+    ratio: float = 2.0
+    dropout: float = 0.1
+
+
+class ModalityTransformer(nn.Module):
+    """Absent modalities are never keys, so that attention is shared by those present; the summary token is the answer."""
+
+    def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
+        super().__init__()
+        self.projections = Projections(dims, dim_out)
+        # small beside the projected vectors: the answer starts out depending on the patient more than on the summary's start
+        self.summary = nn.Parameter(0.1 * torch.randn(dim_out))
+        self.kind = nn.Parameter(0.1 * torch.randn(len(dims), dim_out))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(dim_out, heads=config.heads, ratio=config.ratio, dropout=config.dropout) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(dim_out)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
+        x, keep = self._sequence(tokens)
+        for block in self.blocks:
+            x = block(x, keep=keep)
+        return self.norm(x[:, 0])
+
+    def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Float[Tensor, "batch head query key"]]:
+        """Return each block's weights ``block:tokens->tokens``, of the summary and then the modalities in their order."""
+        x, keep = self._sequence(tokens)
+        maps = {}
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, TransformerBlock), "a list of modules does not say of which"  # for the type checker
+            weights = block.weights(x, keep=keep)
+            maps[f"{number}:tokens->tokens"] = torch.where(keep[:, None, :, None], weights, 0.0)
+            x = block(x, keep=keep)
+        return maps
+
+    def _sequence(self, tokens: Mapping[str, Tokens]) -> tuple[Float[Tensor, "batch token dim"], Bool[Tensor, "batch token"]]:
+        vectors, present = self.projections(tokens)
+        kinds = torch.where(present.unsqueeze(-1), vectors + self.kind, 0.0)
+        summary = self.summary.to(vectors.dtype).expand(len(vectors), 1, -1)
+        return torch.cat([summary, kinds], dim=1), torch.cat([present.new_ones(len(present), 1), present], dim=1)
+
+
+def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
+    """Build for modalities of widths ``dims``.
+
+    Raises:
+        ValueError: ``dim_out`` does not divide into the heads.
+    """
+    return ModalityTransformer(config, dims=dims, dim_out=dim_out)
