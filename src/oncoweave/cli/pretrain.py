@@ -81,7 +81,7 @@ def probe(
     for found in compare(data, [(encoder, weights)], device=device):
         shown = (f"{i.value:.3f} ({i.low:.3f} to {i.high:.3f})" for i in (found.neighbours, found.means, found.linear))
         table.add_row(found.encoder, str(found.dim), *shown, f"{found.cost:g}")
-    Console(width=max(Console().width, 110), markup=False, emoji=False).print(table)
+    Console(width=max(Console().width, 130), markup=False, emoji=False).print(table)
     count = f"{len(data.train.label)} training and {len(data.test.label)} test tiles, {len(data.classes)} classes"
     typer.echo(f"balanced accuracy with 95 % bootstrap interval; {count}, {side} px")
 
