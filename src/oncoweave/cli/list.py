@@ -48,7 +48,7 @@ def _files(name: str) -> "Table":
     from rich.table import Table
 
     entries = shelves.catalogue(name)
-    keys = [k for k in ("STAGE", "KINDS", "PRETRAINS") if any(k in e.constants for e in entries)]
+    keys = [k for k in ("STAGE", "ACTS_ON", "KINDS", "PRETRAINS") if any(k in e.constants for e in entries)]
     table = Table("name", *(k.lower() for k in keys), "what it is")
     for entry in entries:
         shown = (entry.constants.get(k, "") for k in keys)

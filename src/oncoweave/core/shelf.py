@@ -10,7 +10,7 @@ from typing import Any
 
 from oncoweave.core.errors import unknown_name
 
-SHELVES = ("modalities", "encoders", "fusion", "objectives", "recipes", "tasks")
+SHELVES = ("modalities", "encoders", "fusion", "missingness", "objectives", "recipes", "tasks")
 
 _ROOT = Path(__file__).parents[1]
 
