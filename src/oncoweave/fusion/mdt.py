@@ -1,0 +1,139 @@
+"""IRENE's multimodal diagnosis transformer: bidirectional attention between modalities, then joint blocks (Zhou et al. 2023).
+
+Each modality is a stream, as image and clinical tokens are in the paper (Nature Biomedical Engineering 2023, fig. 2);
+``nn.bidirectional`` says how they exchange, and ``nn.irene`` is the whole released network. Departures: keys are masked, and an
+absent stream takes no share; tokens are projected and normalised first, with a bias that tells modalities apart, so that one
+number and one tile start at one scale; positions are left to the encoders, so that a bag has no order; each modality's tokens are
+averaged before the modalities are, since a slide's thousands of tiles would outweigh everything else in the paper's plain mean.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oncoweave.nn.bidirectional import Exchange, MultimodalTransformer, Shape, split_maps
+from oncoweave.nn.blocks import lecun_linear
+from oncoweave.nn.pooling import masked_mean
+from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
+from oncoweave.nn.tokens import Tokens
+
+STAGE = "intermediate"
+READS = "tokens"
+
+Streams = Literal["modalities", "two"]
+Readout = Literal["modalities", "mean", "summary"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Size of the transformer, what is a stream, and what is read out."""
+
+    width: int = 64
+    heads: int = 4
+    depth: int = 4
+    mixing: int = 2
+    """Blocks in which the streams stay apart and exchange; 0 joins them at once (early), ``depth`` never (late)."""
+    ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
+    exchange: Exchange = "average"
+    """``average``, ``learned``, ``gated``, ``co_only``, ``one_way`` (from bags to the rest), ``one_way_back`` or ``none``."""
+    streams: Streams = "modalities"
+    """Each modality one stream, or ``two``: bags (slides, reports) against everything else, as in the paper."""
+    readout: Readout = "modalities"
+    """Mean of each modality's mean; ``mean`` of all tokens, as in the paper; or of one learned ``summary`` token a modality."""
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse words that are not known; sizes and exchange are checked by the transformer's own shape."""
+        for field, known in (("streams", get_args(Streams)), ("readout", get_args(Readout))):
+            if getattr(self, field) not in known:
+                msg = f"no {field} {getattr(self, field)!r}; known: {', '.join(known)}"
+                raise ValueError(msg)
+        _ = self.shape
+
+    @property
+    def shape(self) -> Shape:
+        """The transformer's."""
+        names = ("width", "heads", "depth", "mixing", "ratio", "exchange", "dropout", "attention_dropout")
+        return Shape(**{name: getattr(self, name) for name in names})
+
+
+class Mdt(nn.Module):
+    """Tokens of every modality to one vector a patient."""
+
+    def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int, bags: frozenset[str]) -> None:
+        super().__init__()
+        refuse_unknown(bags, dims)
+        self.config = config
+        first, rest = tuple(name for name in dims if name in bags), tuple(name for name in dims if name not in bags)
+        two = tuple(group for group in (first, rest) if group)
+        self.groups = two if config.streams == "two" else tuple((name,) for name in first + rest)
+        self.projections = TokenProjections(dims, config.width)
+        self.drop = nn.Dropout(config.dropout)
+        self.summaries = None
+        if config.readout == "summary":
+            self.summaries = nn.Parameter(torch.randn(len(dims), config.width))
+        self.transformer = MultimodalTransformer(config.shape, streams=len(self.groups))
+        self.out = lecun_linear(config.width, dim_out)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
+        parts = self._parts(tokens)
+        mixed = self.transformer(self._streams(parts))
+        # a mean of many tokens is small: normalised, patients with few and with many tokens give vectors of one size
+        pooled = functional.layer_norm(self._pool(mixed, parts), (self.config.width,))
+        return self.out(pooled)
+
+    @torch.no_grad()
+    def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Float[Tensor, "batch head _ _"]]:
+        """Return each block's attention between every two modalities, ``"<block>:<query>-><key>"``, zero where not kept.
+
+        The shares of the streams are part of the weights: a kept query's weights on the kept keys of all modalities sum to one.
+        With ``readout`` summary a modality's first token is its summary.
+        """
+        parts = self._parts(tokens)
+        maps = self.transformer.attention(self._streams(parts))
+        return split_maps(maps, {name: part.keep.shape[1] for name, part in parts.items()})
+
+    def _parts(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Project every modality and put its summary first, in the order of the streams."""
+        projected = self.projections(tokens)
+        parts = {}
+        for index, name in enumerate(name for group in self.groups for name in group):
+            values, keep = self.drop(projected[name].values), projected[name].keep
+            if self.summaries is not None:
+                own = self.summaries[index].expand(len(values), 1, -1)
+                values = torch.cat([own, values], dim=1)
+                keep = torch.cat([keep.any(dim=1, keepdim=True), keep], dim=1)
+            parts[name] = Tokens(values=values, keep=keep)
+        return parts
+
+    def _streams(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
+        return [_side_by_side([parts[name] for name in group]) for group in self.groups]
+
+    def _pool(self, mixed: Tokens, parts: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
+        if self.config.readout == "mean":
+            return masked_mean(mixed.values, mixed.keep)
+        pieces = mixed.values.split([part.keep.shape[1] for part in parts.values()], dim=1)
+        present: Bool[Tensor, "batch modality"] = torch.stack([part.present for part in parts.values()], dim=1)
+        if self.config.readout == "summary":
+            vectors = [piece[:, 0] for piece in pieces]
+        else:
+            vectors = [masked_mean(piece, part.keep) for piece, part in zip(pieces, parts.values(), strict=True)]
+        return masked_mean(torch.stack(vectors, dim=1), present)
+
+
+def _side_by_side(parts: list[Tokens]) -> Tokens:
+    values = torch.cat([part.values for part in parts], dim=1)
+    return Tokens(values=values, keep=torch.cat([part.keep for part in parts], dim=1))
+
+
+def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
+    """Build for modalities of widths ``dims``, of which ``bags`` have tokens that differ in number from patient to patient."""
+    return Mdt(config, dims=dims, dim_out=dim_out, bags=bags)
