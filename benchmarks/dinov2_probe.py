@@ -1,42 +1,66 @@
-"""What ``vit_tiny_cpu`` learns: k-NN and linear probe before and after it, beside colour statistics, on phantom and real tiles.
+"""What ``vit_tiny_cpu`` learns: probes before and after it, beside colour statistics, on phantom and real tiles.
 
-    python benchmarks/dinov2_probe.py --out RESULTS [--phantom COHORT] [--crc FOLDER] [--steps N] [--side 112]
+    python benchmarks/dinov2_probe.py --out RESULTS [--phantom COHORT] [--crc FOLDER] [--seeds 1] [--objective dinov2] [--steps N]
 
-For each data set the recipe is run on the training tiles, whose labels it does not see; a run that stands in RESULTS is gone on
-with. Then the encoder it started from, the one it ended with, and colour statistics are probed on the test tiles. COHORT is a
-phantom cohort (``oncoweave phantom COHORT --missing 0 --no-scans``); a third of its patients are tested on. FOLDER has ``train``
-and ``test``, with a subfolder for each class. Prints Markdown and writes it to ``RESULTS/dinov2_probe.md``.
+For each data set and seed the recipe is run on the training tiles, whose labels it does not see; a run that stands in RESULTS is
+gone on with. The encoder it started from and the one it ended with are probed on the test tiles, and colour statistics. COHORT is
+a phantom cohort (``oncoweave phantom COHORT --missing 0 --no-scans``), of which a third of the patients are tested on; FOLDER has
+``train`` and ``test``, with a subfolder for each class. With ``--objective`` another objective takes the place of DINOv2, on
+crops of the same size, with the same encoder, steps and optimiser. Prints Markdown, also into
+``RESULTS/dinov2_probe_OBJECTIVE.md``.
+
+``within`` is a linear probe inside the training tiles: five folds, each classified by the other four, tiles of a slide together,
+or where slides are not known those of a cluster of stain, at the same cost. The second table gives the linear probe's accuracy by its cost,
+whichever of them is chosen.
 """
 
 import argparse
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.model_selection import StratifiedGroupKFold
 
 from oncoweave.core import shelf
+from oncoweave.evaluate.discrimination import balanced_accuracy
 from oncoweave.evaluate.intervals import Interval, bootstrap
 from oncoweave.evaluate.weighted import mean_recall
 from oncoweave.phantom.labelled_tiles import cut_tiles
 from oncoweave.train import pretrain as pretraining
-from oncoweave.train.probe import Probed, ProbeData, load_probe, probe
+from oncoweave.train.plan import Plan
+from oncoweave.train.probe import (
+    COSTS,
+    LabelledTiles,
+    Probed,
+    ProbeData,
+    embed_tiles,
+    linear,
+    load_probe,
+    nearest_mean,
+    probe_embeddings,
+    stain_clusters,
+)
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_files import write_tiles
 
 RECIPE = "vit_tiny_cpu"
+CROPS = {"simclr": ("views", 2), "pixel_mae": ("image", 1)}
+"""Of objectives other than the recipe's: what their crops are called, and how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One data set."""
+class Row:
+    """One encoder on one data set."""
 
-    name: str
-    data: ProbeData
-    probed: list[Probed]
-    card: dict
-    cpu_seconds: float
+    seed: str
+    probed: Probed
+    means: np.ndarray
+    """Classes by nearest class mean."""
+    by_cost: list[float]
+    within: float
 
 
 def main() -> None:
@@ -44,80 +68,132 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--phantom", type=Path)
     parser.add_argument("--crc", type=Path)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--objective", default="dinov2", choices=["dinov2", *CROPS])
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--side", type=int)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    measured = []
+    pages = []
     if given.phantom:
-        train, test = phantom_tiles(given.phantom, given.out)
-        measured.append(measure("phantom", train, test, given))
+        pages.append(measure("phantom", *phantom_tiles(given.phantom, given.out), given))
     if given.crc:
-        measured.append(measure("crc_tiles_5class", given.crc / "train", given.crc / "test", given))
-    text = "\n\n".join(page(m) for m in measured)
-    (given.out / "dinov2_probe.md").write_text(text + "\n", encoding="utf-8")
+        pages.append(measure("crc_tiles_5class", given.crc / "train", given.crc / "test", given))
+    text = "\n\n".join(pages)
+    (given.out / f"dinov2_probe_{given.objective}.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
 def phantom_tiles(cohort: Path, out: Path) -> tuple[Path, Path]:
     """Cut labelled tiles; a third of the patients, drawn at random, are tested on."""
+    paths = out / "phantom_train.h5", out / "phantom_test.h5"
+    if all(path.is_file() for path in paths):
+        return paths
     rng = np.random.default_rng(0)
     tiles = cut_tiles(cohort, side=224, per_slide=8, rng=rng)
     patients = sorted(set(tiles.patients))
     tested = set(rng.permutation(patients)[: len(patients) // 3])
     of_test = np.array([p in tested for p in tiles.patients])
-    paths = []
-    for name, rows in (("train", ~of_test), ("test", of_test)):
+    for path, rows in zip(paths, (~of_test, of_test), strict=True):
         part = tiles.take(rows)
-        paths.append(out / f"phantom_{name}.h5")
-        if not paths[-1].is_file():
-            write_tiles(paths[-1], part.images, labels=part.labels, groups=part.slides)
-    return paths[0], paths[1]
+        write_tiles(path, part.images, labels=part.labels, groups=part.slides)
+    return paths
 
 
-def measure(name: str, train: Path, test: Path, given: argparse.Namespace) -> Measured:
-    """Pretrain on the training tiles and probe."""
-    recipe = shelf.load("recipes", RECIPE)
-    plan = recipe.plan(**({"steps": given.steps} if given.steps else {}))
-    started = time.process_time()
-    result = pretraining.pretrain(plan, given.out / name, data=[train])
-    seconds = time.process_time() - started
-    data = load_probe(train, test, side=given.side or plan.data.side)
-    stream = plan.data.open([train], views=plan.objective_settings["views"], batch=plan.batch, seed=plan.seed)
-    start = pretraining.build(plan, stream).exported.eval()
-    stream.close()
-    with torch.no_grad():
-        probed = [probe(lambda tiles: start(tiles.float() / 255), data, name="before (random weights)")]
-    trained = load_tile_encoder(plan.encoder, weights=result.weights)
-    probed.append(probe(trained.encode, data, name=f"after {plan.steps} steps"))
-    probed.append(probe(load_tile_encoder("colour").encode, data, name="colour statistics"))
-    return Measured(name=name, data=data, probed=probed, card=result.card, cpu_seconds=seconds)
+def planned(given: argparse.Namespace, seed: int) -> Plan:
+    """The recipe, or the same run with another objective."""
+    plan = shelf.load("recipes", RECIPE).plan(**({"steps": given.steps} if given.steps else {}))
+    plan = dataclasses.replace(plan, seed=seed, watch_every=0)
+    if given.objective == plan.objective:
+        return plan
+    name, count = CROPS[given.objective]
+    views = plan.objective_settings["views"]
+    crop = dataclasses.replace(views.crops[0], name=name, count=count)
+    decoder = {"decoder_dim": 64, "decoder_depth": 2, "decoder_heads": 4} if given.objective == "pixel_mae" else {}
+    settings = {"views": dataclasses.replace(views, crops=(crop,)), **decoder}
+    return dataclasses.replace(plan, objective=given.objective, objective_settings=settings, encoder_settings={})
 
 
-def page(m: Measured) -> str:
-    """Lay one data set out as Markdown, with the paired difference of the linear probe to the encoder before."""
-    test = m.data.test
+def measure(name: str, train: Path, test: Path, given: argparse.Namespace) -> str:
+    """Pretrain with every seed, probe, and lay out as Markdown."""
+    pairs, seconds = [], []
+    for seed in range(given.seeds):
+        plan = planned(given, seed)
+        started = time.process_time()
+        result = pretraining.pretrain(plan, given.out / f"{name}_{given.objective}_{seed}", data=[train])
+        seconds.append(time.process_time() - started)
+        data = load_probe(train, test, side=plan.data.side)
+        stream = plan.data.open([train], views=plan.objective_settings["views"], batch=plan.batch, seed=seed)
+        start = pretraining.build(plan, stream).exported.eval()
+        stream.close()
+        trained = load_tile_encoder(plan.encoder, weights=result.weights)
+        before = probed(lambda tiles, start=start: start(tiles.float() / 255).detach(), data, "random weights", seed=str(seed))
+        pairs.append((before, probed(trained.encode, data, f"after {plan.steps} steps", seed=str(seed))))
+    colour = probed(load_tile_encoder("colour").encode, data, "colour statistics", seed="")
+    return page(f"{name}, {given.objective}", data, pairs=pairs, colour=colour, seconds=seconds)
+
+
+def probed(encode, data: ProbeData, name: str, *, seed: str) -> Row:
+    """Probe an encoder on the test tiles and within the training tiles."""
+    x, z = embed_tiles(encode, data.train.images), embed_tiles(encode, data.test.images)
+    y = data.train.label
+    found = probe_embeddings((x, z), data, name=name)
+    return Row(
+        seed=seed,
+        probed=found,
+        means=nearest_mean(x, y, z),
+        by_cost=[balanced_accuracy(data.test.label, linear(x, y, z, cost=cost)) for cost in COSTS],
+        within=within(x, data.train, cost=found.cost),
+    )
+
+
+def within(x: np.ndarray, train: LabelledTiles, *, cost: float) -> float:
+    """Balanced accuracy of five folds of the training tiles, each classified by the others."""
+    label = train.label
+    slides = stain_clusters(train.images) if len(np.unique(train.group)) == len(label) else train.group
+    predicted = np.empty_like(label)
+    for fit, held in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(x, label, slides):
+        predicted[held] = linear(x[fit], label[fit], x[held], cost=cost)
+    return balanced_accuracy(label, predicted)
+
+
+def page(title: str, data: ProbeData, *, pairs: list[tuple[Row, Row]], colour: Row, seconds: list[float]) -> str:
+    """Lay one data set out: probes with their paired differences, and accuracies by cost."""
+    groups = [len(np.unique(side.group)) for side in (data.train, data.test)]
     lines = [
-        f"### {m.name}",
+        f"### {title}",
         "",
-        f"{len(m.data.train.label)} training tiles ({len(np.unique(m.data.train.group))} slides or files), {len(test.label)} test"
-        f" tiles ({len(np.unique(test.group))}), {len(m.data.classes)} classes, probed at {m.data.test.images.shape[-1]} px;"
-        f" {m.cpu_seconds:.0f} s of processor time for {m.card['steps_since_start']} steps.",
+        f"{len(data.train.label)} training tiles ({groups[0]} slides or files), {len(data.test.label)} test tiles ({groups[1]}),"
+        f" {len(data.classes)} classes, {data.test.images.shape[-1]} px; {', '.join(f'{s:.0f}' for s in seconds)} s of processor"
+        " time a run.",
         "",
-        "| encoder | width | k-NN | linear | cost | linear, less before |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| seed | encoder | k-NN | class means | linear | cost | class means, less before | linear, less before | within |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for found in m.probed:
-        difference = "" if found is m.probed[0] else shown(paired(found, m.probed[0], m.data), sign="+")
-        cells = [found.encoder, str(found.dim), shown(found.neighbours), shown(found.linear), f"{found.cost:g}", difference]
-        lines.append(f"| {' | '.join(cells)} |")
+    for before, after in pairs:
+        lines += [_row(before, None, data), _row(after, before, data)]
+    lines += [_row(colour, None, data), "", "Linear probe on the test tiles by cost:", ""]
+    lines += [f"| seed | encoder | {' | '.join(f'{cost:g}' for cost in COSTS)} |", f"|{' --- |' * (len(COSTS) + 2)}"]
+    for row in [row for pair in pairs for row in pair] + [colour]:
+        lines.append(f"| {row.seed} | {row.probed.encoder} | {' | '.join(f'{value:.3f}' for value in row.by_cost)} |")
     return "\n".join(lines)
 
 
-def paired(one: Probed, other: Probed, data: ProbeData) -> Interval:
+def _row(row: Row, before: Row | None, data: ProbeData) -> str:
+    found = row.probed
+    cells = [row.seed, found.encoder, *(shown(i) for i in (found.neighbours, found.means, found.linear))]
+    cells.append(f"{found.cost:g}")
+    if before is None:
+        cells += ["", ""]
+    else:
+        pairs = (row.means, before.means), (found.predicted, before.probed.predicted)
+        cells += [shown(paired(*pair, data), sign="+") for pair in pairs]
+    return f"| {' | '.join([*cells, f'{row.within:.3f}'])} |"
+
+
+def paired(one: np.ndarray, other: np.ndarray, data: ProbeData) -> Interval:
     """Difference in balanced accuracy of two classifiers, resampling the slides of both alike."""
     y = data.test.label
-    a, b = mean_recall(y, one.predicted == y), mean_recall(y, other.predicted == y)
+    a, b = mean_recall(y, one == y), mean_recall(y, other == y)
     rng = np.random.default_rng(0)
     return bootstrap(lambda weights: a(weights) - b(weights), data.test.group, replicates=2000, generator=rng)
 
