@@ -10,8 +10,8 @@ crops of the same size, with the same encoder, steps and optimiser. Prints Markd
 ``RESULTS/dinov2_probe_OBJECTIVE.md``.
 
 ``within`` is a linear probe inside the training tiles: five folds, each classified by the other four, tiles of a slide together,
-or where slides are not known those of a cluster of stain, at the same cost. The second table gives the linear probe's accuracy by its cost,
-whichever of them is chosen.
+or where slides are not known those of a cluster of stain, at the same cost. The second table gives the linear probe's accuracy by
+its cost, whichever of them is chosen.
 """
 
 import argparse
