@@ -1,13 +1,14 @@
 """What ``vit_tiny_cpu`` learns: probes before and after it, beside colour statistics, on phantom and real tiles.
 
-    python benchmarks/dinov2_probe.py --out RESULTS [--phantom COHORT] [--crc FOLDER] [--seeds 1] [--objective dinov2] [--steps N]
+    python benchmarks/dinov2_probe.py --out RESULTS [--phantom COHORT] [--crc FOLDER] [--seeds 1] [--objective dinov2]
+        [--data TILES ...] [--steps N]
 
-For each data set and seed the recipe is run on the training tiles, whose labels it does not see; a run that stands in RESULTS is
-gone on with. The encoder it started from and the one it ended with are probed on the test tiles, and colour statistics. COHORT is
-a phantom cohort (``oncoweave phantom COHORT --missing 0 --no-scans``), of which a third of the patients are tested on; FOLDER has
-``train`` and ``test``, with a subfolder for each class. With ``--objective`` another objective takes the place of DINOv2, on
-crops of the same size, with the same encoder, steps and optimiser. Prints Markdown, also into
-``RESULTS/dinov2_probe_OBJECTIVE.md``.
+For each data set and seed the recipe is run on the training tiles, whose labels it does not see, or on other tiles given with
+``--data``; a run that stands in RESULTS is gone on with. The encoder it started from and the one it ended with are probed on the
+test tiles, and colour statistics. COHORT is a phantom cohort (``oncoweave phantom COHORT --missing 0 --no-scans``), of which a
+third of the patients are tested on; FOLDER has ``train`` and ``test``, with a subfolder for each class. With ``--objective``
+another objective takes the place of DINOv2, on crops of the same size, with the same encoder, steps and optimiser. Prints
+Markdown, also into ``RESULTS/dinov2_probe_OBJECTIVE.md``.
 
 ``within`` is a linear probe inside the training tiles: five folds, each classified by the other four, tiles of a slide together,
 or where slides are not known those of a cluster of stain, at the same cost. The second table gives the linear probe's accuracy by
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--crc", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--objective", default="dinov2", choices=["dinov2", *CROPS])
+    parser.add_argument("--data", type=Path, nargs="*", help="Tiles to pretrain on in place of the training tiles.")
     parser.add_argument("--steps", type=int)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -119,10 +121,10 @@ def measure(name: str, train: Path, test: Path, given: argparse.Namespace) -> st
     for seed in range(given.seeds):
         plan = planned(given, seed)
         started = time.process_time()
-        result = pretraining.pretrain(plan, given.out / f"{name}_{given.objective}_{seed}", data=[train])
+        result = pretraining.pretrain(plan, given.out / f"{name}_{given.objective}_{seed}", data=given.data or [train])
         seconds.append(time.process_time() - started)
         data = load_probe(train, test, side=plan.data.side)
-        stream = plan.data.open([train], views=plan.objective_settings["views"], batch=plan.batch, seed=seed)
+        stream = plan.data.open(given.data or [train], views=plan.objective_settings["views"], batch=plan.batch, seed=seed)
         start = pretraining.build(plan, stream).exported.eval()
         stream.close()
         trained = load_tile_encoder(plan.encoder, weights=result.weights)
