@@ -176,18 +176,24 @@ AVERAGES = ("embracenet", "gated", "max_pool", "mean")
 """Operators that promise an average, or the largest, of what is present."""
 
 
-def _builder(name):
-    """``build(dims, dim_out)`` of an intermediate operator, or of a hybrid around the operator that its defaults name."""
+def _builder(name, **settings):
+    """``build(dims, dim_out)`` of an intermediate operator, or of a hybrid around the operator that its settings name."""
     module = shelf.load("fusion", name)
+    config = module.Config(**settings)
     if STAGES[name] == "hybrid":
-        inner = _builder(module.Config().operator)
-        return lambda dims, dim_out: module.build(
-            module.Config(), dims=dims, dim_out=dim_out, num_outputs=3, fusion=inner(dims, dim_out)
-        )
+        inner = _builder(config.operator)
+        return lambda dims, dim_out: module.build(config, dims=dims, dim_out=dim_out, num_outputs=3, fusion=inner(dims, dim_out))
     if module.READS == "tokens":
-        return lambda dims, dim_out: module.build(module.Config(), dims=dims, dim_out=dim_out, bags=BAGS & set(dims))
-    return lambda dims, dim_out: module.build(module.Config(), dims=dims, dim_out=dim_out)
+        return lambda dims, dim_out: module.build(config, dims=dims, dim_out=dim_out, bags=BAGS & set(dims))
+    return lambda dims, dim_out: module.build(config, dims=dims, dim_out=dim_out)
 
+
+OTHER_SETTINGS = (
+    ("experts", {"generalists": 1}),
+    ("kronecker", {"gated": True}),
+    ("modality_transformer", {"depth": 1, "heads": 2}),
+)
+"""What takes another way through an operator than its defaults, and must follow the same contract."""
 
 NETWORKS = _named("intermediate") + [n for n in _named("hybrid") if hasattr(shelf.load("fusion", n), "build")]
 
@@ -196,6 +202,12 @@ NETWORKS = _named("intermediate") + [n for n in _named("hybrid") if hasattr(shel
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network(name, check, rng):
     check(_builder(name), rng)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "settings"), OTHER_SETTINGS)
+def test_network_with_other_settings(name, settings, check, rng):
+    check(_builder(name, **settings), rng)
 
 
 @pytest.mark.parametrize("name", _named("intermediate"))
