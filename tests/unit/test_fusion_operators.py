@@ -71,6 +71,21 @@ def test_kronecker_of_a_patient_who_lacks_a_modality_uses_the_terms_of_the_other
     torch.testing.assert_close(network(tokens), outer_with_ones(h) @ weight.T + network.mix.bias)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "match"),
+    [
+        ("kronecker", {"width": 0}, "wanted a width of at least 1, got width=0"),
+        ("low_rank", {"rank": 0}, "wanted a rank of at least 1, got rank=0"),
+        ("experts", {"generalists": 0}, "wanted at least 1 generalist, got generalists=0"),
+        ("modality_transformer", {"depth": 0}, "wanted at least 1 block, got depth=0"),
+        ("modality_transformer", {"heads": 3}, "width 4 does not divide into 3 heads"),
+    ],
+)
+def test_settings_that_make_no_network_are_refused(name, settings, match):
+    with pytest.raises(ValueError, match=match):
+        build(name, **settings)
+
+
 def test_kronecker_stays_within_its_terms():
     config = shelf.load("fusion", "kronecker").Config()
     assert [fitting_width(m, config) for m in (1, 2, 3, 4, 6, 12)] == [32, 32, 15, 7, 3, 1]
@@ -140,8 +155,6 @@ def test_experts_share_one_among_generalists_and_specialists_of_what_is_present(
     present = torch.ones(6, 3, dtype=torch.bool)
     ratio = [s[:, 0] / s[:, 1] for s in (network.shares(*network.projections(some)), network.shares(nothing_more, present))]
     assert (ratio[0] - ratio[1]).abs().min() > 1e-4
-    with pytest.raises(ValueError, match="wanted at least 1 generalist, got generalists=0"):
-        build("experts", generalists=0)
 
 
 def test_experts_with_a_flat_gate_and_silent_experts_average():

@@ -59,8 +59,11 @@ def fitting_width(num_modalities: int, config: Config) -> int:
     """Give the largest width up to ``config.width`` whose tensor has at most ``config.max_terms`` entries.
 
     Raises:
-        ValueError: not even a width of 1 fits.
+        ValueError: a width below 1, or not even a width of 1 fits.
     """
+    if config.width < 1:
+        msg = f"wanted a width of at least 1, got width={config.width}"
+        raise ValueError(msg)
     for width in range(config.width, 0, -1):
         if (width + 1) ** num_modalities <= config.max_terms:
             return width
@@ -72,5 +75,9 @@ def fitting_width(num_modalities: int, config: Config) -> int:
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
-    """Build for modalities of widths ``dims``."""
+    """Build for modalities of widths ``dims``.
+
+    Raises:
+        ValueError: more modalities than ``max_terms`` allows.
+    """
     return Kronecker(config, dims=dims, dim_out=dim_out)

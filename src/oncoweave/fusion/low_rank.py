@@ -32,6 +32,9 @@ class LowRank(nn.Module):
 
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
+        if config.rank < 1:
+            msg = f"wanted a rank of at least 1, got rank={config.rank}"
+            raise ValueError(msg)
         self.dims = dict(dims)
         self.factors = nn.ModuleList(_factor(dim, config.rank * dim_out) for dim in dims.values())
         self.rank_weight = nn.Parameter(torch.randn(config.rank) * config.rank**-0.5)
@@ -56,5 +59,9 @@ def _factor(dim: int, dim_out: int) -> nn.Linear:
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
-    """Build for modalities of widths ``dims``."""
+    """Build for modalities of widths ``dims``.
+
+    Raises:
+        ValueError: a rank below 1.
+    """
     return LowRank(config, dims=dims, dim_out=dim_out)

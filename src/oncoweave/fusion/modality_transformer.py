@@ -31,6 +31,9 @@ class ModalityTransformer(nn.Module):
 
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
+        if config.depth < 1:
+            msg = f"wanted at least 1 block, got depth={config.depth}: without one the summary token sees no modality"
+            raise ValueError(msg)
         self.projections = Projections(dims, dim_out)
         # small beside the projected vectors: the answer starts out depending on the patient more than on the summary's start
         self.summary = nn.Parameter(0.1 * torch.randn(dim_out))
@@ -69,6 +72,6 @@ def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
     """Build for modalities of widths ``dims``.
 
     Raises:
-        ValueError: ``dim_out`` does not divide into the heads.
+        ValueError: no block, or a ``dim_out`` that does not divide into the heads.
     """
     return ModalityTransformer(config, dims=dims, dim_out=dim_out)
