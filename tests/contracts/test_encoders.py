@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import DIM_OUT, GOLDEN_BELOW, build, golden_output, images, num_parameters, replace, shape, tile_encoder, tokens
+from drawn import DIM_OUT, GOLDEN_BELOW, build, golden_output, images, num_parameters, replace, shape, tile_encoder, tokens, told
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -34,7 +34,7 @@ of_tiles = pytest.mark.parametrize("name", TILE_CASES)
 
 
 def encoder(name: str, kind: str) -> nn.Module:
-    return build(shelf.load("encoders", name), shelf.variant("encoders", name), shape(kind))
+    return build(shelf.load("encoders", name), shelf.variant("encoders", name), shape(kind), kind)
 
 
 def assert_rows_equal(a: Tokens, b: Tokens, rows=None) -> None:
@@ -44,11 +44,14 @@ def assert_rows_equal(a: Tokens, b: Tokens, rows=None) -> None:
 
 
 def backward(network: nn.Module, tokens: Tokens) -> dict[str, torch.Tensor]:
-    """Gradients of a loss over kept outputs, each with its own weight."""
+    """Gradients of a loss over kept outputs, each with its own weight, and of the encoder's own penalty where it has one."""
     network.zero_grad()
-    encoded = network(tokens)
+    encoded, penalty = (
+        network.forward_with_penalty(tokens) if hasattr(network, "forward_with_penalty") else (network(tokens), 0.0)
+    )
     weights = torch.linspace(-1, 2, DIM_OUT) + torch.arange(len(encoded.keep))[:, None, None]
-    torch.where(encoded.keep.unsqueeze(-1), encoded.values * weights, 0.0).sum().backward()
+    total = torch.where(encoded.keep.unsqueeze(-1), encoded.values * weights, 0.0).sum()
+    (total + torch.as_tensor(penalty).sum()).backward()
     return {key: parameter.grad.clone() for key, parameter in network.named_parameters()}
 
 
@@ -73,6 +76,20 @@ def test_every_parameter_gets_a_gradient(name, kind):
     for key, gradient in backward(encoder(name, kind), tokens(kind)).items():
         assert torch.isfinite(gradient).all(), key
         assert gradient.abs().max() > 1e-7, key
+
+
+@of_tokens
+def test_a_penalty_is_one_number_a_patient_and_leaves_the_output_as_it_is(name, kind):
+    network, given = encoder(name, kind), tokens(kind)
+    if not hasattr(network, "forward_with_penalty"):
+        pytest.skip("this encoder has no penalty of its own")
+    encoded, penalty = network.forward_with_penalty(given)
+    assert torch.equal(encoded.values, network(given).values)
+    assert penalty.shape == (len(given.keep),)
+    assert torch.isfinite(penalty).all()
+    assert (penalty != 0).tolist() == given.present.tolist()
+    alone = [network.forward_with_penalty(given.take(torch.tensor([row])))[1] for row in range(len(given.keep))]
+    torch.testing.assert_close(torch.cat(alone), penalty, rtol=1e-5, atol=1e-6)
 
 
 @of_tokens
@@ -161,7 +178,7 @@ def test_wrong_number_of_tokens_raises_where_it_is_fixed(name, kind):
     module = shelf.load("encoders", name)
     dim, num_tokens = shape(kind)
     try:
-        module.build(shelf.variant("encoders", name), dim_in=dim, num_tokens=None, dim_out=DIM_OUT)
+        module.build(shelf.variant("encoders", name), dim_in=dim, num_tokens=None, dim_out=DIM_OUT, **told(module, kind))
     except ValueError as error:
         assert "same number of tokens" in str(error)
     else:
@@ -178,7 +195,9 @@ def test_stored_weights_give_identical_output(name, kind, tmp_path):
     network, given = encoder(name, kind), tokens(kind)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     dim, num_tokens = shape(kind)
-    fresh = module.build(shelf.variant("encoders", name), dim_in=dim, num_tokens=num_tokens, dim_out=DIM_OUT).eval()
+    fresh = module.build(
+        shelf.variant("encoders", name), dim_in=dim, num_tokens=num_tokens, dim_out=DIM_OUT, **told(module, kind)
+    ).eval()
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     assert torch.equal(network(given).values, fresh(given).values)
 

@@ -78,9 +78,24 @@ def fill(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def build(module: ModuleType, config: object, shape: tuple[int, int | None]) -> nn.Module:
-    """Build an encoder of tokens with filled weights; ``shape`` is token width and number."""
-    return fill(module.build(config, dim_in=shape[0], num_tokens=shape[1], dim_out=DIM_OUT))
+def build(module: ModuleType, config: object, shape: tuple[int, int | None], kind: str | None = None) -> nn.Module:
+    """Build an encoder with filled weights for the tokens of a kind, or for plain ones; ``shape`` is their width and number."""
+    network = module.build(config, dim_in=shape[0], num_tokens=shape[1], dim_out=DIM_OUT, **told(module, kind))
+    if "training_tokens" in getattr(module, "NEEDS", ()):
+        shown = plain_tokens(module.KINDS[0]) if kind is None else tokens(kind)
+        network.initialise(iter([shown]), torch.Generator().manual_seed(0))
+    return fill(network)
+
+
+def told(module: ModuleType, kind: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Name the features of a kind, or of plain tokens, for encoders that need names."""
+    if "feature_names" not in getattr(module, "NEEDS", ()):
+        return {}
+    return {"feature_names": PLAIN_NAMES if kind is None else preparation(kind).feature_names}
+
+
+PLAIN_NAMES = ("TOP2A", "MKI67", "CDK1", "PLK1", "AURKA")
+"""Genes that a table of five values may hold; all of them are of one hallmark."""
 
 
 def shape(kind: str) -> tuple[int, int | None]:
@@ -109,6 +124,10 @@ def plain_tokens(kind: str) -> Tokens:
         tile = np.arange(count)
         number = tile % 2
         places = np.stack([tile // 2 % 3, tile // 6, number], axis=1)[None].repeat(5, axis=0)
+    if kind in ("film", "volume"):  # patches of one film in rows of three; cubes of a volume of 2 x 2 x 3
+        shape = (3, 3, 1) if kind == "film" else (2, 2, 3)
+        grid = np.stack(np.unravel_index(np.arange(count), shape), axis=1)
+        places = (grid[:, [1, 0, 2]] if kind == "film" else grid)[None].repeat(5, axis=0)
     return Tokens(
         values=torch.from_numpy(values.astype(np.float32)),
         keep=torch.from_numpy(keep),
@@ -116,7 +135,13 @@ def plain_tokens(kind: str) -> Tokens:
     )
 
 
-PLAIN_SHAPES: dict[str, tuple[int, int | None]] = {"slide": (8, None), "report": (1, None), "embedding": (6, 1)}
+PLAIN_SHAPES: dict[str, tuple[int, int | None]] = {
+    "slide": (8, None),
+    "report": (1, None),
+    "embedding": (6, 1),
+    "film": (16, None),
+    "volume": (64, 12),
+}
 """Token width and number where they are not those of a table of five values."""
 
 
@@ -139,7 +164,7 @@ def num_parameters(name: str, variant: str) -> int:
             network = module.build(config, **_seeded(module))
         else:
             dim, num_tokens = PLAIN_SHAPES.get(kind, (1, 5))
-            network = module.build(config, dim_in=dim, num_tokens=num_tokens, dim_out=DIM_OUT)
+            network = module.build(config, dim_in=dim, num_tokens=num_tokens, dim_out=DIM_OUT, **told(module))
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -1,7 +1,7 @@
 """Volume: a patient's CT or MR scan (a folder of DICOM slices, or NIfTI) as cubes of one size in millimetres.
 
 The scan is read once: brought to right-to-left, back-to-front, feet-to-head, to ``SPACING_MM``, and cropped or padded about its
-middle to ``SIZE`` voxels (384 x 320 x 288 mm), kept as 16-bit numbers. CT is in Hounsfield units and clipped to ``WINDOW_HU``;
+middle to ``SIZE`` voxels (400 x 320 x 280 mm), kept as 16-bit numbers. CT is in Hounsfield units and clipped to ``WINDOW_HU``;
 what has no unit (MR; NIfTI whose modality is noted with a ``unit`` other than HU) is stretched by each scan's own quantiles. A
 token is a cube of ``PATCH`` voxels, x slowest, standardised by one mean and deviation of the training scans; its position is
 ``(x, y, z)`` in cubes from the corner of the box. Cubes wholly outside the scan are not kept. A patient has one volume; a second
@@ -27,8 +27,8 @@ from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_colum
 from oncoweave.nn.tokens import Tokens
 from oncoweave.scans.volumes import Volume, read_mask, read_volume, resample
 
-SPACING_MM = (4.0, 4.0, 4.0)
-SIZE = (96, 80, 72)
+SPACING_MM = (5.0, 5.0, 5.0)
+SIZE = (80, 64, 56)
 """Voxels of the box, right to left, back to front, feet to head."""
 PATCH = 8
 """Voxels along a side of a token."""
@@ -38,9 +38,9 @@ _OWN = (0, 1000)
 """What scans without a unit are stretched to, between these quantiles of their own."""
 _OWN_QUANTILES = (0.01, 0.99)
 _HU_EDGES = (-1000, -900, -700, -500, -150, -20, 20, 80, 200, 400)
-_COARSE = (12, 10, 9)
+_COARSE = (10, 8, 7)
 NUM_COMPONENTS = 16
-"""Principal components of the scan at a twelfth of its size in the block, at most."""
+"""Principal components of the scan at an eighth of its size in the block, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -207,8 +207,8 @@ def _slice_step(folder: Path, heights: Float[np.ndarray, " slice"]) -> float:
         at = int(odd[0]) if len(odd) else int(np.argmin(steps))
         kind = "two slices in one place" if steps[at] < 0.5 * usual or usual <= 0 else "slices are missing"
         msg = (
-            f"{folder}: {kind}: after {heights[at]:.1f} mm comes {heights[at + 1]:.1f} mm, slices are usually"
-            f" {usual:.2f} mm apart ({max(len(odd), 1)} such place(s) among {len(heights)} slices); complete the series, or drop the row"
+            f"{folder}: {kind}: after {heights[at]:.1f} mm comes {heights[at + 1]:.1f} mm, slices are usually {usual:.2f} mm"
+            f" apart ({max(len(odd), 1)} such place(s) among {len(heights)} slices); complete the series, or drop the row"
         )
         raise DataError(msg)
     return usual

@@ -1,0 +1,49 @@
+"""Vision transformer over the cubes of a volume, with fixed sine-cosine positions (after Hatamizadeh et al., UNETR, WACV 2022).
+
+Departs from the paper: positions are computed, not learnt, so that a millimetre means the same in every scan and any number of
+cubes can be read; cubes outside the scan take no part. The summary token's output is the patient's; the variant ``tokens`` also
+returns one token a cube.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from oncoweave.nn.patches import PatchEncoder, PatchTransformer, SineCode
+
+KINDS = ("volume",)
+ORDER_INVARIANT = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Size of the transformer, and whether cubes are returned beside the summary."""
+
+    width: int = 96
+    """Divides by 6, for positions in three axes, and by the heads."""
+    depth: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    patches: bool = False
+
+
+VARIANTS: dict[str, Config] = {
+    "small": Config(),
+    "tokens": Config(patches=True),
+    "base": Config(width=384, depth=8, heads=6),
+    "tiny": Config(width=24, depth=1, heads=2, dropout=0.0),
+}
+
+
+def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:
+    """Build the network; the number of cubes may be any."""
+    del num_tokens
+    network = PatchTransformer(
+        SineCode(config.width),
+        dim_in=dim_in,
+        width=config.width,
+        depth=config.depth,
+        heads=config.heads,
+        dropout=config.dropout,
+    )
+    return PatchEncoder(network, width=config.width, dim_out=dim_out, patches=config.patches)
