@@ -9,14 +9,13 @@ averaged before the modalities are, since a slide's thousands of tiles would out
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oncoweave.nn.bidirectional import Exchange, MultimodalTransformer, Shape, split_maps
+from oncoweave.nn.bidirectional import MultimodalTransformer, Shape, split_maps
 from oncoweave.nn.blocks import lecun_linear
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
@@ -25,8 +24,8 @@ from oncoweave.nn.tokens import Tokens
 STAGE = "intermediate"
 READS = "tokens"
 
-Streams = Literal["modalities", "two"]
-Readout = Literal["modalities", "mean", "summary"]
+STREAMS = ("modalities", "two")
+READOUTS = ("modalities", "mean", "summary")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,18 +39,18 @@ class Config:
     """Blocks in which the streams stay apart and exchange; 0 joins them at once (early), ``depth`` never (late)."""
     ratio: float = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    exchange: Exchange = "average"
+    exchange: str = "average"
     """``average``, ``learned``, ``gated``, ``co_only``, ``one_way`` (from bags to the rest), ``one_way_back`` or ``none``."""
-    streams: Streams = "modalities"
+    streams: str = "modalities"
     """Each modality one stream, or ``two``: bags (slides, reports) against everything else, as in the paper."""
-    readout: Readout = "modalities"
+    readout: str = "modalities"
     """Mean of each modality's mean; ``mean`` of all tokens, as in the paper; or of one learned ``summary`` token a modality."""
     dropout: float = 0.1
     attention_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse words that are not known; sizes and exchange are checked by the transformer's own shape."""
-        for field, known in (("streams", get_args(Streams)), ("readout", get_args(Readout))):
+        for field, known in (("streams", STREAMS), ("readout", READOUTS)):
             if getattr(self, field) not in known:
                 msg = f"no {field} {getattr(self, field)!r}; known: {', '.join(known)}"
                 raise ValueError(msg)

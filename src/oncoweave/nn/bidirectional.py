@@ -10,7 +10,7 @@ numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,8 +21,7 @@ from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.blocks import FeedForward
 from oncoweave.nn.tokens import Tokens
 
-Exchange = Literal["average", "learned", "gated", "co_only", "one_way", "one_way_back", "none"]
-EXCHANGES: tuple[Exchange, ...] = ("average", "learned", "gated", "co_only", "one_way", "one_way_back", "none")
+EXCHANGES = ("average", "learned", "gated", "co_only", "one_way", "one_way_back", "none")
 """How a query's attention is shared among the streams. ``average``: alike. ``learned``: by numbers of each block and head.
 ``gated``: by numbers that each query computes. ``co_only``: alike among the other streams, its own where there is no other.
 ``one_way``: alike among its own stream and those before it; ``one_way_back``: and those after it. ``none``: its own only."""
@@ -39,7 +38,7 @@ class Shape:
     """Blocks in which the streams stay apart and exchange; 0 joins them at once (early), ``depth`` never (late)."""
     ratio: float = 4.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    exchange: Exchange = "average"
+    exchange: str = "average"
     dropout: float = 0.0
     """In the feed-forward blocks."""
     attention_dropout: float = 0.0
@@ -73,7 +72,7 @@ class Routes:
     """Key streams that the queries of any patient need, for each stream; none for a stream that nobody has."""
 
 
-def routes(keeps: Sequence[Bool[Tensor, "batch _"]], exchange: Exchange) -> Routes:
+def routes(keeps: Sequence[Bool[Tensor, "batch _"]], exchange: str) -> Routes:
     """Find which streams each patient's streams attend to: those within reach that the patient has, its own if there is none."""
     present = torch.stack([keep.any(dim=1) for keep in keeps], dim=1)
     own = torch.eye(len(keeps), dtype=torch.bool, device=present.device)

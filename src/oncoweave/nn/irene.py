@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oncoweave.nn.bidirectional import Exchange, MultimodalTransformer, Shape, split_maps
+from oncoweave.nn.bidirectional import MultimodalTransformer, Shape, split_maps
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -39,7 +39,7 @@ class Config:
     heads: int = 12
     ratio: float = 4.0
     mixing: int = 2
-    exchange: Exchange = "average"
+    exchange: str = "average"
     dropout: float = 0.3
     attention_dropout: float = 0.2
     upstream_compatible: bool = False

@@ -1,0 +1,149 @@
+"""The multimodal diagnosis transformer over modalities: streams, readouts, missing modalities, maps."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from oncoweave.fusion.mdt import Config, build
+from oncoweave.nn.bidirectional import EXCHANGES
+from oncoweave.nn.tokens import Tokens
+
+DIMS = {"rna": 3, "slide.he": 5, "clinical": 1}
+LENGTHS = {"rna": 4, "slide.he": 6, "clinical": 3}
+SMALL = Config(width=16, heads=2, depth=2, mixing=1, dropout=0.0)
+CHOICES = [
+    {"exchange": exchange, "streams": streams, "readout": readout}
+    for exchange, streams, readout in zip(
+        EXCHANGES, itertools.cycle(("two", "modalities")), itertools.cycle(("summary", "mean", "modalities")), strict=False
+    )
+]
+
+
+def network(bags: frozenset[str] = frozenset({"slide.he"}), **changes) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = build(replace(SMALL, **changes), dims=DIMS, dim_out=7, bags=bags).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, dtype=torch.float64))
+    return model
+
+
+def drawn(batch: int = 2) -> dict[str, Tokens]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: Tokens(
+            values=torch.randn(batch, LENGTHS[name], dim, generator=generator, dtype=torch.float64),
+            keep=torch.ones(batch, LENGTHS[name], dtype=torch.bool),
+        )
+        for name, dim in DIMS.items()
+    }
+
+
+def without(tokens: dict[str, Tokens], *gone: str) -> dict[str, Tokens]:
+    return {
+        name: Tokens(values=torch.full_like(t.values, torch.nan), keep=torch.zeros_like(t.keep)) if name in gone else t
+        for name, t in tokens.items()
+    }
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(c.values()))
+def test_every_choice_gives_every_subset_an_answer_of_its_own_and_leaves_nothing_dead(choice):
+    model, tokens = network(mixing=2, **choice), drawn()
+    subsets = [gone for count in range(3) for gone in itertools.combinations(DIMS, count)]
+    outputs = torch.stack([model(without(tokens, *gone))[0] for gone in subsets])
+    assert (torch.cdist(outputs, outputs) + torch.eye(len(subsets))).min() > 1e-4
+    model(tokens).matmul(torch.linspace(-1, 1, 7, dtype=torch.float64)).square().sum().backward()
+    assert [key for key, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-12] == []
+
+
+@pytest.mark.parametrize("readout", ["modalities", "mean", "summary"])
+def test_masked_equals_deleted_in_every_readout(readout):
+    model, tokens = network(readout=readout), drawn()
+    keep = torch.zeros(2, 6, dtype=torch.bool)
+    keep[:, 2:4] = True
+    slide = tokens["slide.he"].values
+    holes = Tokens(values=torch.where(keep.unsqueeze(-1), slide, torch.nan), keep=keep)
+    deleted = Tokens(values=slide[:, 2:4], keep=keep[:, 2:4])
+    torch.testing.assert_close(model(tokens | {"slide.he": holes}), model(tokens | {"slide.he": deleted}), rtol=0, atol=1e-12)
+
+
+def test_readouts_weigh_as_they_say():
+    """Of one modality alone the mean of the modalities is that of its tokens; of several it is not."""
+    tokens = drawn()
+    by_modality, by_token = network(readout="modalities"), network(readout="mean")
+    by_token.load_state_dict(by_modality.state_dict())
+    alone = without(tokens, "rna", "clinical")
+    torch.testing.assert_close(by_modality(alone), by_token(alone), rtol=0, atol=1e-12)
+    assert (by_modality(tokens) - by_token(tokens)).abs().max() > 1e-3
+
+
+def test_two_streams_are_bags_against_the_rest():
+    tokens = drawn()
+    model = network(streams="two", exchange="none", mixing=2)
+    assert model.groups == (("slide.he",), ("rna", "clinical"))
+    maps = model.attention(tokens)
+    assert maps["1:rna->clinical"].sum() > 0
+    assert maps["1:rna->slide.he"].sum() == 0
+    assert network(streams="two", bags=frozenset()).groups == (("rna", "slide.he", "clinical"),)
+    assert network().groups == (("slide.he",), ("rna",), ("clinical",))
+
+
+def test_one_way_goes_from_bags_to_the_rest():
+    tokens = drawn()
+    for exchange, informed in (("one_way", "rna->slide.he"), ("one_way_back", "slide.he->rna")):
+        maps = network(streams="two", exchange=exchange).attention(tokens)
+        other = "->".join(reversed(informed.split("->")))
+        assert maps[f"0:{informed}"].sum() > 0
+        assert maps[f"0:{other}"].sum() == 0
+
+
+@pytest.mark.parametrize("readout", ["modalities", "summary"])
+def test_maps_of_every_block_and_pair_are_whole(readout):
+    model, tokens = network(readout=readout), without(drawn(), "clinical")
+    maps = model.attention(tokens)
+    extra = readout == "summary"
+    assert len(maps) == 2 * 9
+    assert maps["1:slide.he->rna"].shape == (2, 2, 6 + extra, 4 + extra)
+    for block, query in itertools.product((0, 1), ("rna", "slide.he")):
+        whole = sum(maps[f"{block}:{query}->{key}"].sum(dim=3) for key in DIMS)
+        torch.testing.assert_close(whole, torch.ones_like(whole), rtol=0, atol=1e-12)
+    assert all(cell.sum() == 0 for name, cell in maps.items() if "clinical" in name)
+
+
+def test_maps_halve_between_two_streams_and_are_whole_for_one():
+    maps = network().attention(without(drawn(), "clinical"))
+    assert maps["0:rna->rna"].sum(dim=3) == pytest.approx(0.5)
+    maps = network().attention(without(drawn(), "clinical", "slide.he"))
+    assert maps["0:rna->rna"].sum(dim=3) == pytest.approx(1.0)
+
+
+def test_width_of_the_output_does_not_shrink_with_the_number_of_tokens():
+    torch.manual_seed(0)
+    model = build(Config(), dims={"slide.he": 8}, dim_out=32, bags=frozenset({"slide.he"})).eval()
+    spread = []
+    for count in (1, 200):
+        values = torch.randn(20, count, 8, generator=torch.Generator().manual_seed(count))
+        output = model({"slide.he": Tokens(values=values, keep=torch.ones(20, count, dtype=torch.bool))})
+        spread.append(float(output.detach().square().mean().sqrt()))
+    assert spread == pytest.approx([1.0, 1.0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"streams": "three"}, "no streams 'three'; known: modalities, two"),
+        ({"readout": "cls"}, "no readout 'cls'; known: modalities, mean, summary"),
+        ({"exchange": "avarage"}, "no exchange 'avarage'"),
+        ({"heads": 3}, "width 16 does not divide into 3 heads"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, match):
+    with pytest.raises(ValueError, match=match):
+        replace(SMALL, **changes)
+
+
+def test_bags_that_are_no_modality_are_refused():
+    with pytest.raises(ValueError, match=r"bags .'slide'. are not among"):
+        build(SMALL, dims=DIMS, dim_out=7, bags=frozenset({"slide"}))
