@@ -176,6 +176,39 @@ def test_starts_are_the_peers():
         assert float(value.std(correction=0)) == pytest.approx(wanted["std"], rel=min(allowed, 0.9)), key
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("words", "labs"), [(2, 3), (0, 7), (0, 0)])
+def test_masked_equals_deleted_at_the_peers_weights(small, words, labs):
+    images, clinical, _ = drawn_inputs(SMALL, 3)
+    counts = {"complaint": words, "labs": labs, "sex": int(labs > 0), "age": 0}
+    hidden, cut = {}, []
+    for name, embedded in small._embed(images, clinical, None)[1].items():
+        keep = torch.arange(embedded.keep.shape[1]).expand(3, -1) < counts[name]
+        hidden[name] = Tokens(values=torch.where(keep.unsqueeze(-1), clinical[name].values, torch.nan), keep=keep)
+        cut.append(embedded.values[:, : counts[name]])
+    film, deleted = small._embed(images, clinical, None)[0], torch.cat(cut, dim=1)
+    streams = [film, Tokens(values=deleted, keep=torch.ones(deleted.shape[:2], dtype=torch.bool))]
+    wanted = small.transformer(streams).values.mean(dim=1)
+    assert worst(small.features(images, hidden), wanted) < 5e-7
+    nan = torch.full_like(images, torch.nan)
+    without = small(nan, clinical, has_image=torch.zeros(3, dtype=torch.bool))
+    assert without.isfinite().all()
+    assert worst(without, small(images, clinical)) > 0.01
+
+
+def test_patients_with_nothing_and_films_that_do_not_divide_are_refused(small):
+    images, clinical, _ = drawn_inputs(SMALL, 3)
+    nothing = {name: Tokens(values=t.values, keep=torch.zeros_like(t.keep)) for name, t in clinical.items()}
+    with pytest.raises(ValueError, match="row 1 of the batch has no modality"):
+        small(images, nothing, has_image=torch.tensor([True, False, True]))
+    with pytest.raises(ValueError, match=r"whole patches of 8 px, got 3 of 30 x 32 px"):
+        small(images[..., :30], clinical)
+    narrow = Tokens(values=clinical["labs"].values[:, :1], keep=clinical["labs"].keep[:, :1])
+    with pytest.raises(ValueError, match="wanted 7 tokens of width 1 a patient, got 1"):
+        small(images, clinical | {"labs": narrow})
+    assert small(torch.rand(3, 3, 48, 40), clinical).isfinite().all()
+
+
 def test_weights_that_have_no_effect_are_named():
     _, left_out = from_upstream(drawn_weights(SMALL), SMALL)
     biases = [f"transformer.encoder.layer.{i}.attn.key.bias" for i in range(4)]
