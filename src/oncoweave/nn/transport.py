@@ -25,7 +25,7 @@ def unbalanced_plan(
     with torch.autocast(cost.device.type, enabled=False):
         scaled = cost.to(torch.promote_types(cost.dtype, torch.float32)) / reg
         rho = relax / (relax + reg)
-        log_a, log_b = (_log_masses(keep).to(scaled.dtype) for keep in (keep_query, keep_key))
+        log_a, log_b = (_log_masses(keep, scaled.dtype) for keep in (keep_query, keep_key))
         with torch.no_grad():
             g = scaled.new_zeros(keep_query.shape)
             for _ in range(iterations):
@@ -43,10 +43,10 @@ def unbalanced_plan(
         return torch.where(kept, torch.exp(torch.where(kept, log_plan, 0.0)), 0.0).to(cost.dtype)
 
 
-def _log_masses(keep: Bool[Tensor, "batch token"]) -> Float[Tensor, "batch token"]:
+def _log_masses(keep: Bool[Tensor, "batch token"], dtype: torch.dtype) -> Float[Tensor, "batch token"]:
     """Log of equal masses that sum to one; an empty row has them everywhere, so that nothing is 0/0: it is cut out at the end."""
     kept = keep | ~keep.any(dim=1, keepdim=True)
-    share = -torch.log(kept.sum(dim=1, keepdim=True).float())
+    share = -torch.log(kept.sum(dim=1, keepdim=True).to(dtype))
     return torch.where(kept, share, -torch.inf)
 
 
