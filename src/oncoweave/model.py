@@ -1,7 +1,7 @@
 """The only assembly: an encoder a modality, one fusion and one head, with named taps."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens
-from oncoweave.nn.views import Penalised, Views, fuse_with_penalty, pack
+from oncoweave.nn.views import Hybrid, Observer, Penalised, Views, WithDropout, fuse_with_penalty, pack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +33,7 @@ class ModelConfig:
 
     modalities: dict[str, ModalityShape]
     fusion: str
-    """A file on the fusion shelf whose stage is intermediate."""
+    """A file on the fusion shelf whose stage is intermediate, or hybrid and wraps one."""
     num_outputs: int
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of the fusion, where they are not its defaults."""
@@ -54,7 +55,10 @@ class Model(nn.Module):
         self.config = config
         self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
         self.fusion = _fusion(config)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
+        # a hybrid scores by heads of its own
+        scores = isinstance(self.fusion, Hybrid)
+        head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
+        self.head = nn.Identity() if scores else head
         self._frozen: list[nn.Module] = []
 
     def encode(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
@@ -63,32 +67,42 @@ class Model(nn.Module):
 
     def fuse(self, encoded: dict[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse encoded modalities into one representation a patient."""
-        return self.fusion(encoded)
+        operator = self.fusion.fusion if isinstance(self.fusion, Hybrid) else self.fusion
+        return operator(encoded)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch column"]:
         """Score a batch; every patient needs at least one modality.
 
-        Returns one column an output. In training, a network with ``views`` returns them packed (``nn.views.pack``).
+        Returns one column an output. In training, a network with several views or a loss of its own returns them packed
+        (``nn.views.pack``).
         """
         if self.training and self.config.modality_dropout:
             tokens = drop_modalities(tokens, self.config.modality_dropout)
         if self.training and self.has_views:
             return pack(self.views(tokens))
-        return self.head(self.fuse(self.encode(tokens)))
+        return self.head(self.fusion(self.encode(tokens)))
 
     @property
     def has_views(self) -> bool:
         """Whether training needs more than the outputs."""
-        return isinstance(self.fusion, Penalised)
+        return isinstance(self.fusion, Hybrid | Penalised)
 
     @property
     def view_weights(self) -> tuple[float, ...]:
         """Weight of each view in the loss."""
-        return (1.0,)
+        return self.fusion.view_weights if isinstance(self.fusion, Hybrid) else (1.0,)
+
+    @property
+    def observe(self) -> Callable[[Tensor], None] | None:
+        """What wants to be told the losses of the views, if anything does."""
+        return self.fusion.observe if isinstance(self.fusion, Observer) else None
 
     def views(self, tokens: Mapping[str, Tokens]) -> Views:
         """Score a batch with everything that training needs."""
-        fused, penalty = fuse_with_penalty(self.fusion, self.encode(tokens))
+        encoded = self.encode(tokens)
+        if isinstance(self.fusion, Hybrid):
+            return self.fusion.views(encoded)
+        fused, penalty = fuse_with_penalty(self.fusion, encoded)
         outputs = self.head(fused).unsqueeze(1)
         keep = torch.ones(outputs.shape[:2], dtype=torch.bool, device=outputs.device)
         return Views(outputs=outputs, keep=keep, weight=self.view_weights, penalty=penalty)
@@ -134,11 +148,37 @@ def _encoder(shape: ModalityShape, *, width: int) -> nn.Module:
     return module.build(config, dim_in=shape.dim, num_tokens=shape.num_tokens, dim_out=width, **named)
 
 
+def operator_of(fusion: str, settings: Mapping[str, object]) -> str:
+    """Name the intermediate operator that reads the tokens: the fusion itself, or what a hybrid wraps.
+
+    Raises:
+        ConfigError: a hybrid names an operator of another stage.
+        UnknownNameError: there is no such file.
+    """
+    if shelf.load("fusion", fusion).STAGE != "hybrid":
+        return fusion
+    operator = str(shelf.configure("fusion", fusion, settings).operator)
+    stage = shelf.load("fusion", operator).STAGE
+    if stage != "intermediate":
+        msg = f"fusion {fusion!r} wraps an intermediate operator; {operator!r} is {stage}"
+        raise ConfigError(msg)
+    return operator
+
+
 def _fusion(config: ModelConfig) -> nn.Module:
-    module = shelf.load("fusion", config.fusion)
-    settings = shelf.configure("fusion", config.fusion, config.settings)
-    dims = dict.fromkeys(config.modalities, config.width)
+    operator = operator_of(config.fusion, config.settings)
+    settings: Mapping[str, object] = config.settings if operator == config.fusion else {}
+    module, dims = shelf.load("fusion", operator), dict.fromkeys(config.modalities, config.width)
     # operators that read every token are told whose number of tokens differs from patient to patient
     bags = frozenset(name for name, shape in config.modalities.items() if shape.num_tokens is None)
     reads = {"bags": bags} if module.READS == "tokens" else {}
-    return module.build(settings, dims=dims, dim_out=config.width, **reads)
+    fusion = module.build(shelf.configure("fusion", operator, settings), dims=dims, dim_out=config.width, **reads)
+    if operator == config.fusion:
+        return fusion
+    return shelf.load("fusion", config.fusion).build(
+        shelf.configure("fusion", config.fusion, config.settings),
+        dims=dims,
+        dim_out=config.width,
+        num_outputs=config.num_outputs,
+        fusion=WithDropout(fusion, config.dropout),
+    )

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.tokens import Tokens
 
 
@@ -59,6 +60,14 @@ class Penalised(Protocol):
         """Fuse, and give each patient's loss."""
 
 
+@runtime_checkable
+class Observer(Protocol):
+    """A hybrid that wants to be told how its views fare."""
+
+    def observe(self, relative: Float[Tensor, " view"]) -> None:
+        """Take each view's loss over that of constant outputs, once a step; NaN for a view nobody has."""
+
+
 def fuse_with_penalty(
     fusion: nn.Module, tokens: Mapping[str, Tokens]
 ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, " batch"]]:
@@ -85,3 +94,73 @@ class WithDropout(nn.Module):
         """Fuse, with the operator's own loss."""
         fused, penalty = fuse_with_penalty(self.fusion, tokens)
         return self.dropout(fused), penalty
+
+
+class ModalityHeads(nn.Module):
+    """A linear head a modality, on the mean of its kept tokens."""
+
+    def __init__(self, dims: Mapping[str, int], num_outputs: int) -> None:
+        super().__init__()
+        self.names = tuple(dims)
+        self.layers = nn.ModuleList(nn.Linear(dim, num_outputs) for dim in dims.values())
+
+    def forward(
+        self, tokens: Mapping[str, Tokens]
+    ) -> tuple[Float[Tensor, "batch modality output"], Bool[Tensor, "batch modality"]]:
+        """Return each modality's outputs, and who has it; zeros for who has not."""
+        present = torch.stack([tokens[name].present for name in self.names], dim=1)
+        outputs = [
+            layer(masked_mean(tokens[name].values, tokens[name].keep))
+            for name, layer in zip(self.names, self.layers, strict=True)
+        ]
+        return torch.where(present.unsqueeze(-1), torch.stack(outputs, dim=1), 0.0), present
+
+
+class Hybrid(nn.Module):
+    """A network that wraps an operator and scores by heads of its own: one on what is fused, one a modality.
+
+    ``forward`` gives the outputs, which are view 0 of ``views``.
+    """
+
+    def __init__(
+        self, view_weights: tuple[float, ...], *, dims: Mapping[str, int], dim_out: int, num_outputs: int, fusion: nn.Module
+    ) -> None:
+        super().__init__()
+        self.view_weights = view_weights
+        self.fusion = fusion
+        self.head = nn.Linear(dim_out, num_outputs)
+        self.heads = ModalityHeads(dims, num_outputs)
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch output"]:
+        """Score; raises ValueError for a patient without any modality and for other names or widths than built for."""
+        return self.head(self.fusion(tokens))
+
+    def views(self, tokens: Mapping[str, Tokens]) -> Views:
+        """Score with everything that training needs."""
+        raise NotImplementedError
+
+    def arranged(
+        self,
+        first: Float[Tensor, "batch output"],
+        own: Float[Tensor, "batch modality output"],
+        present: Bool[Tensor, "batch modality"],
+        *,
+        penalty: Float[Tensor, " batch"],
+    ) -> Views:
+        """Put the outputs and those of the modalities' heads, for who has them, side by side."""
+        return Views(
+            outputs=torch.cat([first.unsqueeze(1), own], dim=1),
+            keep=torch.cat([torch.ones_like(present[:, :1]), present], dim=1),
+            weight=self.view_weights,
+            penalty=penalty,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Levels:
+    """Fusion at two levels: a fused model beside the modalities' own, combined as decisions."""
+
+    feature: str
+    """An early or intermediate file on the fusion shelf."""
+    decision: str
+    """A late one."""

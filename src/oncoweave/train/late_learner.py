@@ -39,15 +39,16 @@ def combine_present(fusion: LateFusion, scores: np.ndarray) -> np.ndarray:
     return output
 
 
-def fit_base(fold: Fold, modality: str, *, learner: str, fit: Callable[[Fold], Trained]) -> Trained:
+def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[Fold], Trained]) -> Trained:
     """Fit one modality's model on the training rows, and on each inner fold for the out-of-fold scores; once a fold.
 
-    ``learner`` names the model in the fold's memory, so that several late fusions share it.
+    ``modality`` None is a model of several. ``learner`` names the model in the fold's memory, so that several late fusions share
+    it.
     """
     key = ("base", modality, learner)
     if key not in fold.memo:
         fitted = fit(fold).fitted
-        inner = _inner_of(fold, modality)
+        inner = fold.inner if modality is None else _inner_of(fold, modality)
         scores = np.full(fitted.predict(fold.train).shape, np.nan)
         for k in np.unique(inner[inner >= 0]).tolist():
             left_out = np.flatnonzero(inner == k)
@@ -69,17 +70,24 @@ def _inner_of(fold: Fold, modality: str) -> np.ndarray:
 
 
 def fit_late(
-    fold: Fold, modalities: Sequence[str], bases: Sequence[Trained], *, fusion: str, settings: Mapping[str, object]
+    fold: Fold,
+    modalities: Sequence[str],
+    bases: Sequence[Trained],
+    *,
+    fusion: str,
+    settings: Mapping[str, object],
+    names: Sequence[str] | None = None,
 ) -> tuple[Trained, LateFusion]:
     """Fit a late fusion on the out-of-fold scores of its bases.
 
     The combined scores of the training rows are out of fold for the bases; the few weights of the fusion did see the rows.
-    A fusion that states ``NEEDS = ("names",)`` is told the modalities. Also returns the fitted fusion by itself.
+    A fusion that states ``NEEDS = ("names",)`` is told the modalities, or the ``names`` of the bases where these are not one a
+    modality. Also returns the fitted fusion by itself.
     """
     scores = np.stack([base.out_of_fold for base in bases], axis=1)
     rows = ~np.isnan(scores).all(axis=(1, 2)) & fold.train.outcome.known
     config, module = shelf.configure("fusion", fusion, settings), shelf.load("fusion", fusion)
-    needs = {"names": tuple(modalities)} if "names" in getattr(module, "NEEDS", ()) else {}
+    needs = {"names": tuple(names or modalities)} if "names" in getattr(module, "NEEDS", ()) else {}
     fused = module.fit(scores[rows], fold.train.outcome.take(rows), config, **needs)
     late = FittedLate(modalities=tuple(modalities), bases=tuple(b.fitted for b in bases), fusion=fused)
     return Trained(fitted=late, out_of_fold=combine_present(fused, scores)), fused

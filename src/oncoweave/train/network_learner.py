@@ -9,7 +9,7 @@ import torch
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
-from oncoweave.model import ModalityShape, Model, ModelConfig
+from oncoweave.model import ModalityShape, Model, ModelConfig, operator_of
 from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
@@ -23,19 +23,24 @@ from oncoweave.train.training_objective import TrainingObjective
 DEFAULT_ENCODERS = {
     "embedding": "linear",
     "expression": "linear",
+    "film": "film_vit",
     "record": "linear",
     "report": "bert/tiny",
     "slide": "abmil",
     "variants": "linear",
+    "volume": "cnn3d",
 }
 """Encoder of each kind of modality where the study names none. Tables get a linear layer: on cohorts of a few hundred patients
 deeper encoders did worse (benchmarks/network_defaults_2026-11.md)."""
 
 TOKEN_ENCODERS = DEFAULT_ENCODERS | {
-    "expression": "tabular/tokens",
+    "embedding": "project",
+    "expression": "project",
+    "film": "film_vit/tokens",
     "record": "tabular/tokens",
-    "slide": "perceiver",
-    "variants": "tabular/tokens",
+    "slide": "project",
+    "variants": "project",
+    "volume": "cnn3d/tokens",
 }
 """The same for fusions that read every token: encoders that keep a feature, a tile or a window of words apart."""
 
@@ -54,7 +59,7 @@ DEFAULT_OBJECTIVES = {
 class StartsFromData(Protocol):
     """An encoder whose first weights come from training rows; its file says ``NEEDS = ("training_tokens",)``."""
 
-    def initialise(self, batches: Iterator[Tokens], generator: torch.Generator) -> None:
+    def initialise(self, tokens: Iterator[Tokens], generator: torch.Generator) -> None:
         """Take weights from tokens of training rows, once before training."""
 
 
@@ -193,7 +198,9 @@ def _fit_member(
             part = load_start(model.encoders[modality], start.path)
             if start.frozen:
                 model.freeze(part)
-    objective = TrainingObjective(goal=goal, view_weights=model.view_weights) if model.has_views else goal
+    objective = goal
+    if model.has_views:
+        objective = TrainingObjective(goal=goal, view_weights=model.view_weights, observe=model.observe)
     return train_network(
         model,
         objective,
@@ -224,20 +231,33 @@ def _tokens_of(source: Source, modality: str, rows: np.ndarray, budget: int) -> 
 
 
 def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSpec, *, num_outputs: int) -> ModelConfig:
-    rates = spec.options.modality_dropout
+    rates, settings = spec.options.modality_dropout, _settled(fold, preparations, spec)
     return ModelConfig(
         modalities={m: _shape(m, fold.train.kinds[m], p, spec) for m, p in preparations.items()},
         fusion=spec.fusion,
         num_outputs=num_outputs,
-        settings=dict(spec.settings),
+        settings=settings,
         width=spec.options.width,
         dropout=spec.options.dropout,
         modality_dropout={m: rates[m] for m in preparations if m in rates} if isinstance(rates, Mapping) else rates,
     )
 
 
+def _settled(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSpec) -> dict[str, object]:
+    """Settings of the fusion, with what they leave to the training rows found there."""
+    module = shelf.load("fusion", spec.fusion)
+    if not hasattr(module, "settle"):
+        return dict(spec.settings)
+    blocks = {m: p.block(fold.train.samples[m]) for m, p in preparations.items()}
+    return {**spec.settings, **module.settle(shelf.configure("fusion", spec.fusion, spec.settings), blocks)}
+
+
 def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec) -> ModalityShape:
-    name = spec.encoders.get(modality) or spec.encoders.get(kind) or default_encoder(kind, fusion=spec.fusion)
+    name = (
+        spec.encoders.get(modality)
+        or spec.encoders.get(kind)
+        or default_encoder(kind, operator=operator_of(spec.fusion, spec.settings))
+    )
     needs = getattr(shelf.load("encoders", name), "NEEDS", ())
     return ModalityShape(
         encoder=name,
@@ -247,14 +267,13 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
     )
 
 
-def default_encoder(kind: str, *, fusion: str) -> str:
-    """Name the encoder of a kind of modality under a fusion, where the study names none.
+def default_encoder(kind: str, *, operator: str) -> str:
+    """Name the encoder of a kind of modality under an intermediate operator, where the study names none.
 
     Raises:
         ConfigError: the kind has no default.
     """
-    reads = getattr(shelf.load("fusion", fusion), "READS", "vectors")
-    defaults = TOKEN_ENCODERS if reads == "tokens" else DEFAULT_ENCODERS
+    defaults = TOKEN_ENCODERS if shelf.load("fusion", operator).READS == "tokens" else DEFAULT_ENCODERS
     if kind not in defaults:
         fitting = [e.name for e in shelf.catalogue("encoders") if kind in _kinds(e.constants.get("KINDS"))]
         msg = f"modalities of kind {kind!r} have no usual encoder; name one: encoders: {{{kind}: ...}} (fitting: {fitting})"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from oncoweave.core import shelf
 from oncoweave.core.files import sha256
 from oncoweave.train.finetune import Start
 from oncoweave.train.fold import Fold, Trained
@@ -42,7 +43,7 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
         planned.append(Planned(name=ALONE + name, role=role, modalities=(name,), fit=_alone(name)))
     planned += [Planned(name=m.name, role="fusion", modalities=_of(m), fit=_fitter(m, study)) for m in models]
     for subset in ablations(_of(main), stage=main.stage):
-        smaller = main.model_copy(update={"modalities": subset})
+        smaller = narrowed(main, subset)
         planned.append(
             Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=_fitter(smaller, study))
         )
@@ -67,6 +68,13 @@ def ablations(modalities: tuple[str, ...], *, stage: str) -> Iterator[tuple[str,
         yield from combinations(modalities, size)
 
 
+def narrowed(model: ModelSpec, modalities: tuple[str, ...]) -> ModelSpec:
+    """Ask for the same model of some of its modalities."""
+    narrow = getattr(shelf.load("fusion", model.fusion), "narrow", None)
+    settings = model.settings if narrow is None else narrow(model.settings, modalities)
+    return model.model_copy(update={"modalities": modalities, "settings": settings})
+
+
 def subset_name(main: str, subset: tuple[str, ...]) -> str:
     """Name the main model fitted on some modalities only."""
     return f"{main}[{'+'.join(subset)}]"
@@ -86,10 +94,12 @@ def _linear_base(fold: Fold, modality: str) -> Trained:
 
 
 def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
-    modalities, stage, blockwise = _of(model), model.stage, model.penalty == "per_modality"
+    modalities, stage = _of(model), model.stage
     if stage == "early":
-        return lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, blockwise=blockwise)
-    if stage == "intermediate":
+        return lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, penalty=model.penalty)
+    if model.levels is not None:
+        return lambda fold: _two_level(fold, model, study)
+    if stage in ("intermediate", "hybrid"):
         return lambda fold: fit_network(fold, modalities, network_spec(model, study))
     return lambda fold: _late(fold, model, study)
 
@@ -97,6 +107,20 @@ def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
 def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
     bases = late_bases(fold, model, study)
     return fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)[0]
+
+
+FUSED = "fused"
+"""What the fused model of two levels is called where a late fusion names its bases."""
+
+
+def _two_level(fold: Fold, model: ModelSpec, study: Study) -> Trained:
+    assert model.levels is not None, f"{model.fusion!r} has no levels"
+    feature = model.model_copy(update={"fusion": model.levels.feature, "settings": {}})
+    fit = _fitter(feature, study)
+    known = f"{feature.fusion} {'+'.join(_of(model))} {model.encoders} {model.objective} {model.weights} {model.penalty}"
+    bases = [*late_bases(fold, model, study), fit_base(fold, None, learner=known, fit=fit)]
+    decision, names = model.levels.decision, (*_of(model), FUSED)
+    return fit_late(fold, _of(model), bases, fusion=decision, settings={}, names=names)[0]
 
 
 def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:

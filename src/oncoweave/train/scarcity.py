@@ -76,7 +76,7 @@ def _training_rows(patient_ids: np.ndarray, splits: pd.DataFrame) -> Iterator[tu
 
 
 def _has_late(study: Study) -> bool:
-    return any(model.stage == "late" for model in study.models or ())
+    return any(model.stage == "late" or model.levels is not None for model in study.models or ())
 
 
 def _suffice(trains: int, inner_folds: int, *, late: bool) -> bool:

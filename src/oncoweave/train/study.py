@@ -11,6 +11,8 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
+from oncoweave.model import operator_of
+from oncoweave.nn.views import Levels
 
 RESERVED = ("site_only", "site_only_by_patient")
 RESERVED_STARTS = ("only_", "permuted_")
@@ -38,16 +40,24 @@ class ModelSpec(Strict):
     """Networks: files of weights that encoders start from, by modality or by kind; paths from the place of the study file."""
     frozen: tuple[str, ...] = ()
     """Networks: those of ``weights`` that stay as they are; what stands above them is trained."""
-    penalty: Literal["shared", "per_modality"] = "shared"
-    """Early fusion: one ridge penalty for all columns, or one for each modality's block."""
+    penalty: Literal["shared", "per_modality", "group_lasso", "ipf_lasso", "priority_lasso"] = "shared"
+    """Early fusion: one ridge penalty for all columns, one for each modality's block, or a lasso (see ``train.sparse``)."""
 
     @property
     def stage(self) -> str:
-        """Early, intermediate or late: what the fusion sees."""
+        """Early, intermediate, late or hybrid: what the fusion sees."""
         entries = {e.name: e for e in shelf.catalogue("fusion")}
         if self.fusion not in entries:
             raise unknown_name("fusion", self.fusion, entries)
         return str(entries[self.fusion].constants["STAGE"])
+
+    @property
+    def levels(self) -> Levels | None:
+        """The two fusions of a model that has two levels; None for all others."""
+        if self.stage != "hybrid" or not hasattr(module := shelf.load("fusion", self.fusion), "levels"):
+            return None
+        found: Levels = module.levels(shelf.configure("fusion", self.fusion, self.settings))
+        return found
 
 
 class NetworkConfig(Strict):
@@ -204,15 +214,38 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     for name in chosen:
         if name not in kinds:
             raise unknown_name(f"modality of model {model.name!r}", name, kinds)
-    shelf.configure("fusion", model.fusion, model.settings)
-    if model.penalty == "per_modality" and stage != "early":
-        msg = f"model {model.name!r}: penalty per_modality belongs to an early fusion, {model.fusion!r} is {stage}"
+    _check_fusion(model, chosen, endpoint_kind)
+    if model.penalty != "shared" and stage != "early":
+        msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {model.fusion!r} is {stage}"
         raise ConfigError(msg)
     if stage == "early" and (model.encoders or model.objective or model.weights or model.frozen):
         msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
         raise ConfigError(msg)
     _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
     return model.model_copy(update={"modalities": chosen})
+
+
+def _check_fusion(model: ModelSpec, modalities: tuple[str, ...], endpoint_kind: str) -> None:
+    config, module = shelf.configure("fusion", model.fusion, model.settings), shelf.load("fusion", model.fusion)
+    if hasattr(module, "check"):
+        module.check(config, modalities)
+    decides = model.fusion
+    if model.levels is not None:
+        decides = model.levels.decision
+        for level, name, stages in (
+            ("feature", model.levels.feature, ("early", "intermediate")),
+            ("decision", decides, ("late",)),
+        ):
+            stage = ModelSpec(name=model.name, fusion=name).stage
+            if stage not in stages:
+                msg = f"model {model.name!r}: the {level} level is {' or '.join(stages)}; {name!r} is {stage}"
+                raise ConfigError(msg)
+    elif model.stage == "hybrid":
+        operator_of(model.fusion, model.settings)
+    kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
+    if kinds is not None and endpoint_kind not in kinds:
+        msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
+        raise ConfigError(msg)
 
 
 def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> None:
