@@ -49,6 +49,8 @@ class LearnedGrid(nn.Module):
 class SineCode(nn.Module):
     """Sines and cosines of ``(x, y, z)``, so that equal millimetres are coded alike in scans of any size; nothing is learnt."""
 
+    frequencies: Tensor
+
     def __init__(self, width: int, *, longest: float = 100.0) -> None:
         super().__init__()
         if width % 6:

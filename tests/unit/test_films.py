@@ -1,0 +1,150 @@
+"""Radiographs read from PNG, JPEG and DICOM: windows, inversion, spacing, and what is no film."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from oncoweave.core.errors import DataError
+from oncoweave.data.cohort import ModalitySpec, Record
+from oncoweave.modalities import film
+from oncoweave.scans.films import WINDOW, FilmError, read_film, shrink, window
+
+
+def write_dicom(path, stored, **tags):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileMetaDataset
+
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.Rows, dataset.Columns = stored.shape[-2:]
+    dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
+    dataset.PixelRepresentation, dataset.PhotometricInterpretation = 0, "MONOCHROME2"
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = stored.astype(np.uint16).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def record(*paths, root, views=None):
+    rows = pd.DataFrame({"patient_id": "A", "sample_id": [f"A{i}" for i in range(len(paths))], "path": [str(p) for p in paths]})
+    if views:
+        rows["view"] = views
+    return Record(patient_id="A", modality=ModalitySpec(name="film", kind="film"), rows=rows, root=root)
+
+
+@pytest.fixture
+def ramp():
+    """Stored values 0, 10, ... 2550, one a column, on 64 rows."""
+    return np.arange(0, 2560, 10)[None].repeat(64, axis=0)
+
+
+def test_dicom_window_is_the_linear_function_of_the_standard(tmp_path, ramp):
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -100, "WindowCenter": 1000, "WindowWidth": 401, "PixelSpacing": [0.2, 0.3]}
+    picture = read_film(write_dicom(tmp_path / "a.dcm", ramp, **tags))
+    wanted = np.clip((2.0 * ramp - 100 - 999.5) / 400 + 0.5, 0, 1)
+    np.testing.assert_allclose(picture.pixels, wanted, atol=1e-6)
+    assert picture.spacing_mm == (0.2, 0.3)
+    assert shrink(picture, 32).spacing_mm == (0.4, 0.6)
+
+
+def test_monochrome1_is_the_negative(tmp_path, ramp):
+    tags = {"WindowCenter": 1000, "WindowWidth": 400}
+    bright = read_film(write_dicom(tmp_path / "a.dcm", ramp, **tags)).pixels
+    dark = read_film(write_dicom(tmp_path / "b.dcm", ramp, PhotometricInterpretation="MONOCHROME1", **tags)).pixels
+    np.testing.assert_allclose(bright + dark, 1, atol=1e-6)
+
+
+def test_without_a_window_the_films_own_quantiles_count(tmp_path, ramp):
+    low, high = np.quantile(ramp, WINDOW)
+    wanted = np.clip((ramp - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(read_film(write_dicom(tmp_path / "a.dcm", ramp)).pixels, wanted, atol=1e-6)
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "b.png")  # 12 of 16 bits used, as hospitals export them
+    np.testing.assert_allclose(read_film(tmp_path / "b.png").pixels, wanted, atol=1e-6)
+
+
+def test_sigmoid_and_exact_windows_have_their_closed_forms():
+    values = np.array([[0.0, 50.0, 100.0]])
+    exact = window(values, centre=50, width=100, function="LINEAR_EXACT")
+    np.testing.assert_allclose(exact, [[0, 0.5, 1]])
+    sigmoid = window(values, centre=50, width=100, function="SIGMOID")
+    np.testing.assert_allclose(sigmoid, [[1 / (1 + np.e**2), 0.5, 1 / (1 + np.e**-2)]], rtol=1e-6)
+
+
+def test_eight_bits_are_kept_as_they_are_and_shrinking_averages(tmp_path, rng):
+    stored = rng.integers(0, 256, size=(64, 96)).astype(np.uint8)
+    Image.fromarray(stored).save(tmp_path / "a.png")
+    picture = read_film(tmp_path / "a.png")
+    np.testing.assert_allclose(picture.pixels * 255, stored, atol=1e-4)
+    small = shrink(picture, 16).pixels
+    assert small.shape == (16, 16)
+    assert abs(small.mean() - picture.pixels[:, 16:80].mean()) < 0.01
+
+
+def test_a_grey_picture_saved_in_colour_is_grey_and_a_photograph_is_refused(tmp_path, rng):
+    grey = rng.integers(0, 256, size=(64, 64, 1)).astype(np.uint8).repeat(3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "grey.jpg", quality=70)
+    assert read_film(tmp_path / "grey.jpg").pixels.shape == (64, 64)
+    photo = grey.copy()
+    photo[:20, :, 0] = 255 - photo[:20, :, 0]
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    with pytest.raises(FilmError, match=r"photo\.png: \d+% of its pixels are coloured") as caught:
+        read_film(tmp_path / "photo.png")
+    assert caught.value.reason == "colour"
+
+
+def test_what_is_no_film_is_named_and_counted(tmp_path, rng):
+    good = rng.integers(0, 256, size=(64, 64)).astype(np.uint8)
+    for name, pixels in (("good", good), ("black", np.zeros_like(good)), ("colour", np.stack([good, 255 - good, good], axis=2))):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "short.png").write_bytes((tmp_path / "good.png").read_bytes()[:-900])
+    write_dicom(tmp_path / "cine.dcm", np.stack([good, good]), NumberOfFrames=2)
+    names = ("good.png", "black.png", "colour.png", "short.png", "cine.dcm", "gone.png")
+    counts = film.faults([None, *(record(tmp_path / name, root=tmp_path) for name in names)])
+    assert counts == {"blank": 1, "colour": 1, "unreadable": 2, "frames": 1}
+    with pytest.raises(DataError, match=r"row 1 .*short\.png: not a readable picture"):
+        film.read(record(tmp_path / "short.png", root=tmp_path))
+    with pytest.raises(DataError, match=r"black\.png' shows nothing"):
+        film.check(film.read(record(tmp_path / "black.png", root=tmp_path)))
+    with pytest.raises(DataError, match="no column 'path'"):
+        film.read(dataclasses.replace(record(tmp_path / "good.png", root=tmp_path), rows=pd.DataFrame({"patient_id": ["A"]})))
+
+
+def test_films_of_a_patient_follow_each_other_and_patches_are_squares_of_the_film(tmp_path, rng):
+    pixels = [rng.integers(0, 256, size=(film.SIDE, film.SIDE)).astype(np.uint8) for _ in range(2)]
+    for number, stored in enumerate(pixels):
+        Image.fromarray(stored).save(tmp_path / f"{number}.png")
+    sample = film.read(record("0.png", "1.png", root=tmp_path, views=["PA", None]))
+    assert [f.view for f in sample.films] == ["PA", ""]
+    fitted = film.fit([sample])
+    tokens = fitted.collate([sample])
+    grid = film.SIDE // film.PATCH
+    assert tokens.positions[0, grid + 2].tolist() == [2, 1, 0]
+    assert tokens.positions[0, grid**2].tolist() == [0, 0, 1]
+    seen = tokens.values[0, grid + 2].numpy() * fitted.scale + fitted.centre
+    np.testing.assert_allclose(seen * 255, pixels[0][16:32, 32:48].ravel(), atol=1e-3)
+    assert abs(float(tokens.values.mean())) < 1e-5
+    assert abs(float(tokens.values.std()) - 1) < 1e-3
+    assert film.fit([sample], side=112).collate([sample]).values.shape == (1, 2 * 49, 256)
+    with pytest.raises(ValueError, match="whole patches of 16 px and at most 224 px, got 100"):
+        film.fit([sample], side=100)
+    lateral = dataclasses.replace(sample, films=(dataclasses.replace(sample.films[0], view="lateral"),))
+    assert fitted.unknown([sample, None, lateral]) == {"view": 1}
+
+
+@pytest.mark.real
+def test_real_films_are_read(real_data):
+    folder = real_data / "cxr_samples"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    pytest.importorskip("pydicom")
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".png", ".jpg", ".dcm")):
+        picture = read_film(path)
+        assert 0.3 < picture.pixels.mean() < 0.8, path.name
+        assert picture.pixels.std() > 0.1, path.name
