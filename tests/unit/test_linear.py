@@ -6,9 +6,9 @@ import pytest
 from oncoweave.core.errors import DataError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.train.linear import (
-    fit_block_ridge,
-    fit_block_ridge_cox,
-    fit_block_ridge_logistic,
+    fit_block_cox,
+    fit_block_logistic,
+    fit_block_regression,
     fit_ridge,
     fit_ridge_cox,
     fit_ridge_logistic,
@@ -59,7 +59,7 @@ def test_a_block_of_noise_is_shrunk_away(rng, width):
     good, noise = rng.normal(size=(150, 4)), rng.normal(size=(150, width))
     time, event = _survival(rng, good @ np.array([0.8, -0.6, 0.4, 0.0]))
     x, groups = np.hstack([good, noise]), np.array(["good"] * 4 + ["noise"] * width)
-    blockwise = fit_block_ridge_cox(x, groups, time, event)
+    blockwise = fit_block_cox(x, groups, time, event)
     alone = fit_ridge_cox(good, time, event)
     kept, lost = blockwise.coefficients[:4], blockwise.coefficients[4:]
     assert np.linalg.norm(lost) < 0.35 * np.linalg.norm(kept)
@@ -85,9 +85,9 @@ def test_logistic_and_regression_shrink_a_noise_block_too(rng):
     x, groups = np.hstack([good, noise]), np.array(["good"] * 3 + ["noise"] * 20)
     value = good @ np.array([1.0, -1.0, 0.5]) + rng.normal(size=150)
     for model in (
-        fit_block_ridge_logistic(x, groups, (value > 0).astype(int)),
-        fit_block_ridge(x, groups, 1000 * value),
-        fit_block_ridge_logistic(x, groups, np.digitize(value, [-1, 1]), num_classes=3),
+        fit_block_logistic(x, groups, (value > 0).astype(int)),
+        fit_block_regression(x, groups, 1000 * value),
+        fit_block_logistic(x, groups, np.digitize(value, [-1, 1]), num_classes=3),
     ):
         weight = np.abs(model.coefficients)
         assert weight[3:].max() < 0.25 * weight[:3].max()
@@ -107,7 +107,7 @@ def test_fitted_models_are_stored_and_read_back(rng, tmp_path):
     x = rng.normal(size=(60, 4))
     time, event = _survival(rng, x[:, 0])
     models = [
-        fit_block_ridge_cox(x, np.array(["a", "a", "b", "b"]), time, event),
+        fit_block_cox(x, np.array(["a", "a", "b", "b"]), time, event),
         fit_ridge_logistic(x, event.astype(int), penalty=1.0),
         fit_ridge(x, time, penalty=1.0),
     ]
@@ -134,7 +134,7 @@ def test_what_cannot_be_fitted_is_refused(rng):
     with pytest.raises(DataError, match="positive finite penalty factors"):
         fit_ridge(np.ones((10, 2)), time, penalty=1.0, penalty_factors=np.array([1.0, -1.0]))
     with pytest.raises(DataError, match="block name for each of 2"):
-        fit_block_ridge(np.ones((10, 2)), np.array(["a"]), time)
+        fit_block_regression(np.ones((10, 2)), np.array(["a"]), time)
 
 
 def test_a_path_is_judged_fold_by_fold_at_what_the_other_folds_choose():
@@ -155,8 +155,8 @@ def test_block_penalties_do_not_depend_on_the_units_of_a_block(rng):
     time, event = _survival(rng, x[:, 0] + x[:, 3])
     groups = np.repeat(["a", "b"], 3)
     factor = np.repeat([1.0, 1000.0], 3)
-    plain = fit_block_ridge_cox(x, groups, time, event)
-    scaled = fit_block_ridge_cox(x * factor, groups, time, event)
+    plain = fit_block_cox(x, groups, time, event)
+    scaled = fit_block_cox(x * factor, groups, time, event)
     np.testing.assert_allclose(scaled.predict(x * factor), plain.predict(x), atol=1e-4)
 
 
@@ -169,7 +169,7 @@ def test_out_of_fold_scores_are_those_of_models_that_left_the_patient_out(rng, w
     groups = np.where(np.arange(width) < 2, "a", "b")
     fits = {
         "cox": lambda t, e, y: fit_ridge_cox(x, t, e, inner=labels),
-        "blocks": lambda t, e, y: fit_block_ridge_cox(x, groups, t, e, inner=labels),
+        "blocks": lambda t, e, y: fit_block_cox(x, groups, t, e, inner=labels),
         "logistic": lambda t, e, y: fit_ridge_logistic(x, y, inner=labels),
         "values": lambda t, e, y: fit_ridge(x, x[:, 0] + t, inner=labels),
     }

@@ -94,8 +94,10 @@ def _fit_block(block: np.ndarray, present: np.ndarray, residuals: np.ndarray, co
         x = x - np.outer(score, loading)
         weights.append(weight)
         loadings.append(loading)
-    if not weights:
-        return Block(standard=standard, axes=np.zeros((block.shape[1], 1)))
-    w, p = np.stack(weights, axis=1), np.stack(loadings, axis=1)
-    axes = w @ np.linalg.inv(p.T @ w)
-    return Block(standard=standard, axes=axes / np.sqrt(((whole[present] @ axes) ** 2).sum() / present.sum()))
+    # as many columns whatever was found, so that fits on other patients have them too
+    axes = np.zeros((block.shape[1], min(components, block.shape[1])))
+    if weights:
+        w, p = np.stack(weights, axis=1), np.stack(loadings, axis=1)
+        found = w @ np.linalg.inv(p.T @ w)
+        axes[:, : len(weights)] = found / np.sqrt(((whole[present] @ found) ** 2).sum() / present.sum())
+    return Block(standard=standard, axes=axes)

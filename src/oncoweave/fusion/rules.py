@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.evaluate.hypotheses import Hypotheses, decision_cutoffs, fit_hypotheses
 from oncoweave.nn.availability import present_scores
 
@@ -25,6 +25,12 @@ class Config:
     """Modality that can decide alone, such as the clinical one; empty: none can. Left out, it never decides."""
     override_above: float = 0.9
     """Share of the training patients whom the override calls lower."""
+
+
+def check(config: Config, modalities: Sequence[str]) -> None:
+    """Refuse an override that a study does not have."""
+    if config.override and config.override not in modalities:
+        raise unknown_name("modality (override of rules)", config.override, modalities)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -1,5 +1,6 @@
 """What fitted fusions and objectives offer to those who apply them, whichever file of their shelf they come from."""
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,14 @@ class EarlyFusion(Protocol):
 
     def transform(self, blocks: dict[str, np.ndarray]) -> np.ndarray:
         """Fuse blocks ``[n, p]`` (a row all NaN where absent) to finite columns ``[n, d]``."""
+
+
+@runtime_checkable
+class BlockPolicy(Protocol):
+    """A fitted stand-in for absent blocks of columns."""
+
+    def transform(self, blocks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Fill blocks ``[n, p]``, whose rows are all NaN where absent."""
 
 
 @runtime_checkable

@@ -9,12 +9,13 @@ import numpy as np
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.train.linear import (
+    BlockPenalty,
     Ridge,
     RidgeCox,
     RidgeLogistic,
-    fit_block_ridge,
-    fit_block_ridge_cox,
-    fit_block_ridge_logistic,
+    fit_block_cox,
+    fit_block_logistic,
+    fit_block_regression,
     fit_ridge,
     fit_ridge_cox,
     fit_ridge_logistic,
@@ -70,22 +71,30 @@ class LabelHeads:
         return np.stack(columns, axis=1)
 
 
-def fit_head(x: np.ndarray, target: Target, *, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Penalised:
+    """Columns in blocks that are penalised apart."""
+
+    groups: np.ndarray
+    """``Text[p]``: the block of each column."""
+    kind: BlockPenalty = "per_modality"
+
+
+def fit_head(x: np.ndarray, target: Target, *, inner: np.ndarray, blocks: Penalised | None) -> tuple[Head, np.ndarray]:
     """Fit the linear model of the target's kind on ``x`` ``[n, p]``; its penalty is chosen on the inner folds ``[n]``.
 
     Also returns the predictions ``[n, c]`` that choosing the penalty leaves behind: each patient's by the inner model that left
-    the patient out. Ordinal endpoints are fitted as classes. ``groups`` ``[p]`` names the block of each column, for one penalty a
-    block.
+    the patient out. Ordinal endpoints are fitted as classes. ``blocks`` None is one ridge penalty for all columns.
     """
     fit = _FIT[target.endpoint.kind]
-    return fit(x, target, inner, groups)
+    return fit(x, target, inner, blocks)
 
 
-def _cox(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
-    if groups is None:
+def _cox(x: np.ndarray, target: Target, inner: np.ndarray, blocks: Penalised | None) -> tuple[Head, np.ndarray]:
+    if blocks is None:
         model = fit_ridge_cox(x, target.time, target.event, inner=inner)
     else:
-        model = fit_block_ridge_cox(x, groups, target.time, target.event, inner=inner)
+        model = fit_block_cox(x, blocks.groups, target.time, target.event, kind=blocks.kind, inner=inner)
     return _single(model, num_outputs=1)
 
 
@@ -99,20 +108,20 @@ def _columns(predicted: np.ndarray, num_outputs: int) -> np.ndarray:
     return np.hstack([1 - predicted, predicted]) if num_outputs == 2 else predicted
 
 
-def _logistic(x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, groups: np.ndarray | None) -> RidgeLogistic:
-    if groups is None:
+def _logistic(x: np.ndarray, y: np.ndarray, num_classes: int, inner: np.ndarray, blocks: Penalised | None) -> RidgeLogistic:
+    if blocks is None:
         return fit_ridge_logistic(x, y, num_classes=num_classes, inner=inner)
-    return fit_block_ridge_logistic(x, groups, y, num_classes=num_classes, inner=inner)
+    return fit_block_logistic(x, blocks.groups, y, num_classes=num_classes, kind=blocks.kind, inner=inner)
 
 
-def _classes(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
+def _classes(x: np.ndarray, target: Target, inner: np.ndarray, blocks: Penalised | None) -> tuple[Head, np.ndarray]:
     is_binary = target.endpoint.kind == "binary"
     num_classes = 2 if is_binary else len(target.endpoint.classes)
-    model = _logistic(x, target.values, num_classes, inner, groups)
+    model = _logistic(x, target.values, num_classes, inner, blocks)
     return _single(model, num_outputs=1 if is_binary else num_classes)
 
 
-def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
+def _labels(x: np.ndarray, target: Target, inner: np.ndarray, blocks: Penalised | None) -> tuple[Head, np.ndarray]:
     models: list[Linear | None] = []
     rates = []
     out_of_fold = np.full(target.values.shape, np.nan)
@@ -126,7 +135,7 @@ def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray
         rates.append(float(values[known].mean()))
         if 0 < rates[-1] < 1:
             head, out_of_fold[known, label : label + 1] = _single(
-                _logistic(x[known], values[known], 2, inner[known], groups), num_outputs=1
+                _logistic(x[known], values[known], 2, inner[known], blocks), num_outputs=1
             )
             models.append(head)
         else:
@@ -135,12 +144,15 @@ def _labels(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray
     return LabelHeads(models=tuple(models), rates=tuple(rates), num_outputs=len(rates)), out_of_fold
 
 
-def _value(x: np.ndarray, target: Target, inner: np.ndarray, groups: np.ndarray | None) -> tuple[Head, np.ndarray]:
-    model = fit_ridge(x, target.values, inner=inner) if groups is None else fit_block_ridge(x, groups, target.values, inner=inner)
+def _value(x: np.ndarray, target: Target, inner: np.ndarray, blocks: Penalised | None) -> tuple[Head, np.ndarray]:
+    if blocks is None:
+        model = fit_ridge(x, target.values, inner=inner)
+    else:
+        model = fit_block_regression(x, blocks.groups, target.values, kind=blocks.kind, inner=inner)
     return _single(model, num_outputs=1)
 
 
-_FIT: dict[str, Callable[[np.ndarray, Target, np.ndarray, np.ndarray | None], tuple[Head, np.ndarray]]] = {
+_FIT: dict[str, Callable[[np.ndarray, Target, np.ndarray, Penalised | None], tuple[Head, np.ndarray]]] = {
     "binary": _classes,
     "multiclass": _classes,
     "multilabel": _labels,

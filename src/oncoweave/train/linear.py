@@ -1,4 +1,4 @@
-"""Penalised linear models: ridge Cox, ridge logistic (two or more classes) and ridge regression, plain or with block penalties.
+"""Penalised linear models: Cox, logistic (two or more classes) and regression; ridge, or with a penalty a block of columns.
 
 Penalty convention: every model maximises ``log-likelihood - penalty / 2 * sum_j factor_j * beta_j ** 2``, where the
 log-likelihood is the total over patients (for regression, minus half the sum of squared errors). So ``penalty`` equals
@@ -8,6 +8,7 @@ mean and not scaled: hand in columns on comparable scales. The intercept is not 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -23,8 +24,12 @@ from oncoweave.train.ridge import (
     maximise,
     score_path,
 )
+from oncoweave.train.sparse import SparseKind, fit_sparse
 
 _FOLDS = 5
+
+BlockPenalty = Literal["per_modality"] | SparseKind
+"""per_modality: a ridge penalty a block (``train.block_ridge``). The others choose blocks or columns (``train.sparse``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,16 +133,17 @@ def fit_ridge_cox(
     return _cox(x, time, event, _fit(likelihood, x, penalty=penalty, factors=penalty_factors, labels=labels))
 
 
-def fit_block_ridge_cox(
+def fit_block_cox(
     x: np.ndarray,
     groups: np.ndarray,
     time: np.ndarray,
     event: np.ndarray,
     *,
+    kind: BlockPenalty = "per_modality",
     ties: Ties = "efron",
     inner: np.ndarray | None = None,
 ) -> RidgeCox:
-    """Fit a ridge Cox model in which each block of columns has its own penalty, chosen on the inner folds.
+    """Fit a Cox model in which each block of columns has its own penalty, chosen on the inner folds.
 
     ``groups`` ``[p]`` names the block of each column. A block that does not help out of fold is shrunk away or dropped.
     """
@@ -145,7 +151,7 @@ def fit_block_ridge_cox(
     _refuse_no_events(event)
     likelihood = cox_likelihood(time, event, ties=ties)
     labels = _labels(np.lexsort((time, event))) if inner is None else inner
-    return _cox(x, time, event, _fit_blockwise(likelihood, x, groups, labels=labels))
+    return _cox(x, time, event, _fit_blockwise(likelihood, x, groups, labels=labels, kind=kind))
 
 
 def fit_ridge_logistic(
@@ -166,13 +172,19 @@ def fit_ridge_logistic(
     return _logistic(_fit(likelihood, x, penalty=penalty, factors=penalty_factors, labels=labels))
 
 
-def fit_block_ridge_logistic(
-    x: np.ndarray, groups: np.ndarray, y: np.ndarray, *, num_classes: int = 2, inner: np.ndarray | None = None
+def fit_block_logistic(
+    x: np.ndarray,
+    groups: np.ndarray,
+    y: np.ndarray,
+    *,
+    num_classes: int = 2,
+    kind: BlockPenalty = "per_modality",
+    inner: np.ndarray | None = None,
 ) -> RidgeLogistic:
-    """Fit a logistic or multinomial model with a penalty a block; see :func:`fit_block_ridge_cox`."""
+    """Fit a logistic or multinomial model with a penalty a block; see :func:`fit_block_cox`."""
     likelihood, order = _softmax(y, num_classes)
     labels = _labels(order) if inner is None else inner
-    return _logistic(_fit_blockwise(likelihood, x, groups, labels=labels))
+    return _logistic(_fit_blockwise(likelihood, x, groups, labels=labels, kind=kind))
 
 
 def fit_ridge(
@@ -189,13 +201,16 @@ def fit_ridge(
     return _ridge(_fit(GaussianLikelihood(values=y), x, penalty=penalty, factors=penalty_factors, labels=labels), scale=1.0)
 
 
-def fit_block_ridge(x: np.ndarray, groups: np.ndarray, y: np.ndarray, *, inner: np.ndarray | None = None) -> Ridge:
-    """Fit a ridge regression with a penalty a block; see :func:`fit_block_ridge_cox`."""
+def fit_block_regression(
+    x: np.ndarray, groups: np.ndarray, y: np.ndarray, *, kind: BlockPenalty = "per_modality", inner: np.ndarray | None = None
+) -> Ridge:
+    """Fit a regression with a penalty a block; see :func:`fit_block_cox`."""
     y = np.asarray(y, dtype=float)
     labels = _labels(np.argsort(y, kind="stable")) if inner is None else inner
     # the search compares log-likelihoods, which are on the scale of the outcome's variance
     scale = float(y.std()) or 1.0
-    return _ridge(_fit_blockwise(GaussianLikelihood(values=y / scale), x, groups, labels=labels), scale=scale)
+    solved = _fit_blockwise(GaussianLikelihood(values=y / scale), x, groups, labels=labels, kind=kind)
+    return _ridge(solved, scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -228,12 +243,18 @@ def _fit(
     return _Solution(beta=beta, centre=centre, penalty=Penalty(values=(float(penalty),)), out_of_fold=out_of_fold)
 
 
-def _fit_blockwise(likelihood: Likelihood, x: np.ndarray, groups: np.ndarray, *, labels: np.ndarray) -> _Solution:
+def _fit_blockwise(
+    likelihood: Likelihood, x: np.ndarray, groups: np.ndarray, *, labels: np.ndarray, kind: BlockPenalty
+) -> _Solution:
     x = _matrix(x)
     if len(groups) != x.shape[1]:
         msg = f"wanted a block name for each of {x.shape[1]} columns, got {len(groups)}"
         raise DataError(msg)
     centre = x.mean(axis=0)
+    if kind != "per_modality":
+        sparse = fit_sparse(likelihood, x - centre, groups, labels, kind=kind)
+        chosen = Penalty(values=tuple(float(v) for v in sparse.penalties), blocks=sparse.names)
+        return _Solution(beta=sparse.beta, centre=centre, penalty=chosen, out_of_fold=sparse.out_of_fold)
     blocks = split_blocks(x - centre, groups)
     penalties, out_of_fold = choose_block_penalties(likelihood, blocks, labels)
     chosen = Penalty(values=tuple(float(v) for v in penalties), blocks=blocks.names)

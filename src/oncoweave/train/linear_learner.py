@@ -1,26 +1,35 @@
 """Linear models on fused feature blocks: ridge Cox, logistic and ridge regression, for one modality or several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
 from oncoweave.core import shelf
-from oncoweave.nn.fitted import EarlyFusion
+from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import ConfigError
+from oncoweave.nn.fitted import BlockPolicy, EarlyFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, Preparation, Trained
-from oncoweave.train.heads import Head, fit_head
+from oncoweave.train.heads import Head, Penalised, fit_head
+from oncoweave.train.linear import BlockPenalty
+
+MASK = "mask"
+"""How absent blocks are treated where no policy of the missingness shelf stands in for them: by the fusion itself."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class FittedLinear:
-    """Preparations, an early fusion and a linear head, all fitted on the same training rows."""
+    """Preparations, a stand-in for absent blocks, an early fusion and a linear head, all fitted on the same training rows."""
 
     modalities: tuple[str, ...]
     preparations: dict[str, Preparation]
     fusion: EarlyFusion
     head: Head
+    policy: BlockPolicy | None = None
+    """None leaves absent blocks to the fusion."""
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; NaN for patients who have none of the modalities."""
@@ -28,7 +37,8 @@ class FittedLinear:
         present = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0)
         output = np.full((len(data), self.head.num_outputs), np.nan)
         if present.any():
-            fused = self.fusion.transform({m: b[present] for m, b in blocks.items()})
+            some = {m: b[present] for m, b in blocks.items()}
+            fused = self.fusion.transform(some if self.policy is None else self.policy.transform(some))
             output[present] = self.head.predict(fused)
         return output
 
@@ -39,23 +49,66 @@ def fit_linear(
     *,
     fusion: str,
     settings: Mapping[str, object] = MappingProxyType({}),
-    blockwise: bool = False,
+    penalty: Literal["shared"] | BlockPenalty = "shared",
+    missing: str = MASK,
 ) -> Trained:
     """Fit an early fusion and a penalised linear head on a fold's training rows.
 
-    ``blockwise`` gives each modality its own penalty, chosen on inner folds, so that a block that does not help is shrunk away.
+    ``penalty`` shared is one ridge for all columns; the others give each modality its own, chosen on inner folds, so that a block
+    that does not help is shrunk away or dropped. ``missing`` names a policy of the missingness shelf that acts on blocks.
     Training rows without any of the modalities are left out. The out-of-fold scores are those by which the penalty was chosen:
-    the imputation, scaling and fusion behind them saw the row's features, but no coefficient saw its outcome.
+    the imputation, scaling and fusion behind them saw the row's features, but no coefficient saw its outcome. Where the fusion is
+    supervised (``NEEDS = ("target",)``), a row's columns come from a fusion that left out its inner fold.
     """
     preparations = {m: fold.preparation(m) for m in modalities}
     blocks = {m: preparations[m].block(fold.train.samples[m]) for m in modalities}
     rows = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0) & fold.train.outcome.known
-    blocks = {m: b[rows] for m, b in blocks.items()}
-    fused = shelf.load("fusion", fusion).fit(blocks, shelf.configure("fusion", fusion, settings))
-    groups = np.asarray(fused.groups) if blockwise else None
-    head, scores = fit_head(fused.transform(blocks), fold.train.outcome.take(rows), inner=fold.inner_of(rows), groups=groups)
-    fitted = FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
+    blocks, target, inner = {m: b[rows] for m, b in blocks.items()}, fold.train.outcome.take(rows), fold.inner_of(rows)
+    policy = None if missing == MASK else _fit_policy(missing, blocks)
+    blocks = blocks if policy is None else policy.transform(blocks)
+    fuse = _fuser(fusion, settings)
+    fused = fuse(blocks, target)
+    columns = _left_out(fuse, blocks, target, inner) if _is_supervised(fusion) else fused.transform(blocks)
+    apart = None if penalty == "shared" else Penalised(groups=np.asarray(fused.groups), kind=penalty)
+    head, scores = fit_head(columns, target, inner=inner, blocks=apart)
+    fitted = FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head, policy=policy)
     return Trained(fitted=fitted, out_of_fold=_scattered(scores, rows))
+
+
+def _fit_policy(name: str, blocks: Mapping[str, np.ndarray]) -> BlockPolicy:
+    module = shelf.load("missingness", name)
+    if module.ACTS_ON != "blocks":
+        msg = f"missing: {name!r} acts on what encoders give; an early fusion needs a policy that acts on blocks, such as 'knn'"
+        raise ConfigError(msg)
+    policy: BlockPolicy = module.fit(blocks, module.Config())
+    return policy
+
+
+def _is_supervised(fusion: str) -> bool:
+    return "target" in getattr(shelf.load("fusion", fusion), "NEEDS", ())
+
+
+def _fuser(fusion: str, settings: Mapping[str, object]) -> Callable[[Mapping[str, np.ndarray], Target], EarlyFusion]:
+    module, config = shelf.load("fusion", fusion), shelf.configure("fusion", fusion, settings)
+    supervised = _is_supervised(fusion)
+    return lambda blocks, target: module.fit(blocks, config, **({"target": target} if supervised else {}))
+
+
+def _left_out(
+    fuse: Callable[[Mapping[str, np.ndarray], Target], EarlyFusion],
+    blocks: Mapping[str, np.ndarray],
+    target: Target,
+    inner: np.ndarray,
+) -> np.ndarray:
+    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold."""
+    parts = []
+    for k in np.unique(inner):
+        rest = fuse({m: b[inner != k] for m, b in blocks.items()}, target.take(inner != k))
+        parts.append(rest.transform({m: b[inner == k] for m, b in blocks.items()}))
+    columns = np.empty((len(inner), parts[0].shape[1]))
+    for k, part in zip(np.unique(inner), parts, strict=True):
+        columns[inner == k] = part
+    return columns
 
 
 def _scattered(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -91,7 +144,7 @@ def fit_site(fold: Fold) -> Trained:
     rows = fold.train.outcome.known
     sites = tuple(sorted(set(fold.train.site[rows])))
     columns, target = _one_hot(fold.train.site[rows], sites), fold.train.outcome.take(rows)
-    head, scores = fit_head(columns, target, inner=fold.inner_of(rows), groups=None)
+    head, scores = fit_head(columns, target, inner=fold.inner_of(rows), blocks=None)
     return Trained(fitted=FittedSite(modalities=(), sites=sites, head=head), out_of_fold=_scattered(scores, rows))
 
 
