@@ -1,0 +1,209 @@
+"""Volumes read from DICOM series and NIfTI: order, orientation, units, resampling, and what is no volume."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oncoweave.core.errors import DataError, MissingExtraError
+from oncoweave.data.cohort import ModalitySpec, Record
+from oncoweave.modalities import volume
+from oncoweave.scans.radiomics import radiomics
+from oncoweave.scans.volumes import Volume, read_volume, resample, to_ras
+
+SHAPE = (6, 5, 4)
+"""Columns, rows, slices."""
+
+
+def write_series(folder, stored, *, gap=None, series="1.2.3", modality="CT"):
+    """Write slices ``stored[column, row, slice]`` of 2 x 3 x 5 mm in axial orientation, files in reversed order of height."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileMetaDataset
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(stored.shape[2]):
+        dataset = pydicom.Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", f"{series}.{number + 1}"
+        dataset.SeriesInstanceUID, dataset.Modality, dataset.SeriesDescription = series, modality, f"series {series}"
+        dataset.Columns, dataset.Rows = stored.shape[:2]
+        dataset.PixelSpacing = [3, 2]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.ImagePositionPatient = [-10, -20, 5 * number + (0 if gap is None or number < gap else 5)]
+        dataset.RescaleSlope, dataset.RescaleIntercept = 2, -1000
+        dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
+        dataset.PixelRepresentation, dataset.PhotometricInterpretation = 0, "MONOCHROME2"
+        dataset.PixelData = np.ascontiguousarray(stored[:, :, number].T).astype(np.uint16).tobytes()
+        dataset.save_as(folder / f"{series}-{stored.shape[2] - number}.dcm", enforce_file_format=True)
+    return folder
+
+
+def write_nifti(path, values, affine):
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    return path
+
+
+def record(root, path, *, unit="HU", **columns):
+    rows = pd.DataFrame([{"patient_id": "A", "sample_id": "A1", "path": str(path)} | columns])
+    return Record(patient_id="A", modality=ModalitySpec(name="ct", kind="volume", notes={"unit": unit}), rows=rows, root=root)
+
+
+@pytest.fixture
+def stored():
+    return np.arange(np.prod(SHAPE)).reshape(SHAPE) * 3
+
+
+def test_a_series_is_sorted_by_place_in_hounsfield_units_and_in_ras(tmp_path, stored):
+    scan = read_volume(write_series(tmp_path / "ct", stored))
+    assert scan.spacing_mm == (2, 3, 5)
+    assert scan.modality == "CT"
+    # DICOM counts to the patient's left and back; RAS to the right and front
+    np.testing.assert_array_equal(scan.values, 2.0 * stored[::-1, ::-1, :] - 1000)
+
+
+def test_a_series_and_its_nifti_give_the_same_volume(tmp_path, stored):
+    """The affine is the one that DICOM's LPS coordinates have in NIfTI's RAS; axes are also stored in another order."""
+    affine = np.diag([-2.0, -3.0, 5.0, 1.0])
+    affine[:3, 3] = (10, 20, 0)
+    hounsfield = (2.0 * stored - 1000).astype(np.float32)
+    wanted = read_volume(write_series(tmp_path / "ct", stored))
+    turned = affine[:, [2, 0, 1, 3]]
+    for name, values, how in (("a", hounsfield, affine), ("b", hounsfield.transpose(2, 0, 1), turned)):
+        came = read_volume(write_nifti(tmp_path / f"{name}.nii.gz", values, how))
+        np.testing.assert_array_equal(came.values, wanted.values)
+        assert came.spacing_mm == wanted.spacing_mm
+
+
+def test_oblique_axes_go_to_the_nearest():
+    values = np.arange(24).reshape(2, 3, 4)
+    slanted = np.array([[0.1, 0.0, -1.9], [2.9, 0.2, 0.1], [0.0, 5.0, 0.2]])
+    turned, spacing = to_ras(values, slanted)
+    np.testing.assert_array_equal(turned, values.transpose(2, 0, 1)[::-1])
+    np.testing.assert_allclose(spacing, np.linalg.norm(slanted, axis=0)[[2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("fault", "match"),
+    [
+        ("missing", r"slices are missing: after 5\.0 mm comes 15\.0 mm, slices are usually 5\.00 mm"),
+        ("mixed", r"2 series in one folder: series 1\.2\.3 \(4 slices.*; series 9\.9 \(4 slices"),
+        ("doubled", "two slices in one place"),
+        ("empty", r"0 slice file\(s\), a volume needs at least two"),
+    ],
+)
+def test_a_folder_that_is_no_one_volume_is_refused(tmp_path, stored, fault, match):
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    if fault != "empty":
+        write_series(folder, stored, gap=2 if fault == "missing" else None)
+    if fault == "mixed":
+        write_series(folder, stored, series="9.9")
+    if fault == "doubled":
+        (folder / "again.dcm").write_bytes(next(folder.iterdir()).read_bytes())
+    with pytest.raises(DataError, match=match):
+        read_volume(folder)
+    with pytest.raises(DataError, match=r"modality 'ct', row 1 .*ct"):
+        volume.read(record(tmp_path, "ct"))
+
+
+def test_resampling_keeps_a_linear_field_in_its_place():
+    """A field that grows by 1 a millimetre still does, and its middle stays in the middle; padding is said to be none of it."""
+    x = (np.arange(40) - 19.5) * 1.5
+    values = (x[:, None, None] + np.zeros((40, 20, 10))).astype(np.float32)
+    scan = Volume(values=values, spacing_mm=(1.5, 2.0, 4.0), modality="CT")
+    framed, scanned = resample(scan, spacing_mm=(5.0, 5.0, 5.0), size=(20, 6, 4), outside=-1000.0)
+    assert scanned.tolist() == [[4, 16], [0, 6], [0, 4]]
+    np.testing.assert_allclose(framed[5:15, 2, 2], (np.arange(5, 15) - 9.5) * 5, atol=0.8)
+    assert (framed[:4] == -1000).all()
+    same, whole = resample(scan, spacing_mm=scan.spacing_mm, size=(40, 20, 10), outside=0.0)
+    np.testing.assert_array_equal(same, values)
+    assert whole[:, 0].tolist() == [0, 0, 0]
+
+
+def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rng):
+    short = rng.integers(-1000, 500, size=(80, 64, 8)).astype(np.int16)
+    write_nifti(tmp_path / "ct.nii", short, np.diag([*volume.SPACING_MM, 1]))
+    sample = volume.read(record(tmp_path, "ct.nii"))
+    volume.check(sample)
+    np.testing.assert_array_equal(sample.values[:, :, 24:32], short)
+    tokens = volume.fit([sample]).collate([sample])
+    kept = tokens.positions[0][tokens.keep[0]]
+    assert kept[:, 2].unique().tolist() == [3]
+    assert len(kept) == 10 * 8
+    mri = volume.read(record(tmp_path, "ct.nii", unit="arbitrary"))
+    assert mri.unit == "own"
+    with pytest.raises(DataError, match="unit is 'own', the training volumes' 'HU'"):
+        volume.fit([sample, mri])
+    write_nifti(tmp_path / "mr.nii", np.abs(short), np.diag([*volume.SPACING_MM, 1]))
+    with pytest.raises(DataError, match="not in Hounsfield units"):
+        volume.check(volume.read(record(tmp_path, "mr.nii")))
+
+
+def test_shares_of_hounsfield_ranges_are_counted_inside_the_scan():
+    values = np.full(volume.SIZE, -1000, dtype=np.int16)
+    values[:40] = 40
+    whole = np.array([[0, n] for n in volume.SIZE])
+    sample = volume.from_voxels("A", values, scanned=whole, unit="HU")
+    named = dict(zip(volume.fit([sample]).feature_names, sample.statistics, strict=False))
+    assert named["share of 20 to 80 HU"] == 0.5
+    assert named["share of -1000 to -900 HU"] == 0.5
+    assert named["mean"] == pytest.approx(0.5 * 1040 / 1400)
+    assert (named["skewness"], named["kurtosis"]) == (pytest.approx(0, abs=1e-4), pytest.approx(1, rel=1e-4))
+
+
+def test_two_volumes_of_a_patient_are_refused(tmp_path):
+    both = record(tmp_path, "a.nii")
+    rows = pd.concat([both.rows, both.rows], ignore_index=True)
+    with pytest.raises(DataError, match=r"row 1 .*2 volumes of the patient, wanted one"):
+        volume.read(dataclasses.replace(both, rows=rows))
+    with pytest.raises(DataError, match="does not exist"):
+        volume.read(both)
+
+
+def test_radiomics_needs_its_extra_and_a_mask_that_fits():
+    scan = Volume(values=np.zeros((8, 8, 8), dtype=np.float32), spacing_mm=(1, 1, 1), modality="CT")
+    with pytest.raises(DataError, match=r"mask has shape \(4, 8, 8\)"):
+        radiomics(scan, dataclasses.replace(scan, values=scan.values[:4]))
+    with pytest.raises(DataError, match=r"mask holds 0 voxel"):
+        radiomics(scan, scan)
+    try:
+        import radiomics as library  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingExtraError, match=r"oncoweave\[radiomics\]"):
+            radiomics(scan, dataclasses.replace(scan, values=np.ones_like(scan.values)))
+
+
+def test_radiomics_inside_a_mask_are_those_of_its_voxels(tmp_path, rng):
+    pytest.importorskip("radiomics", reason="pyradiomics is not installed (extra radiomics)")
+    values = rng.normal(-300, 200, size=(20, 16, 12)).astype(np.float32)
+    inside = np.zeros_like(values)
+    inside[4:12, 5:11, 3:9] = 1
+    write_nifti(tmp_path / "ct.nii", values, np.diag([5.0, 5, 5, 1]))
+    write_nifti(tmp_path / "mask.nii", inside.astype(np.uint8), np.diag([5.0, 5, 5, 1]))
+    sample = volume.read(record(tmp_path, "ct.nii", mask_path="mask.nii"))
+    found = dict(zip(sample.radiomics_names, sample.radiomics, strict=True))
+    assert found["firstorder_Mean"] == pytest.approx(values[inside > 0].mean(), rel=1e-5)
+    assert found["shape_VoxelVolume"] == pytest.approx(inside.sum() * 125)
+    without = dataclasses.replace(sample, patient_id="B", radiomics_names=(), radiomics=np.zeros(0))
+    fitted = volume.fit([sample, without])
+    block = fitted.block([sample, without, None])
+    assert np.isfinite(block[:2]).all()
+    assert np.isnan(block[2]).all()
+    assert fitted.feature_names[-1] == "mask missing"
+
+
+@pytest.mark.real
+def test_a_real_ct_is_air_lung_and_tissue(real_data):
+    folder = real_data / "radiology_samples" / "ct_tcga_34_2605"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    pytest.importorskip("pydicom")
+    sample = volume.read(record(real_data, folder))
+    volume.check(sample)
+    assert int(np.diff(sample.scanned[2])[0]) == 12  # 12 slices of 5 mm
+    named = dict(zip(volume.fit([sample]).feature_names, sample.statistics, strict=False))
+    assert 0.05 < named["share of -900 to -700 HU"] < 0.4
+    assert 0.1 < named["share of 20 to 80 HU"] + named["share of -20 to 20 HU"] < 0.5
