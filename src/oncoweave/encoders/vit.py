@@ -280,7 +280,15 @@ def _own(variant: str, title: str, parameters: int) -> TileCard:
 
 CARDS = {
     "tiny": _own("tiny", "ViT-Ti/16, to be trained", 5_529_024),
-    "nano": _own("nano", "ViT/16 of four layers, 96 wide, to be trained without a GPU", 541_152),
+    "nano": _card(
+        "nano",
+        "ViT/16 of four layers, 96 wide, to be trained without a GPU",
+        licence="Apache-2.0, with the package (built in)",
+        tile=112,
+        mpp=(1.0,),
+        parameters=541_152,
+        citation="Dosovitskiy et al., ICLR 2021",
+    ),
     "small": _own("small", "ViT-S/16, to be trained", 21_674_880),
     "small-registers": _own("small-registers", "ViT-S/16 with 4 registers, to be trained", 21_676_032),
     "base": _own("base", "ViT-B/16, to be trained", 85_817_088),
