@@ -12,7 +12,7 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens
-from oncoweave.nn.views import Hybrid, Observer, Penalised, Views, WithDropout, fuse_with_penalty, pack
+from oncoweave.nn.views import Hybrid, Observer, Penalised, PenalisedFilling, Views, WithDropout, fuse_with_penalty, pack
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,8 @@ class ModelConfig:
     dropout: float = 0.25
     modality_dropout: float | Mapping[str, float] = 0.0
     """Chance that a training step does not see one of a patient's modalities, of all or by modality; one always stays."""
+    missing: str = "mask"
+    """A file on the missingness shelf that acts on what encoders give."""
 
 
 class Model(nn.Module):
@@ -54,6 +56,8 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
+        policy = shelf.load("missingness", config.missing)
+        self.missing = policy.build(policy.Config(), dims=dict.fromkeys(config.modalities, config.width))
         self.fusion = _fusion(config)
         # a hybrid scores by heads of its own
         scores = isinstance(self.fusion, Hybrid)
@@ -66,9 +70,9 @@ class Model(nn.Module):
         return {name: encoder(tokens[name]) for name, encoder in self.encoders.items()}
 
     def fuse(self, encoded: dict[str, Tokens]) -> Float[Tensor, "batch dim"]:
-        """Fuse encoded modalities into one representation a patient."""
+        """Fuse encoded modalities into one representation a patient; what is absent is treated first."""
         operator = self.fusion.fusion if isinstance(self.fusion, Hybrid) else self.fusion
-        return operator(encoded)
+        return operator(self.missing(encoded))
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch column"]:
         """Score a batch; every patient needs at least one modality.
@@ -80,12 +84,12 @@ class Model(nn.Module):
             tokens = drop_modalities(tokens, self.config.modality_dropout)
         if self.training and self.has_views:
             return pack(self.views(tokens))
-        return self.head(self.fusion(self.encode(tokens)))
+        return self.head(self.fusion(self.missing(self.encode(tokens))))
 
     @property
     def has_views(self) -> bool:
         """Whether training needs more than the outputs."""
-        return isinstance(self.fusion, Hybrid | Penalised)
+        return isinstance(self.fusion, Hybrid | Penalised) or isinstance(self.missing, PenalisedFilling)
 
     @property
     def view_weights(self) -> tuple[float, ...]:
@@ -99,9 +103,16 @@ class Model(nn.Module):
 
     def views(self, tokens: Mapping[str, Tokens]) -> Views:
         """Score a batch with everything that training needs."""
-        encoded = self.encode(tokens)
-        if isinstance(self.fusion, Hybrid):
-            return self.fusion.views(encoded)
+        encoded, filling = self.encode(tokens), None
+        if isinstance(self.missing, PenalisedFilling):
+            encoded, filling = self.missing.forward_with_penalty(encoded)
+        else:
+            encoded = self.missing(encoded)
+        views = self.fusion.views(encoded) if isinstance(self.fusion, Hybrid) else self._fused_view(encoded)
+        penalties = [p for p in (views.penalty, filling) if p is not None]
+        return dataclasses.replace(views, penalty=torch.stack(penalties).sum(dim=0) if penalties else None)
+
+    def _fused_view(self, encoded: Mapping[str, Tokens]) -> Views:
         fused, penalty = fuse_with_penalty(self.fusion, encoded)
         outputs = self.head(fused).unsqueeze(1)
         keep = torch.ones(outputs.shape[:2], dtype=torch.bool, device=outputs.device)
@@ -124,6 +135,7 @@ class Model(nn.Module):
         groups = []
         for name, encoder in self.encoders.items():
             groups += encoder_groups(encoder, decay=layer_decay, name=f"encoder {name}")
+        groups += head_groups(self.missing, name="missing")
         return groups + head_groups(self.fusion, name="fusion") + head_groups(self.head, name="head")
 
 

@@ -61,6 +61,14 @@ class Penalised(Protocol):
 
 
 @runtime_checkable
+class PenalisedFilling(Protocol):
+    """A treatment of absent modalities that has a loss of its own."""
+
+    def forward_with_penalty(self, encoded: Mapping[str, Tokens]) -> tuple[dict[str, Tokens], Float[Tensor, " batch"]]:
+        """Fill, and give each patient's loss."""
+
+
+@runtime_checkable
 class Observer(Protocol):
     """A hybrid that wants to be told how its views fare."""
 

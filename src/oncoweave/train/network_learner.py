@@ -137,6 +137,8 @@ class NetworkSpec:
     """By modality, or by kind of modality, where the default is not wanted."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of the fusion."""
+    missing: str = "mask"
+    """A file on the missingness shelf that acts on what encoders give."""
     objective: str | None = None
     """A file on the objectives shelf, where the default is not wanted."""
     starts: Mapping[str, Start] = field(default_factory=dict)
@@ -237,6 +239,7 @@ def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSp
         fusion=spec.fusion,
         num_outputs=num_outputs,
         settings=settings,
+        missing=spec.missing,
         width=spec.options.width,
         dropout=spec.options.dropout,
         modality_dropout={m: rates[m] for m in preparations if m in rates} if isinstance(rates, Mapping) else rates,

@@ -10,7 +10,7 @@ from oncoweave.core.files import sha256
 from oncoweave.train.finetune import Start
 from oncoweave.train.fold import Fold, Trained
 from oncoweave.train.late_learner import fit_base, fit_late
-from oncoweave.train.linear_learner import fit_linear, fit_site
+from oncoweave.train.linear_learner import MASK, fit_linear, fit_site
 from oncoweave.train.loop import LoopConfig
 from oncoweave.train.network_learner import NetworkOptions, NetworkSpec, fit_network
 from oncoweave.train.study import ModelSpec, Study
@@ -96,7 +96,10 @@ def _linear_base(fold: Fold, modality: str) -> Trained:
 def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
     modalities, stage = _of(model), model.stage
     if stage == "early":
-        return lambda fold: fit_linear(fold, modalities, fusion=model.fusion, settings=model.settings, penalty=model.penalty)
+        missing = model.missing or MASK
+        return lambda fold: fit_linear(
+            fold, modalities, fusion=model.fusion, settings=model.settings, penalty=model.penalty, missing=missing
+        )
     if model.levels is not None:
         return lambda fold: _two_level(fold, model, study)
     if stage in ("intermediate", "hybrid"):
@@ -117,7 +120,7 @@ def _two_level(fold: Fold, model: ModelSpec, study: Study) -> Trained:
     assert model.levels is not None, f"{model.fusion!r} has no levels"
     feature = model.model_copy(update={"fusion": model.levels.feature, "settings": {}})
     fit = _fitter(feature, study)
-    known = f"{feature.fusion} {'+'.join(_of(model))} {model.encoders} {model.objective} {model.weights} {model.penalty}"
+    known = feature.model_copy(update={"name": ""}).model_dump_json()  # all but its name tells fused models of a fold apart
     bases = [*late_bases(fold, model, study), fit_base(fold, None, learner=known, fit=fit)]
     decision, names = model.levels.decision, (*_of(model), FUSED)
     return fit_late(fold, _of(model), bases, fusion=decision, settings={}, names=names)[0]
@@ -133,7 +136,7 @@ def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:
 
 
 def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Trained:
-    spec = replace(network_spec(model, study), fusion="mean", settings={}, encoders={modality: encoder})
+    spec = replace(network_spec(model, study), fusion="mean", settings={}, missing=MASK, encoders={modality: encoder})
     single = replace(spec, options=replace(spec.options, members=1))
 
     def fit(part: Fold) -> Trained:
@@ -149,6 +152,7 @@ def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
         fusion=model.fusion,
         encoders=model.encoders,
         settings=model.settings,
+        missing=model.missing or MASK,
         objective=model.objective,
         starts={
             name: Start(path=Path(path), sha256=sha256(Path(path)), frozen=name in model.frozen)

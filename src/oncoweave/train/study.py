@@ -13,6 +13,7 @@ from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
 from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
+from oncoweave.train.linear_learner import MASK
 
 RESERVED = ("site_only", "site_only_by_patient")
 RESERVED_STARTS = ("only_", "permuted_")
@@ -42,6 +43,12 @@ class ModelSpec(Strict):
     """Networks: those of ``weights`` that stay as they are; what stands above them is trained."""
     penalty: Literal["shared", "per_modality", "group_lasso", "ipf_lasso", "priority_lasso"] = "shared"
     """Early fusion: one ridge penalty for all columns, one for each modality's block, or a lasso (see ``train.sparse``)."""
+    missing: str | None = None
+    """A file on the missingness shelf: what stands in for a modality that a patient lacks.
+
+    Networks: one that acts on what encoders give, ``mask`` when not given. Early fusions: one that acts on blocks; the fusion's
+    own treatment when not given. Late fusions take none: they weigh what is there.
+    """
 
     @property
     def stage(self) -> str:
@@ -215,8 +222,10 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
         if name not in kinds:
             raise unknown_name(f"modality of model {model.name!r}", name, kinds)
     _check_fusion(model, chosen, endpoint_kind)
-    if model.penalty != "shared" and stage != "early":
-        msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {model.fusion!r} is {stage}"
+    seen = stage if model.levels is None else ModelSpec(name=model.name, fusion=model.levels.feature).stage
+    _check_missing(model, seen)
+    if model.penalty != "shared" and seen != "early":
+        msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {model.fusion!r} is {seen}"
         raise ConfigError(msg)
     if stage == "early" and (model.encoders or model.objective or model.weights or model.frozen):
         msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
@@ -245,6 +254,26 @@ def _check_fusion(model: ModelSpec, modalities: tuple[str, ...], endpoint_kind: 
     kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
     if kinds is not None and endpoint_kind not in kinds:
         msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
+        raise ConfigError(msg)
+
+
+def _check_missing(model: ModelSpec, stage: str) -> None:
+    """Refuse a policy that does not act on what the fusion of a stage sees."""
+    if model.missing is None:
+        return
+    acts = {e.name: e.constants.get("ACTS_ON") for e in shelf.catalogue("missingness")}
+    if model.missing not in acts:
+        raise unknown_name(f"missingness policy (model {model.name!r})", model.missing, acts)
+    if stage == "late":
+        msg = f"model {model.name!r}: {model.fusion!r} is late and weighs what a patient has; leave missing: {model.missing} out"
+        raise ConfigError(msg)
+    wanted = "blocks" if stage == "early" else "encoded"
+    fitting = [name for name, on in acts.items() if on == wanted or name == MASK]
+    if model.missing not in fitting:
+        msg = (
+            f"model {model.name!r}: missing: {model.missing} acts on {'blocks of columns' if wanted == 'encoded' else 'encoders'}"
+            f" and {model.fusion!r} is {stage}; fitting: {', '.join(fitting)}"
+        )
         raise ConfigError(msg)
 
 
