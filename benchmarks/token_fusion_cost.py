@@ -50,7 +50,7 @@ def attention(tiles: int, repeats: int) -> list[float]:
 
     def plan() -> Tensor:
         cost = 1 - unit[0] @ unit[1].transpose(1, 2)
-        return unbalanced_plan(cost, keep_query=keep_few, keep_key=keep_many, reg=0.1, relax=0.5, iterations=20).square().sum()
+        return unbalanced_plan(cost, keep_query=keep_few, keep_key=keep_many, reg=0.1, relax=0.5, iterations=10).square().sum()
 
     return in_turns([sparse, dense, plan], repeats)
 

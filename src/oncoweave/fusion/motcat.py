@@ -31,8 +31,8 @@ class Config:
     """Weight of the entropy: the smaller, the sharper the match."""
     tau: float = 0.5
     """Weight of the marginals: the smaller, the more may stay behind."""
-    iterations: int = 20
-    """Of Sinkhorn; a Newton step follows."""
+    iterations: int = 10
+    """Of Sinkhorn; the Newton step that follows leaves an error of rounding."""
     learned: int = 4
     """Queries that are learned, and the same for every patient."""
     dropout: float = 0.25
