@@ -11,6 +11,7 @@ from oncoweave.fusion import bottleneck, mcat, motcat, perceiver, survpath
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.transport import unbalanced_plan
+from oncoweave.train.network_learner import default_encoder
 
 OPERATORS = ("mcat", "motcat", "survpath", "mmp", "perceiver", "bottleneck")
 
@@ -302,3 +303,9 @@ def test_survpath_attention_of_tiles_goes_to_the_pathways_only():
     torch.testing.assert_close(back, torch.ones(2, 1, 8))
     ahead = sum(maps[f"rna->{key}"].sum(dim=-1) for key in ("rna", "slide", "learned"))
     torch.testing.assert_close(ahead, torch.ones(2, 1, 3))
+
+
+def test_mmp_brings_the_encoders_it_is_meant_for_and_the_others_keep_the_usual_ones():
+    usual = {kind: default_encoder(kind, operator="survpath") for kind in ("slide", "expression", "record")}
+    came = {kind: default_encoder(kind, operator="mmp") for kind in usual}
+    assert came == usual | {"slide": "prototypes", "expression": "pathways"}

@@ -273,10 +273,13 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
 def default_encoder(kind: str, *, operator: str) -> str:
     """Name the encoder of a kind of modality under an intermediate operator, where the study names none.
 
+    An operator may state its own by kind (``ENCODERS``).
+
     Raises:
         ConfigError: the kind has no default.
     """
-    defaults = TOKEN_ENCODERS if shelf.load("fusion", operator).READS == "tokens" else DEFAULT_ENCODERS
+    module = shelf.load("fusion", operator)
+    defaults = TOKEN_ENCODERS | getattr(module, "ENCODERS", {}) if module.READS == "tokens" else DEFAULT_ENCODERS
     if kind not in defaults:
         fitting = [e.name for e in shelf.catalogue("encoders") if kind in _kinds(e.constants.get("KINDS"))]
         msg = f"modalities of kind {kind!r} have no usual encoder; name one: encoders: {{{kind}: ...}} (fitting: {fitting})"
