@@ -1,7 +1,9 @@
 """A small text transformer, trained from scratch, that reads a report window by window (BERT's encoder, Devlin et al. 2019).
 
 Departs from BERT: pre-norm blocks, no segment embedding, no pretraining, and long texts are cut into windows that are read apart,
-so that time grows with length and not with its square. Each window gives one token, its summary token's output.
+so that time grows with length and not with its square. Each window has a summary token, and gives one token: that one's output.
+The variant ``document`` gives one token a text, the windows' summaries averaged by their number of words; ``tokens`` gives that
+one and every word in its context, for fusions that attend to words. Pretrained weights in BERT's own shape: ``pretrained_bert``.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.nn.blocks import TransformerBlock
-from oncoweave.nn.text import VOCABULARY_SIZE, require_token_ids, token_ids
+from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_token_ids, token_ids
 from oncoweave.nn.tokens import Tokens
 
 KINDS = ("report",)
@@ -29,13 +31,20 @@ class Config:
     heads: int = 4
     window: int = 128
     dropout: float = 0.1
+    readout: Readout = "windows"
 
 
-VARIANTS: dict[str, Config] = {"base": Config(), "tiny": Config(width=32, depth=1, heads=2, window=64, dropout=0.0)}
+VARIANTS: dict[str, Config] = {
+    "base": Config(),
+    "document": Config(readout="document"),
+    "tokens": Config(readout="words"),
+    "tiny": Config(width=32, depth=1, heads=2, window=64, dropout=0.0),
+    "tiny_tokens": Config(width=32, depth=1, heads=2, window=64, dropout=0.0, readout="words"),
+}
 
 
 class TextTransformer(nn.Module):
-    """One token a window of text."""
+    """One token a window of text, one a text, or one a word."""
 
     INPUT = ("word", "position", "summary", "norm")
 
@@ -43,6 +52,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.vocabulary = config.vocabulary
         self.window = config.window
+        self.readout = config.readout
         self.word = nn.Embedding(config.vocabulary, config.width)
         self.position = nn.Parameter(torch.empty(config.window, config.width).normal_(0.0, 0.02))
         self.summary = nn.Parameter(torch.empty(1, 1, config.width).normal_(0.0, 0.02))
@@ -57,22 +67,15 @@ class TextTransformer(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Encode each patient's text."""
         ids = token_ids(tokens, size=self.vocabulary)
-        num_windows = -(-ids.shape[1] // self.window)
-        fill = num_windows * self.window - ids.shape[1]
-        ids = functional.pad(ids, (0, fill)).unflatten(1, (num_windows, self.window))
-        keep = functional.pad(tokens.keep, (0, fill)).unflatten(1, (num_windows, self.window))
-        kept = keep.any(dim=-1)
-        encoded = self._read(ids[kept], keep[kept])  # windows of padding only are not computed
-        values = encoded.new_zeros(*kept.shape, encoded.shape[-1]).masked_scatter(kept.unsqueeze(-1), encoded)
-        return Tokens(values=values, keep=kept)
+        return read_windows(ids, tokens.keep, self._read, window=self.window, readout=self.readout)
 
-    def _read(self, ids: Int[Tensor, "text token"], keep: Bool[Tensor, "text token"]) -> Float[Tensor, "text dim_out"]:
-        x = self.norm(self.word(ids) + self.position)
+    def _read(self, ids: Int[Tensor, "text token"], keep: Bool[Tensor, "text token"]) -> Float[Tensor, "text place dim_out"]:
+        x = self.norm(self.word(ids) + self.position[: ids.shape[1]])
         x = self.drop(torch.cat([self.summary.expand(len(ids), -1, -1), x], dim=1))
         keep = functional.pad(keep, (1, 0), value=True)
         for block in self.blocks:
             x = block(x, keep=keep)
-        return self.out(x[:, 0])
+        return self.out(x if self.readout == "words" else x[:, :1])
 
 
 def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:
