@@ -117,6 +117,16 @@ def test_parts_hold_every_patient_once_within_the_budget_and_pad_little():
     assert [p.tolist() for p in parts_of(sizes[8:11], 10**6)] == [[0, 1, 2]]
 
 
+def test_a_batch_that_would_fit_is_cut_where_padding_to_its_longest_would_waste():
+    sizes = np.exp(np.random.default_rng(2).uniform(np.log(100), np.log(10_000), 32)).astype(int)[:, None]
+    parts = parts_of(sizes, 10**9)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(32))
+    padded = sum(len(part) * int(sizes[part].max()) for part in parts)
+    assert padded < 1.4 * sizes.sum() < 32 * sizes.max() / 2
+    assert len(parts) < 10  # the short ones go together: a part of its own would cost more than it saves
+    assert [len(p) for p in parts_of(np.full((32, 1), 5000), 10**9)] == [32]
+
+
 def test_a_long_bag_is_thinned_to_different_tiles_each_time_and_a_short_one_is_left():
     tokens = pad([BAGS[0][:2].float(), None, torch.arange(40.0).reshape(10, 4)], 4)
     places = type(tokens)(values=tokens.values, keep=tokens.keep, positions=tokens.values[..., :2] + 0.5)

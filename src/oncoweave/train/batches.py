@@ -7,30 +7,41 @@ import torch
 
 from oncoweave.nn.tokens import Tokens
 
+_PADDED = 0.25
+"""Padding a part may hold, as a share of its tokens: a part costs little beyond what it computes."""
+_FREE = 4096
+"""Padding, in tokens, that is not worth a part of its own."""
+
 
 def parts_of(sizes: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Split patients into parts that hold at most ``budget`` tokens once each modality is padded to its longest.
+    """Split patients into parts of like length: at most ``budget`` tokens each once padded, and little of them padding.
 
-    One part in the order given where all fit into it; otherwise longest first, so that little is padded. A patient who is over
-    the budget alone is a part alone.
+    One part in the order given where all fit into it with little padding; otherwise longest first. A patient who is over the
+    budget alone is a part alone.
 
     Args:
         sizes: ``Int[patient, modality]``, tokens of each patient.
         budget: tokens of a part, padding included.
     """
-    if sizes.max(axis=0, initial=0).sum() * len(sizes) <= budget:
+    if _fits(sizes.max(axis=0, initial=0), len(sizes), int(sizes.sum()), budget):
         return [np.arange(len(sizes))]
     parts: list[list[int]] = []
-    longest = np.zeros(sizes.shape[1], dtype=int)
+    longest, held = np.zeros(sizes.shape[1], dtype=int), 0
     for row in np.argsort(-sizes.sum(axis=1), kind="stable").tolist():
-        grown = np.maximum(longest, sizes[row])
-        if parts and grown.sum() * (len(parts[-1]) + 1) <= budget:
+        grown, total = np.maximum(longest, sizes[row]), held + int(sizes[row].sum())
+        if parts and _fits(grown, len(parts[-1]) + 1, total, budget):
             parts[-1].append(row)
-            longest = grown
+            longest, held = grown, total
         else:
             parts.append([row])
-            longest = sizes[row]
+            longest, held = sizes[row], int(sizes[row].sum())
     return [np.array(part) for part in parts]
+
+
+def _fits(longest: np.ndarray, patients: int, held: int, budget: int) -> bool:
+    """Whether so many patients are one part, of whom the longest of each modality are given and who hold so many tokens."""
+    padded = int(longest.sum()) * patients
+    return padded <= budget and padded - held <= max(_PADDED * held, _FREE)
 
 
 def thin(tokens: Mapping[str, Tokens], ragged: Collection[str], limit: int, generator: torch.Generator) -> dict[str, Tokens]:
