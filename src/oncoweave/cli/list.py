@@ -44,13 +44,17 @@ def list_shelf(
             console.print(f"{file}/{variant}: {card.notes}")
 
 
+_STAGES = ("early", "intermediate", "hybrid", "late")
+"""In the order in which fusions are listed."""
+
+
 def _files(name: str) -> "Table":
     from rich.table import Table
 
     entries = shelves.catalogue(name)
     keys = [k for k in ("STAGE", "ACTS_ON", "KINDS", "PRETRAINS") if any(k in e.constants for e in entries)]
-    table = Table("name", *(k.lower() for k in keys), "what it is")
-    for entry in entries:
+    table = Table("name", *(k.lower().replace("_", " ") for k in keys), "what it is")
+    for entry in sorted(entries, key=lambda e: _STAGES.index(str(e.constants.get("STAGE", _STAGES[0])))):
         shown = (entry.constants.get(k, "") for k in keys)
         table.add_row(entry.name, *(", ".join(s) if isinstance(s, tuple) else str(s) for s in shown), entry.summary)
     return table
