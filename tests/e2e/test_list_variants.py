@@ -15,6 +15,10 @@ if not main.app.registered_commands:
         ("encoders/vit", "vit/phikon: Epsilon of LayerNorm is Hugging Face's default, not verified."),
         ("encoders/abmil", "abmil/tiny"),
         ("fusion/rank", "fusion/rank has no variants"),
+        ("fusion", "┃ name                 ┃ stage        ┃ reads"),
+        ("fusion", "Multi-to-uni distillation"),
+        ("missingness", "┃ acts on ┃"),
+        ("missingness", "A learned token for each modality"),
     ],
 )
 def test_variants_of_a_file_are_listed_with_their_cards(argument, wanted, monkeypatch):

@@ -52,7 +52,7 @@ def _files(name: str) -> "Table":
     from rich.table import Table
 
     entries = shelves.catalogue(name)
-    keys = [k for k in ("STAGE", "ACTS_ON", "KINDS", "PRETRAINS") if any(k in e.constants for e in entries)]
+    keys = [k for k in ("STAGE", "READS", "ACTS_ON", "KINDS", "PRETRAINS") if any(k in e.constants for e in entries)]
     table = Table("name", *(k.lower().replace("_", " ") for k in keys), "what it is")
     for entry in sorted(entries, key=lambda e: _STAGES.index(str(e.constants.get("STAGE", _STAGES[0])))):
         shown = (entry.constants.get(k, "") for k in keys)
