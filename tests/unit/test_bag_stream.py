@@ -165,7 +165,8 @@ def test_bags_that_cannot_be_read_are_counted_and_said(folder):
     (folder / "broken.h5").write_bytes(b"no bag")
     stream = _open(folder, batch=8, budget=1000)
     assert stream.describe()["refused"] == 1
-    assert "broken.h5" in stream.describe()["refused_first"][0]
+    assert "broken.h5" in stream.faults()["refused"][0]
+    assert "broken" not in str(stream.describe())
     (folder / "S2.h5").unlink()
     stream = dataclasses.replace(stream.data, memory=0).open([folder], views=STILL, batch=7, seed=0)
     (folder / "S5.h5").unlink()

@@ -234,10 +234,12 @@ class BagStream:
             "encoder": self.index.encoder,
             "fingerprint": self.fingerprint,
             "refused": len(self.index.refused),
-            "refused_first": list(self.index.refused[:_SHOWN]),
             "unread_since_start": sum(self._unread.values()),
-            "unread_reasons": dict(self._unread.most_common(_SHOWN)),
         }
+
+    def faults(self) -> dict[str, object]:
+        """Name the first refusals, and the most frequent reasons not to read; slides are named, so this stays in the run."""
+        return {"refused": list(self.index.refused[:_SHOWN]), "unread": dict(self._unread.most_common(_SHOWN))}
 
     def close(self) -> None:
         """Stop the threads."""

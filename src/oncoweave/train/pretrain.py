@@ -34,6 +34,7 @@ from oncoweave.train.sharding import is_sharded, sharded
 from oncoweave.train.stream import Batch, Stream, seeded
 
 CHECKPOINT, WEIGHTS, LOG, CURVES, CARD = "checkpoint.safetensors", "encoder.safetensors", "log.jsonl", "curves.svg", "card.json"
+FAULTS = "faults.json"
 _WATCHED = 256
 """Tiles or slides on which embeddings are watched."""
 
@@ -263,6 +264,7 @@ class Loop:
         """Write the card of a finished run; ``seconds`` are those of the ``steps`` since it was last started."""
         if self._first:
             last = self.rows[-1]
+            write_json(self.out / FAULTS, self.stream.faults())
             write_json(
                 self.out / CARD,
                 {

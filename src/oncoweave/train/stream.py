@@ -30,7 +30,10 @@ class Stream(Protocol):
         """Give the same ``count`` tiles or slides every time, unaugmented, on which embeddings are watched."""
 
     def describe(self) -> dict[str, object]:
-        """Say what the data are, for the card: counts, and what was refused and why."""
+        """Say what the data are, for the card: counts and no names, because a card travels with its weights."""
+
+    def faults(self) -> dict[str, object]:
+        """Name what was refused or could not be read, and why; for the run's own folder."""
 
     def close(self) -> None:
         """Release files and threads."""

@@ -2,7 +2,7 @@
 
 In an epoch every tile is visited once, and the tiles of a slide lie evenly over the epoch, so that a batch holds many slides.
 Processes take every ``world``-th tile of a batch, so that their number changes nothing but who reads what. A tile that cannot be
-read, or is out of focus, is replaced by another drawn from the same seed; how many were is in the log, and why in the card.
+read, or is out of focus, is replaced by another drawn from the same seed; how many were is in the log, why in ``faults.json``.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from oncoweave.wsi.tiling import TileRecipe
 
 _TRIES = 20
 _SHOWN = 5
-"""Reasons and refusals that the card lists."""
+"""Reasons and refusals that are named."""
 
 Drawn = tuple[dict[str, Tensor], int]
 """Views of one tile, and how many tiles were tried before it."""
@@ -149,9 +149,14 @@ class TileStream:
             "classes": list(index.classes),
             "fingerprint": self.fingerprint,
             "refused": len(index.refused),
-            "refused_first": [f"{r.what}: {r.reason}" for r in index.refused[:_SHOWN]],
             "redrawn_since_start": sum(self._reasons.values()),
-            "redrawn_reasons": dict(self._reasons.most_common(_SHOWN)),
+        }
+
+    def faults(self) -> dict[str, object]:
+        """Name the first refusals, and the most frequent reasons to draw again; slides are named, so this stays in the run."""
+        return {
+            "refused": [f"{r.what}: {r.reason}" for r in self.source.index.refused[:_SHOWN]],
+            "redrawn": dict(self._reasons.most_common(_SHOWN)),
         }
 
     def close(self) -> None:
