@@ -6,6 +6,7 @@ What looks like an identifier is counted and placed (table, column, row); it is 
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -123,21 +124,42 @@ def check_split(cohort: Cohort, splits: pd.DataFrame) -> list[Finding]:
         if twice:
             message = f"{twice} patient(s) are tested in more than one fold, so they are trained on and tested"
             findings.append(Finding(level="error", area="leakage", where=where, message=message, count=twice))
-        fold = rows.drop_duplicates("patient_id").set_index("patient_id")["fold"]
-        for what, level, groups in _groups(cohort):
-            members = groups[groups.index.isin(fold.index)]
-            crossing = members.to_frame("group").assign(fold=fold.reindex(members.index).to_numpy())
-            spread = crossing.groupby("group")["fold"].nunique()
-            count = int((spread > 1).sum())
-            if count:
-                share = crossing["group"].isin(spread.index[spread > 1]).groupby(level=0).any().mean()
-                message = f"{count} of {len(spread)} {what} stand on both sides ({share:.0%} of the patients are concerned)"
-                findings.append(Finding(level=level, area="leakage", where=where, message=message, count=count))
+        for found in crossings(cohort, rows):
+            concerned = f"{found.share:.0%} of the patients are concerned"
+            message = f"{found.count} of {found.groups} {found.what} stand on both sides ({concerned})"
+            findings.append(Finding(level=found.level, area="leakage", where=where, message=message, count=found.count))
     strangers = int((~splits["patient_id"].isin(cohort.patients.index)).sum())
     if strangers:
         message = f"{strangers} row(s) name patients that the cohort does not have"
         findings.append(Finding(level="error", area="leakage", where="split", message=message, count=strangers))
     return findings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crossing:
+    """What stands on both sides of one repeat of a split."""
+
+    what: str
+    level: Level
+    count: int
+    """Slides, files, specimens, sites or persons that do."""
+    groups: int
+    """Of how many."""
+    share: float
+    """Of the patients who have any."""
+
+
+def crossings(cohort: Cohort, splits: pd.DataFrame) -> list[Crossing]:
+    """Count what stands on both sides of one repeat of a split, in which each patient has a fold."""
+    fold, found = splits.drop_duplicates("patient_id").set_index("patient_id")["fold"], []
+    for what, level, groups in _groups(cohort):
+        members = groups[groups.index.isin(fold.index)]
+        crossing = members.to_frame("group").assign(fold=fold.reindex(members.index).to_numpy())
+        spread = crossing.groupby("group")["fold"].nunique()
+        if count := int((spread > 1).sum()):
+            share = float(crossing["group"].isin(spread.index[spread > 1]).groupby(level=0).any().mean())
+            found.append(Crossing(what=what, level=level, count=count, groups=len(spread), share=share))
+    return found
 
 
 def shared_files(cohort: Cohort) -> pd.Series:
@@ -157,17 +179,25 @@ def shared_files(cohort: Cohort) -> pd.Series:
     return pd.Series([h for _, h in pairs], index=[p for p, _ in pairs], dtype=object)
 
 
+PERSONS, SITES = "persons (ids alike but for case and spaces)", "sites"
+SLIDES = ("slide ids", "slide files (by hash)", "specimens")
+"""What :func:`crossings` counts."""
+
+
 def _groups(cohort: Cohort) -> Iterable[tuple[str, Level, pd.Series]]:
+    ids = pd.Series(cohort.patients.index.astype(str).str.strip().str.casefold(), index=cohort.patients.index, dtype=object)
+    if ids.duplicated().any():
+        yield PERSONS, "error", ids
     slides = [t.set_index("patient_id")["slide_id"] for t in cohort.tables.values() if "slide_id" in t]
     specimens = [t.set_index("patient_id")["sample_id"] for t in cohort.tables.values()]
     if slides:
-        yield "slide ids", "error", pd.concat(slides)
+        yield SLIDES[0], "error", pd.concat(slides)
     if len(files := shared_files(cohort)):
-        yield "slide files (by hash)", "error", files
+        yield SLIDES[1], "error", files
     if specimens:
-        yield "specimens", "error", pd.concat(specimens)
+        yield SLIDES[2], "error", pd.concat(specimens)
     if cohort.site.notna().any():
-        yield "sites", "warning", cohort.site.dropna()
+        yield SITES, "warning", cohort.site.dropna()
 
 
 def _in_ids(cohort: Cohort) -> list[Finding]:

@@ -14,8 +14,10 @@ from oncoweave.data.cohort import ModalitySpec, Record
 
 T = TypeVar("T")
 
-ID_COLUMNS = ("patient_id", "sample_id")
-"""Columns of a modality table that say whose row it is; the others hold what was measured."""
+MEASURED_AT = "days_from_index"
+"""Column of a modality table that says how many days after the index date (diagnosis, surgery) a row was measured."""
+ID_COLUMNS = ("patient_id", "sample_id", MEASURED_AT)
+"""Columns of a modality table that say whose row it is, and of when; the others hold what was measured."""
 
 
 def place(record: Record, *, row: int = 0) -> str:

@@ -7,9 +7,12 @@ import pandas as pd
 
 from oncoweave.data.audit import shared_files
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.columns import MEASURED_AT
 from oncoweave.data.findings import Finding, Level, rows_text
 
 _IDS = ["patient_id", "sample_id"]
+_BY_CHANCE = 1e-3
+_COLUMNS = 200
 _FEW = 5
 """Rows of fewer numbers may well be equal by chance."""
 
@@ -53,8 +56,36 @@ def repeated_vectors(groups: Iterable[Mapping[str, pd.DataFrame]]) -> dict[str, 
 
 def vector_key(table: pd.DataFrame) -> pd.Series:
     """Hash each row's numbers, whatever the columns are called."""
-    values = np.ascontiguousarray(table.drop(columns=_IDS).to_numpy(dtype=np.float64, na_value=np.nan))
+    values = np.ascontiguousarray(
+        table.drop(columns=[c for c in (*_IDS, MEASURED_AT) if c in table]).to_numpy(dtype=np.float64, na_value=np.nan)
+    )
     return pd.Series([hash(row.tobytes()) for row in values], index=table.index, dtype="int64")
+
+
+def equal_patients(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """List the patients whose rows hold the same values, where that is no chance.
+
+    A row's values have the probability, taken one by one, of the product of their shares in the table; that anybody else of the
+    table holds them all must be expected less than once in a thousand tables. What is missing is a value like any other, and a
+    row of fewer than two values tells nothing.
+    """
+    values = table.drop(columns=[c for c in (*_IDS, MEASURED_AT) if c in table])
+    values = values.astype({c: "string" for c in values.columns if values[c].dtype == object})
+    key = pd.util.hash_pandas_object(values, index=False).to_numpy()
+    patients = table["patient_id"].groupby(key).unique()
+    groups = []
+    for code, members in patients[patients.map(len) > 1].items():
+        row = int((key == code).argmax())
+        if values.iloc[row].notna().sum() >= 2 and _expected(values, row) < _BY_CHANCE:
+            groups.append(tuple(map(str, members)))
+    return groups
+
+
+def _expected(values: pd.DataFrame, row: int) -> float:
+    """Rows that hold the values of one, were columns independent; of many columns some hundred tell enough."""
+    columns = values.columns[:: max(1, len(values.columns) // _COLUMNS)]
+    codes = [pd.factorize(values[c])[0] for c in columns]
+    return float(len(values) * np.exp(sum(np.log((code == code[row]).mean()) for code in codes)))
 
 
 def _embeddings(cohort: Cohort) -> list[dict[str, pd.DataFrame]]:
