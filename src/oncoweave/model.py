@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,6 +26,8 @@ class ModalityShape:
     num_tokens: int | None
     feature_names: tuple[str, ...] = ()
     """Name of each token, for encoders whose ``NEEDS`` asks for them."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Fields of the encoder's ``Config`` that differ from the variant's: those that its weights came with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +158,8 @@ def drop_modalities(tokens: Mapping[str, Tokens], chance: float | Mapping[str, f
 
 def _encoder(shape: ModalityShape, *, width: int) -> nn.Module:
     module = shelf.load("encoders", shape.encoder)
-    config = shelf.variant("encoders", shape.encoder)
+    config: Any = shelf.variant("encoders", shape.encoder)
+    config = dataclasses.replace(config, **shape.settings)
     named = {"feature_names": shape.feature_names} if "feature_names" in getattr(module, "NEEDS", ()) else {}
     return module.build(config, dim_in=shape.dim, num_tokens=shape.num_tokens, dim_out=width, **named)
 

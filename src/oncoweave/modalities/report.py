@@ -2,14 +2,17 @@
 
 The block is TF-IDF over words and word pairs, reduced by a singular value decomposition (latent semantic analysis, Deerwester et
 al. 1990); tokens are ids of a byte-pair vocabulary. Vocabularies, weights and components are learned on training patients.
+
+Two notes of the modality, from the cohort or the study, say how it is read. ``mask_words``, parted by commas, are hidden from
+both, as if they had not been written. ``tokenizer`` is the folder of a language model whose vocabulary the tokens are to have
+instead of one of their own.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,14 @@ import torch
 from jaxtyping import Float
 from scipy import sparse
 
-from oncoweave.core.errors import DataError, missing_extra
+from oncoweave.core.errors import ConfigError, DataError, missing_extra
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place, whose
+from oncoweave.data.label_words import check_words, mask_text
 from oncoweave.nn.text import VOCABULARY_SIZE
 from oncoweave.nn.tokens import Tokens, pad
+from oncoweave.nn.vocabulary import fingerprint, parse_tokenizer, read_tokenizer
 
 MAX_TERMS = 20_000
 _MAX_GRAM = 3000
@@ -47,6 +52,10 @@ class Sample:
     text: str
     place: str = ""
     """Where it was read, for messages."""
+    mask_words: tuple[str, ...] = ()
+    """Words that models fitted on it must not see."""
+    tokenizer: str = ""
+    """Folder whose vocabulary models fitted on it read with; empty for one of their own."""
 
 
 def read(record: Record) -> Sample | None:
@@ -64,7 +73,19 @@ def read(record: Record) -> Sample | None:
             msg = f"{place(record)}: column 'text' holds {text!r}, wanted a text or nothing"
             raise DataError(msg)
     joined = "\n\n".join(t.strip() for t in texts if t.strip())
-    return Sample(patient_id=record.patient_id, text=joined, place=place(record)) if joined else None
+    if not joined:
+        return None
+    return Sample(patient_id=record.patient_id, text=joined, place=place(record), **_notes(record))
+
+
+def _notes(record: Record) -> dict[str, Any]:
+    notes = record.modality.notes
+    words = [word for word in notes.get("mask_words", "").split(",") if word.strip()]
+    folder = notes.get("tokenizer", "")
+    return {
+        "mask_words": check_words(words),
+        "tokenizer": str(Path(record.root or ".") / folder) if folder else "",
+    }
 
 
 def check(sample: Sample) -> None:
@@ -125,7 +146,18 @@ class Preparation:
     scaling: Scaling
     """Centre of each component; all share the first one's scale, so that later ones are not blown up to its size."""
     tokenizer: str
-    """The byte-pair tokenizer as its JSON text; empty where the library ``tokenizers`` was not installed."""
+    """The tokenizer as its JSON text; empty where the library ``tokenizers`` was not installed."""
+    mask_words: tuple[str, ...] = ()
+    """Words hidden from every text."""
+    masked_texts: int = 0
+    """Training texts that held one of them."""
+    masked_words: Mapping[str, int] = field(default_factory=dict)
+    """How often each was hidden in them."""
+
+    @property
+    def vocabulary_sha256(self) -> str:
+        """Which piece has which id; empty where there is no tokenizer."""
+        return fingerprint(self.tokenizer) if self.tokenizer else ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -156,20 +188,22 @@ class Preparation:
         """
         if not self.tokenizer:
             raise missing_extra("tokenizers", "text")
-        tokenizer = _tokenizer(self.tokenizer)
-        texts = [s.text for s in samples if s is not None]
-        encoded = iter(tokenizer.encode_batch(texts))
+        tokenizer = parse_tokenizer(self.tokenizer)
+        encoded = iter(tokenizer.encode_batch(self._masked(samples), add_special_tokens=False))
         unknown = [tokenizer.token_to_id(_UNKNOWN)]  # a text of nothing but control characters is still a text
         rows = [None if s is None else (next(encoded).ids or unknown) for s in samples]
         return pad([None if r is None else torch.tensor(r, dtype=torch.float32).unsqueeze(-1) for r in rows], 1)
 
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Project term weights on the components; a text without a known term is at the origin, NaN for absent patients."""
-        weights = self.tfidf([s.text for s in samples if s is not None])
+        weights = self.tfidf(self._masked(samples))
         present = np.array([s is not None for s in samples], dtype=bool)
         out = np.full((len(samples), len(self.components)), np.nan)
         out[present] = self.scaling(weights @ self.components.T)
         return blank_absent(out, present)
+
+    def _masked(self, samples: Sequence[Sample | None]) -> list[str]:
+        return [mask_text(s.text, self.mask_words)[0] for s in samples if s is not None]
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:
@@ -181,7 +215,9 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
         DataError: nobody has the modality, or no term is frequent enough.
     """
     at_least_one(samples, "report")
-    texts = [s.text for s in samples if s is not None]
+    mask_words, folder = _reading(samples)
+    masked = [mask_text(s.text, mask_words) for s in samples if s is not None]
+    texts = [text for text, _ in masked]
     tfidf = _fit_tfidf(texts)
     weights = tfidf(texts)
     components = _components(weights)
@@ -191,8 +227,20 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
         tfidf=tfidf,
         components=components,
         scaling=Scaling(centre=projected.mean(axis=0), scale=np.full(len(components), spread)),
-        tokenizer=_train_tokenizer(texts),
+        tokenizer=read_tokenizer(Path(folder)) if folder else _train_tokenizer(texts),
+        mask_words=mask_words,
+        masked_texts=sum(bool(hidden) for _, hidden in masked),
+        masked_words=dict(sum((hidden for _, hidden in masked), Counter())),
     )
+
+
+def _reading(samples: Sequence[Sample | None]) -> tuple[tuple[str, ...], str]:
+    """Find how all of them are to be read."""
+    readings = {(s.mask_words, s.tokenizer) for s in samples if s is not None}
+    if len(readings) > 1:
+        msg = "texts of one modality are to be read in different ways (mask_words, tokenizer); make them modalities of their own"
+        raise ConfigError(msg)
+    return readings.pop()
 
 
 def _fit_tfidf(texts: Sequence[str]) -> Tfidf:
@@ -251,15 +299,6 @@ def _train_tokenizer(texts: Sequence[str]) -> str:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False)
-
-
-@lru_cache(maxsize=8)
-def _tokenizer(state: str) -> Any:  # noqa: ANN401  (a tokenizers.Tokenizer; the library is optional)
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise missing_extra("tokenizers", "text") from error
-    return Tokenizer.from_str(state)
 
 
 _STAGE = (

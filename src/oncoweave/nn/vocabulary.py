@@ -36,6 +36,9 @@ def read_tokenizer(path: Path) -> str:
         except Exception as error:  # the library raises bare exceptions
             msg = f"{file}: not a tokenizer of the library tokenizers ({error})"
             raise ConfigError(msg) from error
+    if tokenizer.token_to_id(UNKNOWN) is None:
+        msg = f"{file}: its vocabulary has no piece {UNKNOWN}; wanted that of BERT or a network of its kind"
+        raise ConfigError(msg)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False)

@@ -42,14 +42,17 @@ class Rescalable(Protocol):
 def start_settings(path: Path, encoder: str) -> dict[str, object]:
     """List the fields of an encoder's ``Config`` that weights were trained with, where they differ from the variant's.
 
-    They stand on the card beside the weights. Weights without a card that are no ``.safetensors`` count as released by a paper's
-    authors, whose numerics the encoder's file states as ``UPSTREAM_SETTINGS``.
+    They stand on the card beside the weights, or in other files there that the encoder reads. Weights without either that are no
+    ``.safetensors`` count as released by a paper's authors, whose numerics the encoder's file states as ``UPSTREAM_SETTINGS``.
 
     Raises:
         ConfigError: there is no such file, or its card speaks of another encoder.
     """
     card = _card(path)
     module = shelf.load("encoders", encoder)
+    if card is None and hasattr(module, "settings_beside"):
+        found: dict[str, object] = module.settings_beside(path)
+        return found
     if card is None:
         return {} if path.suffix == ".safetensors" else dict(getattr(module, "UPSTREAM_SETTINGS", {}))
     stem, _, key = encoder.partition("/")
@@ -100,6 +103,14 @@ def _card(path: Path) -> EncoderCard | None:
     return read_card(path) if card_path(path).is_file() else None
 
 
+@runtime_checkable
+class Renaming(Protocol):
+    """A network that knows its weights under other projects' names."""
+
+    def rename(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give weights the names they have here; those it does not know stay as they are."""
+
+
 def load_start(encoder: nn.Module, path: Path) -> nn.Module:
     """Fill an encoder, or one of its parts, with the weights of a file; returns the part that they fill.
 
@@ -112,6 +123,8 @@ def load_start(encoder: nn.Module, path: Path) -> nn.Module:
     weights = read_weights(path)
     if all(key.startswith("model.") for key in weights):
         weights = {key.removeprefix("model."): value for key, value in weights.items()}
+    if isinstance(encoder, Renaming):
+        weights = encoder.rename(weights)
     parts = {"": encoder, **dict(encoder.named_children())}
     name, part = max(parts.items(), key=lambda item: len(item[1].state_dict().keys() & weights.keys()))
     faults = _faults(part.state_dict(), weights)

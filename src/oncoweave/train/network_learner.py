@@ -1,8 +1,8 @@
 """Networks: encoders, an intermediate fusion and a head, trained end to end on a fold's training rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -261,12 +261,18 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
         or spec.encoders.get(kind)
         or default_encoder(kind, operator=operator_of(spec.fusion, spec.settings))
     )
-    needs = getattr(shelf.load("encoders", name), "NEEDS", ())
+    module = shelf.load("encoders", name)
+    needs, start = getattr(module, "NEEDS", ()), spec.starts.get(modality) or spec.starts.get(kind)
+    settings = {} if start is None else start.settings
+    if hasattr(module, "check_vocabulary"):
+        config: Any = shelf.variant("encoders", name)
+        module.check_vocabulary(replace(config, **settings), getattr(preparation, "vocabulary_sha256", ""))
     return ModalityShape(
         encoder=name,
         dim=preparation.dim,
         num_tokens=preparation.num_tokens,
         feature_names=preparation.feature_names if "feature_names" in needs else (),
+        settings=settings,
     )
 
 

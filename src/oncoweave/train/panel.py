@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oncoweave.core import shelf
 from oncoweave.core.files import sha256
-from oncoweave.train.finetune import Start
+from oncoweave.train.finetune import Start, start_settings
 from oncoweave.train.fold import Fold, Trained
 from oncoweave.train.late_learner import fit_base, fit_late
 from oncoweave.train.linear_learner import MASK, fit_linear, fit_site
@@ -154,13 +154,15 @@ def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
         settings=model.settings,
         missing=model.missing or MASK,
         objective=model.objective,
-        starts={
-            name: Start(path=Path(path), sha256=sha256(Path(path)), frozen=name in model.frozen)
-            for name, path in model.weights.items()
-        },
+        starts={name: _start(model, name, Path(path)) for name, path in model.weights.items()},
         options=NetworkOptions(**study.network.part(NetworkOptions)),
         loop=LoopConfig(**study.network.part(LoopConfig)),
     )
+
+
+def _start(model: ModelSpec, name: str, path: Path) -> Start:
+    settings = start_settings(path, model.encoders[name])
+    return Start(path=path, sha256=sha256(path), frozen=name in model.frozen, settings=settings)
 
 
 def _permuted(fit: Callable[[Fold], Trained], k: int) -> Callable[[Fold], Trained]:

@@ -13,7 +13,9 @@ from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
 from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
+from oncoweave.train.finetune import start_settings
 from oncoweave.train.linear_learner import MASK
+from oncoweave.train.texts import TextReading
 
 RESERVED = ("site_only", "site_only_by_patient")
 RESERVED_STARTS = ("only_", "permuted_")
@@ -124,6 +126,8 @@ class Study(Strict):
     """Path of a cohort folder, from the place of the study file."""
     endpoint: str
     modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
+    texts: dict[str, TextReading] = Field(default_factory=dict)
+    """How free text is read, by modality; one may read another's texts once more, as with words hidden and not."""
     models: tuple[ModelSpec, ...] | None = None
     """The standard panel of early, intermediate and late fusions when not given."""
     main: str = "stacking"
@@ -164,7 +168,11 @@ def read_study(path: Path) -> Study:
         m.model_copy(update={"weights": {name: str((folder / path).resolve()) for name, path in m.weights.items()}})
         for m in study.models
     )
-    update = {"cohort": str((folder / study.cohort).resolve()), "protocol": protocol, "models": models}
+    texts = {
+        name: t if t.tokenizer is None else t.model_copy(update={"tokenizer": str((folder / t.tokenizer).resolve())})
+        for name, t in study.texts.items()
+    }
+    update = {"cohort": str((folder / study.cohort).resolve()), "protocol": protocol, "models": models, "texts": texts}
     return study.model_copy(update=update)
 
 
@@ -299,6 +307,7 @@ def _check_weights(model: ModelSpec) -> None:
         if not Path(path).is_file():
             msg = f"model {model.name!r}: weights of {name!r}: {path} is no file; they are never replaced by random ones"
             raise ConfigError(msg)
+        start_settings(Path(path), model.encoders[name])
     loose = sorted(set(model.frozen) - model.weights.keys())
     if loose:
         msg = f"model {model.name!r}: frozen names {loose[0]!r}, which has no weights; random weights are not worth freezing"

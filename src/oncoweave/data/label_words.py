@@ -1,0 +1,60 @@
+"""Words that state the answer, hidden from models that read text.
+
+A word counts whole and in any case: ``recurrence`` hides neither ``recurrences`` nor ``recurrent``. With a star it is a stem:
+``recur*`` hides all three. Several words hide that sequence of them, whatever space stands between.
+
+A hidden word is as one that was never written. A mark in its place would not do: where only the texts of one outcome hold it, it
+tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+from oncoweave.core.errors import ConfigError
+
+
+def check_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Bring words to hide to lower case, each once.
+
+    Raises:
+        ConfigError: one is empty, or has a star elsewhere than at its end.
+    """
+    plain = tuple(dict.fromkeys(" ".join(word.lower().split()) for word in words))
+    for word in plain:
+        if not re.search(r"\w", word) or "*" in word[:-1]:
+            msg = f"mask_words: {word!r} is no word; write a word (icu), words (mechanical ventilation) or a stem (intubat*)"
+            raise ConfigError(msg)
+    return plain
+
+
+def mask_text(text: str, words: tuple[str, ...]) -> tuple[str, Counter[str]]:
+    """Take each of the ``words`` out of a text; also count what was taken out, by word of the list."""
+    hidden: Counter[str] = Counter()
+    if not words:
+        return text, hidden
+
+    def hide(match: re.Match[str]) -> str:
+        hidden[words[(match.lastindex or 1) - 1]] += 1
+        return " "
+
+    return _pattern(words).sub(hide, text), hidden
+
+
+def blank_text(text: str, words: tuple[str, ...]) -> str:
+    """Put spaces in place of each of the ``words``, and of ``MASK``, so that everything else stays where it stands."""
+    blanked = _pattern(words).sub(lambda match: " " * len(match[0]), text) if words else text
+    return blanked.replace(MASK, " " * len(MASK))
+
+
+@lru_cache(maxsize=32)
+def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Match any of the words; group k is word k of the list."""
+    return re.compile(rf"(?<!\w)(?:{'|'.join(f'({_one(word)})' for word in words)})", re.IGNORECASE)
+
+
+def _one(word: str) -> str:
+    stem = word.removesuffix("*")
+    body = r"\s+".join(re.escape(part) for part in stem.split())
+    return body + (r"\w*" if stem != word else r"(?!\w)")
