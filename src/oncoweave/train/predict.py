@@ -13,6 +13,7 @@ from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.ledger import LEDGER, recorded
 from oncoweave.train.locked import LockedModel
+from oncoweave.train.texts import TextReading, read_texts_as
 
 _SHOWN = 5
 """Columns of a modality that warnings name one by one."""
@@ -43,6 +44,7 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
         raise ConfigError(msg)
     locked = load_locked(run, model)
     cohort = Cohort.open(cohort_path)
+    cohort = read_texts_as(cohort, _texts_read_again(run, cohort), None)
     shared = [m for m in locked.modalities if m in cohort.modalities]
     for name in shared:
         if cohort.modalities[name].kind != locked.kinds[name]:
@@ -64,6 +66,13 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
         else:
             frame.to_csv(partial, index=False)
     return PredictionSummary(predicted=len(frame), without=len(cohort) - len(frame), warnings=warnings)
+
+
+def _texts_read_again(run: Path, cohort: Cohort) -> dict[str, TextReading]:
+    """List modalities of the run that are texts of another one, which the new cohort has; models know how they are read."""
+    sources = {name: t["of"] for name, t in yaml.safe_load((run / "study.yaml").read_text("utf-8")).get("texts", {}).items()}
+    texts = [m for m, spec in cohort.modalities.items() if spec.kind == "report"]
+    return {name: TextReading(of=of) for name, of in sources.items() if of in texts and name not in cohort.modalities}
 
 
 def _differences(locked: LockedModel, cohort: Cohort, data: Dataset) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.study import Study, resolve
 from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, score_subsets
+from oncoweave.train.texts import masking_notes, read_texts_as
 
 _CLAIM = "claim.json"
 _COHORT = "cohort manifest"
@@ -44,6 +45,7 @@ def run(study: Study, out: Path) -> Path:
     """
     started = time.time()
     cohort = Cohort.open(study.cohort)
+    cohort = read_texts_as(cohort, study.texts, cohort.endpoint(study.endpoint))
     resolved = resolve(study, cohort)
     refuse_changed_tables(Path(study.cohort))
     if out.exists() and not out.is_dir():
@@ -62,7 +64,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
     has_sites = len(np.unique(data.site)) > 1
     planned = plan(resolved, has_sites=has_sites)
     _claim(out, resolved)
-    warnings += _unread(cohort) + _made_again(out)
+    warnings += _unread(cohort) + masking_notes(data, splits) + _made_again(out)
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)

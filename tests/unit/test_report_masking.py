@@ -1,0 +1,185 @@
+"""Words that state the answer: what is hidden, how it is counted, and that a planted leak is gone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import ConfigError, UnknownNameError
+from oncoweave.core.state import load_state, save_state
+from oncoweave.data.cohort import Cohort, ModalitySpec
+from oncoweave.data.label_words import check_words, mask_text
+from oncoweave.modalities import report
+from oncoweave.modalities.report import Sample
+from oncoweave.train.dataset import load_dataset
+from oncoweave.train.texts import TextReading, masking_notes, read_texts_as
+
+WORDS = ("intubat*", "icu", "mechanical ventilation")
+SPOKEN = ("ICU", "intubated", "intubation", "mechanical ventilation")
+FILLER = ("cough and fever for three days", "known hypertension", "no allergies", "lives alone", "walks without help")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Moved to the ICU.", "Moved to the _."),
+        ("ICU-admission, (icu)", "_-admission, (_)"),
+        ("Intubated; extubation after intubation", "_; extubation after _"),
+        ("mechanical\n  Ventilation or ventilation", "_ or ventilation"),
+        ("focus, icus, icu2, particular", "focus, icus, icu2, particular"),
+    ],
+)
+def test_hiding_is_by_word_not_by_substring(text, masked):
+    assert mask_text(text, WORDS)[0] == masked.replace("_", " ")
+
+
+def test_a_word_hides_its_forms_only_where_a_stem_is_given():
+    text = "recurrence, recurrences, recurrent"
+    assert mask_text(text, ("recurrence",))[0] == " , recurrences, recurrent"
+    assert mask_text(text, ("recurren*",))[0] == " ,  ,  "
+
+
+def test_what_was_hidden_is_counted_by_word_of_the_list():
+    _, hidden = mask_text("ICU, icu, intubated, intubation, reintubated", WORDS)
+    assert dict(hidden) == {"icu": 2, "intubat*": 2}
+
+
+def test_words_are_brought_to_one_form_and_refused_where_they_are_none():
+    assert check_words(["ICU", "icu ", "Mechanical  ventilation"]) == ("icu", "mechanical ventilation")
+    for wrong in ("*tubated", "in*ed", "  ", "*"):
+        with pytest.raises(ConfigError, match="is no word; write a word"):
+            check_words([wrong])
+
+
+def notes(outcome: np.ndarray, rng: np.random.Generator, **reading: object) -> list[Sample]:
+    """Draw notes whose filler knows nothing, and that name the outcome where it happened."""
+    drawn = []
+    for i, happened in enumerate(outcome):
+        facts = [FILLER[k] for k in rng.permutation(len(FILLER))[: rng.integers(2, 5)]]
+        if happened:
+            facts.insert(int(rng.integers(len(facts) + 1)), str(rng.choice(SPOKEN)))
+        drawn.append(Sample(patient_id=str(i), text=" ".join(facts), **reading))
+    return drawn
+
+
+def auroc(score: np.ndarray, outcome: np.ndarray) -> float:
+    above = score[outcome][:, None] - score[~outcome][None, :]
+    return float((above > 0).mean() + 0.5 * (above == 0).mean())
+
+
+def ridge_score(train: np.ndarray, outcome: np.ndarray, test: np.ndarray) -> np.ndarray:
+    x, mean = train - train.mean(axis=0), train.mean(axis=0)
+    weights = np.linalg.solve(x.T @ x + 0.1 * np.eye(x.shape[1]), x.T @ (outcome - outcome.mean()))
+    return (test - mean) @ weights
+
+
+@pytest.mark.parametrize("columns", ["block", "tokens"])
+@pytest.mark.parametrize(("words", "low", "high"), [((), 0.97, 1.0), (WORDS, 0.36, 0.64)])
+def test_the_text_predicts_a_planted_outcome_only_by_the_words_that_name_it(columns, words, low, high):
+    rng = np.random.default_rng(0)
+    outcome = np.arange(240) % 2 == 0
+    drawn = notes(outcome, rng, mask_words=words)
+    fitted = report.fit(drawn[:120])
+    x = fitted.block(drawn) if columns == "block" else bag(fitted, drawn)
+    score = ridge_score(x[:120], outcome[:120].astype(float), x[120:])
+    assert low <= auroc(score, outcome[120:]) <= high
+
+
+def bag(fitted: report.Preparation, drawn: list[Sample]) -> np.ndarray:
+    """Count the pieces of each text."""
+    tokens = fitted.collate(drawn)
+    ids = tokens.clean.squeeze(-1).long()
+    counts = torch.zeros(len(drawn), int(ids.max()) + 1).scatter_add_(1, ids, tokens.keep.float())
+    return counts.double().numpy()
+
+
+def test_a_hidden_word_is_as_if_it_had_not_been_written():
+    rng = np.random.default_rng(1)
+    fitted = report.fit(notes(np.arange(40) % 2 == 0, rng, mask_words=WORDS))
+    said, unsaid = (
+        Sample(patient_id="a", text="no allergies, ICU lives alone"),
+        Sample(patient_id="b", text="no allergies, lives alone"),
+    )
+    a, b = fitted.collate([said]), fitted.collate([unsaid])
+    assert torch.equal(a.values, b.values)
+    np.testing.assert_array_equal(fitted.block([said]), fitted.block([unsaid]))
+    only = fitted.collate([Sample(patient_id="c", text="ICU")])
+    assert only.keep.sum() == 1  # a text of nothing else is still a text
+    assert not any(word in " ".join(fitted.tfidf.terms) for word in ("icu", "intub", "mask", "ventilation"))
+
+
+def test_the_preparation_hides_in_new_texts_too_counts_and_is_stored(tmp_path):
+    rng = np.random.default_rng(2)
+    outcome = np.arange(40) % 2 == 0
+    fitted = report.fit(notes(outcome, rng, mask_words=WORDS))
+    assert fitted.masked_texts == 20
+    assert sum(fitted.masked_words.values()) == 20
+    save_state(tmp_path / "report.safetensors", fitted)
+    back = load_state(tmp_path / "report.safetensors")
+    new = notes(outcome, rng)  # read without any notes
+    np.testing.assert_array_equal(back.block(new), fitted.block(new))
+    assert back.masked_words == fitted.masked_words
+    assert back.mask_words == WORDS
+
+
+def test_texts_of_one_modality_are_read_in_one_way():
+    with pytest.raises(ConfigError, match="in different ways"):
+        report.fit([Sample(patient_id="a", text="x y"), Sample(patient_id="b", text="x y", mask_words=("icu",))])
+
+
+ENDPOINT = Endpoint(name="outcome", kind="binary", columns=("dead",), classes=("went_home", "Died"))
+
+
+def cohort(**changes: object) -> Cohort:
+    outcome = np.arange(30) % 2 == 0
+    drawn = notes(outcome, np.random.default_rng(3))
+    ids = [s.patient_id for s in drawn]
+    table = pd.DataFrame({"patient_id": ids, "sample_id": ids, "text": [s.text for s in drawn]})
+    labs = pd.DataFrame({"patient_id": ids, "sample_id": ids, "crp": np.arange(30.0)})
+    spec = ModalitySpec(name="notes", kind="report", **changes)
+    return Cohort(
+        name="c",
+        patients=pd.DataFrame({"dead": outcome.astype(float)}, index=pd.Index(ids, name="patient_id")),
+        tables={"notes": table, "labs": labs},
+        modalities={"notes": spec, "labs": ModalitySpec(name="labs", kind="record")},
+        endpoints={"outcome": ENDPOINT},
+    )
+
+
+def test_one_study_reads_a_text_with_and_without_its_words():
+    texts = {"masked": TextReading(of="notes", mask_words=("ICU", "intubat*", "ecmo"), mask_classes=True)}
+    both = read_texts_as(cohort(), texts, ENDPOINT)
+    assert both.modalities["masked"].notes == {"mask_words": "icu, intubat*, ecmo, went home, died"}
+    data = load_dataset(both, "outcome", ["notes", "masked"])
+    assert [s.text for s in data.samples["notes"]] == [s.text for s in data.samples["masked"]]
+    assert data.samples["notes"][0].mask_words == ()
+    assert data.samples["masked"][0].mask_words == ("icu", "intubat*", "ecmo", "went home", "died")
+    fold = np.arange(30) % 3
+    splits = pd.DataFrame({"patient_id": data.patient_ids, "repeat": 0, "fold": fold})
+    (note,) = masking_notes(data, splits)
+    held = np.array([bool(mask_text(s.text, ("icu", "intubat*"))[1]) for s in data.samples["notes"]])
+    each = [int(held[fold != k].sum()) for k in range(3)]
+    assert note.startswith(f"Words hidden from models of 'masked': {held.sum()} in {held.sum()} of 30 texts (icu ")
+    assert f"; {min(each)} to {max(each)} of the training texts of a fold. Never found: ecmo, went home, died." in note
+
+
+def test_a_study_replaces_what_the_cohort_says_of_its_words():
+    noted = cohort(notes={"mask_words": "icu", "source": "ward"})
+    assert load_dataset(noted, "outcome", ["notes"]).samples["notes"][0].mask_words == ("icu",)
+    opened = read_texts_as(noted, {"notes": TextReading()}, ENDPOINT)
+    assert opened.modalities["notes"].notes == {"source": "ward"}
+
+
+def test_readings_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match="'labs' is of kind 'record', wanted 'report'"):
+        read_texts_as(cohort(), {"labs": TextReading(mask_words=("icu",))}, ENDPOINT)
+    with pytest.raises(ConfigError, match="the cohort has a modality of that name"):
+        read_texts_as(cohort(), {"labs": TextReading(of="notes")}, ENDPOINT)
+    with pytest.raises(UnknownNameError, match="did you mean 'notes'"):
+        read_texts_as(cohort(), {"masked": TextReading(of="note")}, ENDPOINT)
+    survival = Endpoint(name="os", kind="survival", columns=("t", "e"), time_unit="days")
+    with pytest.raises(ConfigError, match="'os' has no class names to hide"):
+        read_texts_as(cohort(), {"notes": TextReading(mask_classes=True)}, survival)
+    with pytest.raises(ConfigError, match="'a, b' holds a comma"):
+        read_texts_as(cohort(), {"notes": TextReading(mask_words=("a, b",))}, ENDPOINT)
