@@ -3,7 +3,16 @@ import pytest
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.compare import corrected_resampled_t, holm, paired_bootstrap, paired_difference
+from oncoweave.evaluate.compare import (
+    benjamini_hochberg,
+    corrected_resampled_t,
+    difference_of,
+    holm,
+    paired_bootstrap,
+    paired_difference,
+)
+from oncoweave.evaluate.intervals import draw_weights
+from oncoweave.evaluate.pairs import survival_pairs
 from oncoweave.evaluate.weighted import mean_of
 
 
@@ -72,3 +81,41 @@ def test_p_of_a_clear_difference_does_not_depend_on_how_many_replicates_were_dra
 def test_p_of_a_small_difference_is_the_share_of_replicates_beyond_zero():
     draws = np.concatenate([np.full(30, -1.0), np.full(169, 1.0)])
     assert paired_difference(0.7, draws).p == pytest.approx(2 * 31 / 200)
+
+
+def test_two_rankings_are_subtracted_before_the_product(rng):
+    time, event = np.ceil(rng.exponential(size=80) * 9), rng.random(80) < 0.6
+    fold = np.arange(80) % 3
+    first, second = (survival_pairs(time, event, np.round(rng.normal(size=80), 1), fold) for _ in range(2))
+    weights = rng.integers(0, 4, size=(20, 80)).astype(np.float32)
+    assert difference_of(first, second)(weights) == pytest.approx(first(weights) - second(weights), abs=1e-12)
+    other = survival_pairs(time, event, rng.normal(size=80), np.arange(80) % 4)
+    with pytest.raises(DataError, match="wanted the same rows, outcomes and strata"):
+        difference_of(first, other)
+
+
+def test_bootstrap_replicates_are_those_of_lifelines(rng):
+    from lifelines.utils import concordance_index
+
+    time, event = np.ceil(rng.exponential(size=60) * 20), rng.random(60) < 0.6
+    risks = [np.round(rng.normal(size=60) - time / 20, 1) for _ in range(2)]
+    between = difference_of(*(survival_pairs(time, event, risk, np.zeros(60, dtype=int)) for risk in risks))
+    weights = draw_weights(60, replicates=5, generator=rng)
+    for draw, found in zip(weights, between(weights), strict=True):
+        rows = np.repeat(np.arange(60), draw.astype(int))
+        first, second = (concordance_index(time[rows], -risk[rows], event[rows]) for risk in risks)
+        assert found == pytest.approx(first - second, abs=1e-12)
+
+
+def test_strata_keep_their_size_in_a_paired_bootstrap(rng):
+    # Where all the difference is between strata, drawing within them leaves no uncertainty.
+    stratum = np.repeat([0, 1], [30, 10])
+    found = paired_bootstrap(mean_of(stratum), mean_of(np.zeros(40)), np.arange(40), generator=rng, strata=stratum)
+    assert found.low == found.high == found.value == 0.25
+
+
+def test_benjamini_hochberg_is_scipys(rng):
+    p = rng.random(20) ** 2
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+    assert benjamini_hochberg(np.array([0.01, np.nan, 0.02])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
+    assert benjamini_hochberg(np.array([0.9, 0.8])).tolist() == [0.9, 0.9]

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from oncoweave.evaluate.intervals import bootstrap, draw_weights, percentile_interval, replicate
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.intervals import bca_interval, bootstrap, draw_weights, jackknife, percentile_interval, replicate
 from oncoweave.evaluate.weighted import mean_of
 
 
@@ -49,3 +51,50 @@ def test_undefined_replicates_are_counted_out_and_too_many_leave_no_interval():
     assert some.replicates == 2 and 0.4 <= some.low < some.high <= 0.6
     many = percentile_interval(0.5, np.array([0.4, np.nan, np.nan]))
     assert many.replicates == 1 and np.isnan(many.low) and np.isnan(many.high)
+
+
+def test_strata_keep_their_patients_in_every_draw(rng):
+    strata = np.array(["b", "a", "b", "c", "a", "b"] * 5)
+    weights = draw_weights(30, replicates=200, generator=rng, strata=strata)
+    for label, size in (("a", 10), ("b", 15), ("c", 5)):
+        inside = weights[:, strata == label]
+        assert (inside.sum(axis=1) == size).all()
+        assert inside.var(axis=0).mean() == pytest.approx(1 - 1 / size, abs=0.15)
+
+
+def test_a_patient_of_two_strata_is_refused(rng):
+    with pytest.raises(DataError, match="wanted one stratum a patient"):
+        bootstrap(mean_of(np.ones(3)), np.array([1, 1, 2]), generator=rng, strata=np.array(["a", "b", "a"]))
+
+
+def test_jackknife_leaves_out_all_rows_of_a_patient(rng, monkeypatch):
+    values, index = rng.normal(size=12), np.repeat(np.arange(4), 3)
+    expected = [values[index != k].mean() for k in range(4)]
+    monkeypatch.setattr("oncoweave.evaluate.intervals._CHUNK", 24)
+    assert jackknife(mean_of(values), index) == pytest.approx(expected)
+
+
+def test_bca_is_scipys_on_the_same_replicates():
+    values = np.random.default_rng(5).exponential(size=25)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=400, method="BCa", rng=np.random.default_rng(0))
+    draws = theirs.bootstrap_distribution
+    left_out = jackknife(mean_of(values), np.arange(25))
+    found = bca_interval(values.mean(), draws, left_out=left_out)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval), rel=2e-3)  # quantile rules differ
+    percentile = percentile_interval(values.mean(), draws)
+    assert found.low > percentile.low and found.high > percentile.high  # a right-skewed mean moves up
+
+
+def test_bca_of_symmetric_replicates_is_the_percentile_interval():
+    draws = np.linspace(-1, 1, 1001)
+    found = bca_interval(0.0, draws, left_out=np.array([-0.1, 0.1, -0.2, 0.2]))
+    assert (found.low, found.high) == pytest.approx((-0.95, 0.95))
+    assert np.isnan(bca_interval(2.0, draws, left_out=np.zeros(4)).low)
+
+
+def test_bca_counts_influence_within_strata(rng):
+    strata = np.repeat([0, 1], 20)
+    values = rng.exponential(size=40) + 50 * strata
+    found = bootstrap(mean_of(values), np.arange(40), generator=rng, replicates=2000, method="bca", strata=strata)
+    spread = np.sqrt(sum(values[strata == k].var() / 80 for k in (0, 1)))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.12)

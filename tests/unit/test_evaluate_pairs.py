@@ -85,9 +85,9 @@ def test_indicator_rows_give_the_metric_of_each_fold(cohort, rng):
 
 def test_blocks_of_a_large_stratum_add_up(cohort, monkeypatch):
     whole = survival_pairs(*cohort, ALL)
-    monkeypatch.setattr("oncoweave.evaluate.pairs._BLOCK", 180)
+    monkeypatch.setattr("oncoweave.evaluate.pairs._CASES", 3)
     cut = survival_pairs(*cohort, ALL)
-    assert len(cut.blocks) > len(whole.blocks) == 1
+    assert len(cut.strata[0].blocks) > len(whole.strata[0].blocks) == 1
     assert cut(once(60))[0] == pytest.approx(whole(once(60))[0], abs=1e-15)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate
-from oncoweave.evaluate.pairs import Statistic
+from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate, strata_of_patients
+from oncoweave.evaluate.pairs import PairStatistic, Statistic
 
 FEW = 10
 """Replicates on the other side of zero, below which their share is too coarse for a p value."""
@@ -43,15 +43,35 @@ def paired_difference(value: float, replicates: np.ndarray, *, level: float = 0.
 
 
 def paired_bootstrap(
-    first: Statistic, second: Statistic, patients: np.ndarray, *, replicates: int = 1000, generator: np.random.Generator
+    first: Statistic,
+    second: Statistic,
+    patients: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+    strata: np.ndarray | None = None,
 ) -> Difference:
-    """Difference of two statistics of the same n rows, resampling the patients whose rows they are."""
+    """Difference of two statistics of the same n rows, resampling the patients whose rows they are.
+
+    ``strata`` gives a label a row: patients are then drawn within theirs. Two rankings of the same pairs are subtracted before
+    the product, which halves the work.
+
+    Raises:
+        DataError: a patient in two strata, or two rankings of different rows.
+    """
     names, index = np.unique(patients, return_inverse=True)
-    weights = draw_weights(len(names), replicates=replicates, generator=generator)
-    both = {"first": first, "second": second}
-    once = np.ones((1, len(index)), dtype=np.float32)
-    values = replicate(both, weights, index)
-    return paired_difference(float(first(once)[0] - second(once)[0]), values["first"] - values["second"])
+    of_patient = None if strata is None else strata_of_patients(strata, index)
+    weights = draw_weights(len(names), replicates=replicates, generator=generator, strata=of_patient)
+    between = difference_of(first, second)
+    value = float(between(np.ones((1, len(index)), dtype=np.float32))[0])
+    return paired_difference(value, replicate({"": between}, weights, index)[""])
+
+
+def difference_of(first: Statistic, second: Statistic) -> Statistic:
+    """Statistic of the same rows that is the first minus the second."""
+    if isinstance(first, PairStatistic) and isinstance(second, PairStatistic):
+        return first.minus(second)
+    return lambda weights: first(weights) - second(weights)
 
 
 def corrected_resampled_t(differences: np.ndarray, *, test_to_train: float, level: float = 0.95) -> Difference:
@@ -84,4 +104,15 @@ def holm(p: np.ndarray) -> np.ndarray:
     order = asked[np.argsort(p[asked], kind="stable")]
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
+    return adjusted
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Step-up adjustment of Benjamini and Hochberg (1995) for the share of false findings across tasks; NaN stay NaN."""
+    p = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(len(p), np.nan)
+    asked = np.flatnonzero(~np.isnan(p))
+    order = asked[np.argsort(-p[asked], kind="stable")]
+    factors = len(order) / np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(factors * p[order]))
     return adjusted
