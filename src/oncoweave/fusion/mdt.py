@@ -100,6 +100,20 @@ class Mdt(nn.Module):
         maps = self.transformer.attention(self._streams(parts))
         return split_maps(maps, {name: part.keep.shape[1] for name, part in parts.items()})
 
+    @torch.no_grad()
+    def readout_weights(self, tokens: Mapping[str, Tokens]) -> dict[str, Float[Tensor, "batch _"]]:
+        """Return what each token of the last block weighs in the patient's vector, in the order of :meth:`attention`.
+
+        The weights sum to one over the tokens of all modalities, and are zero where not kept.
+        """
+        keeps = {name: part.keep.to(part.values.dtype) for name, part in self._parts(tokens).items()}
+        if self.config.readout == "summary":
+            keeps = {name: functional.pad(keep[:, :1], (0, keep.shape[1] - 1)) for name, keep in keeps.items()}
+        if self.config.readout != "mean":
+            keeps = {name: keep / keep.sum(dim=1, keepdim=True).clamp(min=1.0) for name, keep in keeps.items()}
+        total = torch.stack([keep.sum(dim=1) for keep in keeps.values()]).sum(dim=0)
+        return {name: keep / total.unsqueeze(1) for name, keep in keeps.items()}
+
     def _parts(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Project every modality and put its summary first, in the order of the streams."""
         projected = self.projections(tokens)

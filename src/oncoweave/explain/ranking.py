@@ -1,0 +1,125 @@
+"""Cohort means of attention: the share of each modality, and columns of a record in the order of what they receive.
+
+Attention is neither a sign nor an attribution (see ``explain.rollout``): the first column is looked at most, and need not be the
+one that decides. Every rank comes with how often it holds when patients are drawn again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.intervals import Interval, draw_weights, percentile_interval
+
+
+def mean_shares(
+    shares: Float[np.ndarray, "patient modality"],
+    names: Sequence[str],
+    *,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+) -> dict[str, Interval]:
+    """Average the modalities' shares of attention over patients, with an interval from resampling patients.
+
+    A patient who lacks a modality gives it 0; patients without any (NaN) are left out. Neither sign nor attribution.
+
+    Raises:
+        DataError: names and columns differ in number, or nobody has a modality.
+    """
+    if shares.shape[1] != len(names):
+        msg = f"wanted one name a column, got {len(names)} names of {shares.shape[1]} columns"
+        raise DataError(msg)
+    known = shares[~np.isnan(shares).any(axis=1)]
+    if not len(known):
+        raise DataError("no patient has any of the modalities; there is no attention to average")
+    drawn = draw_weights(len(known), replicates=replicates, generator=generator) @ known / len(known)
+    return {name: percentile_interval(float(known[:, m].mean()), drawn[:, m]) for m, name in enumerate(names)}
+
+
+def merge_levels(
+    received: Float[np.ndarray, "patient token"], names: Sequence[str], columns: Sequence[str]
+) -> tuple[Float[np.ndarray, "patient column"], tuple[str, ...]]:
+    """Add up what the levels of a category (``smoking=never``) receive, so that each column of the record counts once.
+
+    Args:
+        received: NaN where not measured.
+        names: of the tokens.
+        columns: of the record; a token that is named after none of them keeps its name.
+    """
+    owner = [name if name in columns else next((c for c in columns if name.startswith(f"{c}=")), name) for name in names]
+    merged = tuple(dict.fromkeys(owner))
+    parts = []
+    for column in merged:
+        own = received[:, [o == column for o in owner]]
+        parts.append(np.where(np.isnan(own).all(axis=1), np.nan, np.nansum(own, axis=1)))
+    return np.stack(parts, axis=1), merged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankedColumn:
+    """One column of a record by the attention it receives."""
+
+    name: str
+    attention: Interval
+    """Relative to an even spread over what was measured in the patient: 1 is a column looked at like any other."""
+    rank: int
+    rank_low: int
+    rank_high: int
+    """Range of the rank in 95 % of the resamples."""
+    stability: float
+    """Share of the resamples in which the column has this very rank."""
+    patients: int
+    """Those in whom it was measured."""
+
+
+def rank_columns(
+    received: Float[np.ndarray, "patient column"],
+    names: Sequence[str],
+    *,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+) -> tuple[RankedColumn, ...]:
+    """Rank columns by mean attention, most first, with intervals and the ranks' stability over resamples of patients.
+
+    Means are over the patients in whom a column was measured, each patient's attention divided by what an even spread over the
+    measured columns gives, so that a column is not ranked high because those who have it have little else. Neither sign nor
+    attribution: whether a high value speaks for or against the outcome, and whether it is used, is not said.
+
+    Raises:
+        DataError: names and columns differ in number, or a column was measured in nobody.
+    """
+    if received.shape[1] != len(names):
+        msg = f"wanted one name a column, got {len(names)} names of {received.shape[1]} columns"
+        raise DataError(msg)
+    measured = ~np.isnan(received)
+    total = np.nansum(received, axis=1, keepdims=True)
+    usable = measured & (total > 0)
+    if empty := [name for name, any_ in zip(names, usable.any(axis=0), strict=True) if not any_]:
+        msg = f"column {empty[0]!r} was measured in no patient who has attention on the record; leave it out"
+        raise DataError(msg)
+    even = total / np.maximum(measured.sum(axis=1, keepdims=True), 1)
+    relative = np.divide(received, even, out=np.zeros_like(received), where=usable)
+    weights = np.vstack([np.ones((1, len(received))), draw_weights(len(received), replicates=replicates, generator=generator)])
+    counts = weights @ usable
+    means = np.divide(weights @ relative, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    ranks = _ranks(means)
+    return tuple(
+        RankedColumn(
+            name=names[c],
+            attention=percentile_interval(float(means[0, c]), means[1:, c]),
+            rank=int(ranks[0, c]),
+            rank_low=int(np.quantile(ranks[1:, c], 0.025, method="lower")),
+            rank_high=int(np.quantile(ranks[1:, c], 0.975, method="higher")),
+            stability=float((ranks[1:, c] == ranks[0, c]).mean()),
+            patients=int(usable[:, c].sum()),
+        )
+        for c in np.argsort(ranks[0], kind="stable")
+    )
+
+
+def _ranks(means: Float[np.ndarray, "replicate column"]) -> np.ndarray:
+    """Rank 1 is the largest; a column that a resample does not have comes last."""
+    order = np.argsort(-np.where(np.isnan(means), -np.inf, means), axis=1, kind="stable")
+    return order.argsort(axis=1) + 1
