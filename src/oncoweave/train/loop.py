@@ -85,13 +85,15 @@ def train_network(
     groups: Sequence[Group] | None = None,
     judge: Objective | None = None,
     checkpoint: Path | None = None,
+    watch: Callable[[int, float, dict[str, Tensor]], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train a network and return the weights of the epoch with the lowest loss on the validation rows.
 
     ``judge`` is the loss on the validation rows, where it is not the one that is trained on. ``groups`` are the parameters to
     train, each with its factor on the learning rate; all, at the full rate, when not given. The caller's random state is left as
     it was. With ``checkpoint``, every epoch is saved there and an existing file is resumed from: an interrupted run ends with the
-    same bits as an uninterrupted one.
+    same bits as an uninterrupted one. ``watch`` is told each epoch's number, loss on the validation rows, and weights; nothing it
+    does has an effect on training.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -123,6 +125,8 @@ def train_network(
             # all rows in one loss: a Cox loss ranks patients against each other
             current = (judge or objective).loss(outputs, values)
             _finite(current, "validation", progress.epoch)
+            if watch is not None:
+                watch(progress.epoch, float(current), _snapshot(model))
             if float(current) < progress.best_loss:
                 progress.best_loss, progress.best_epoch, best = float(current), progress.epoch, _snapshot(model)
             progress.epoch += 1

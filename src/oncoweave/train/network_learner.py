@@ -1,6 +1,6 @@
 """Networks: encoders, an intermediate fusion and a head, trained end to end on a fold's training rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,12 +9,13 @@ import torch
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
+from oncoweave.modalities import slide
 from oncoweave.model import ModalityShape, Model, ModelConfig, operator_of
 from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.finetune import Start, load_start
+from oncoweave.train.finetune import Start, load_start, meet_scale
 from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
@@ -114,6 +115,14 @@ class FittedNetwork:
             output[rows] = self._scores(reader, rows, member)
         return output
 
+    def loss(self, data: Dataset) -> float:
+        """Loss of the first network on the patients who have a modality and whose outcome is known."""
+        counts, values = count_tokens(data, self.preparations), torch.from_numpy(data.outcome.values.astype(np.float32))
+        rows = np.flatnonzero(np.any([c > 0 for c in counts.values()], axis=0) & data.outcome.known)
+        source = _source(data, self.preparations, counts, values)
+        outputs, target = outputs_of(self.model(), source, rows, tokens=self.tokens, device=torch.device("cpu"))
+        return float(self.objective.loss(outputs, target))
+
     @property
     def _num_scores(self) -> int:
         return self.objective.predict(torch.zeros(1, self.config.num_outputs)).shape[1]
@@ -147,7 +156,11 @@ class NetworkSpec:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
 
-def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec) -> Trained:
+Watch = Callable[[int, float, FittedNetwork], None]
+"""Told each epoch's number, its loss on the rows that decide when to stop, and the network as it then is."""
+
+
+def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, watch: Watch | None = None) -> Trained:
     """Train one network or several on a fold. Member k leaves out inner fold k, which decides when it stops.
 
     The out-of-fold scores of a row are those of the network that left it out, which it helped to stop: that flatters them a
@@ -162,20 +175,32 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec) -> Tra
     # fitted on all of them: its bins, rates and class weights have to be the same for every member
     goal = shelf.load("objectives", spec.objective or DEFAULT_OBJECTIVES[target.endpoint.kind]).fit(target.take(rows))
     config = _config(fold, preparations, spec, num_outputs=goal.num_outputs)
+
+    def network(members: Sequence[dict[str, torch.Tensor]]) -> FittedNetwork:
+        return FittedNetwork(
+            modalities=tuple(modalities),
+            preparations=preparations,
+            config=config,
+            members=tuple({key: value.numpy() for key, value in best.items()} for best in members),
+            objective=goal,
+            tokens=spec.loop.tokens,
+        )
+
     left_out = [rows[inner == k] for k in np.unique(inner)[: spec.options.members]]
+    shown = None if watch is None else _shown(watch, lambda weights: network([weights]))
     members = [
-        _fit_member(fold, config, goal, source, spec, rows=(np.setdiff1d(rows, held_out), held_out), member=k)
+        _fit_member(fold, config, goal, source, spec, rows=(np.setdiff1d(rows, held_out), held_out), member=k, watch=shown)
         for k, held_out in enumerate(left_out)
     ]
-    fitted = FittedNetwork(
-        modalities=tuple(modalities),
-        preparations=preparations,
-        config=config,
-        members=tuple({key: value.numpy() for key, value in best.items()} for best in members),
-        objective=goal,
-        tokens=spec.loop.tokens,
-    )
+    fitted = network(members)
     return Trained(fitted=fitted, out_of_fold=fitted.predict_left_out(fold.train, left_out))
+
+
+_Weights = dict[str, torch.Tensor]
+
+
+def _shown(watch: Watch, network: Callable[[_Weights], FittedNetwork]) -> Callable[[int, float, _Weights], None]:
+    return lambda epoch, loss, weights: watch(epoch, loss, network(weights))
 
 
 def _fit_member(
@@ -187,7 +212,8 @@ def _fit_member(
     *,
     rows: tuple[np.ndarray, np.ndarray],
     member: int,
-) -> dict[str, torch.Tensor]:
+    watch: Callable[[int, float, _Weights], None] | None,
+) -> _Weights:
     # everything that tells two networks of a fold apart is in it: equal seeds would share a checkpoint
     purpose = (type(goal).__name__, config, spec.loop, spec.starts, spec.options.layer_decay, member)
     seed = int(fold.rng("network", *purpose).integers(2**31))
@@ -198,6 +224,10 @@ def _fit_member(
     for name, start in spec.starts.items():
         for modality in (m for m in config.modalities if name in (m, fold.train.kinds[m])):
             part = load_start(model.encoders[modality], start.path)
+            tiles = fold.preparation(modality)
+            if isinstance(tiles, slide.Preparation):
+                scaling = tiles.tile_scaling
+                meet_scale(part, start.path, centre=scaling.centre, scale=scaling.scale, encoder=tiles.encoder)
             if start.frozen:
                 model.freeze(part)
     objective = goal
@@ -214,6 +244,7 @@ def _fit_member(
         groups=model.parameter_groups(layer_decay=spec.options.layer_decay),
         judge=goal,
         checkpoint=None if fold.scratch is None else fold.scratch / f"network-{seed}.ckpt",
+        watch=watch,
     )
 
 
