@@ -4,16 +4,20 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
 
+from oncoweave.core.encoder_card import EncoderCard, TileSource, write_card
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.files import sha256
 from oncoweave.core.state import load_state, save_state
 from oncoweave.core.truth import PatientTruth
+from oncoweave.encoders.longnet import VARIANTS, LongNet
 from oncoweave.modalities import expression, slide
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.finetune import Start
+from oncoweave.train.finetune import Start, start_settings
 from oncoweave.train.fold import Fold
 from oncoweave.train.loop import LoopConfig
 from oncoweave.train.network_learner import NetworkOptions, NetworkSpec, count_tokens, fit_network
@@ -97,6 +101,27 @@ def test_encoders_start_from_a_file_and_stay_where_frozen(fold, tmp_path):
         for member in fitted.members:
             far = np.abs(member["encoders.rna.out.1.weight"] - 0.01).max()
             assert far == 0 if frozen else 0 < far < 0.02
+
+
+def test_a_pretrained_slide_encoder_reads_a_studys_tiles_as_it_read_its_own(fold, tmp_path):
+    dim, path = fold.preparation("slide").dim, tmp_path / "slide.safetensors"
+    settings = {"dim": 16, "depth": 1, "readout": "tokens"}
+    pretrained = LongNet(dataclasses.replace(VARIANTS["tiny"], **settings), dim_in=dim).eval()
+    save_torch(pretrained.state_dict(), path)
+    centre, scale = np.linspace(-1, 1, dim), np.linspace(0.5, 2, dim)
+    tiles = TileSource(encoder="some", centre=tuple(centre.tolist()), scale=tuple(scale.tolist()))
+    write_card(path, EncoderCard(encoder="longnet/tiny", settings=settings, tiles=tiles))
+    start = Start(path=path, sha256=sha256(path), frozen=True, settings=start_settings(path, "longnet/tiny"))
+    spec = dataclasses.replace(SPEC, encoders={"slide": "longnet/tiny"}, starts={"slide": start})
+    inner = fit_network(fold, ("slide",), spec).fitted.model().encoders["slide"].network.eval()
+    sample = next(s for s in fold.train.samples["slide"] if s is not None and s.num_tiles > 2)
+    tokens = fold.preparation("slide").collate([sample])
+    raw = torch.from_numpy(np.concatenate([bag.features for bag in sample.bags]).astype(np.float32))
+    own = ((raw - torch.from_numpy(centre)) / torch.from_numpy(scale)).float()[None]
+    with torch.no_grad():
+        grid = tokens.positions[..., :2].long()
+        wanted = pretrained.final(own, keep=tokens.keep, grid=grid)
+        torch.testing.assert_close(inner.final(tokens.values, keep=tokens.keep, grid=grid), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_study_takes_weights_from_beside_its_file(tmp_path):
