@@ -38,7 +38,7 @@ def test_multiclass(rng):
     assert ours.macro_auprc(y, p) == pytest.approx(expected, abs=TOLERANCE)
     assert ours.log_loss(y, p) == pytest.approx(theirs.log_loss(y, p), abs=TOLERANCE)
     expected = theirs.cohen_kappa_score(y, p.argmax(1), weights="quadratic")
-    assert ours.quadratic_kappa(y, p.argmax(1), 4) == pytest.approx(expected, abs=TOLERANCE)
+    assert ours.kappa(y, p.argmax(1), 4, weighting="quadratic") == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_recalibration_is_a_logistic_regression(scores):

@@ -7,11 +7,11 @@ from oncoweave.evaluate.discrimination import (
     auprc,
     auroc,
     balanced_accuracy,
+    kappa,
     log_loss,
     macro_auprc,
     macro_auroc,
     ordinal_c,
-    quadratic_kappa,
 )
 
 
@@ -58,9 +58,9 @@ def test_log_loss_of_certainty_is_finite():
 
 def test_kappa_is_one_for_agreement_and_zero_for_a_constant():
     y = np.array([0, 1, 2, 2])
-    assert quadratic_kappa(y, y, 3) == 1.0
-    assert quadratic_kappa(y, np.full(4, 1), 3) == pytest.approx(0.0)
-    assert np.isnan(quadratic_kappa(np.ones(3), np.ones(3), 3))
+    assert kappa(y, y, 3, weighting="quadratic") == 1.0
+    assert kappa(y, np.full(4, 1), 3, weighting="quadratic") == pytest.approx(0.0)
+    assert np.isnan(kappa(np.ones(3), np.ones(3), 3, weighting="quadratic"))
 
 
 def test_ordinal_concordance_of_two_classes_is_auroc(rng):

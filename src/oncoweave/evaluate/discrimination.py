@@ -1,10 +1,12 @@
-"""How well scores separate classes: AUROC, average precision, balanced accuracy, and kin.
+"""How well scores separate classes: AUROC, average precision, balanced accuracy, F1, kappa, and kin.
 
 A metric that a set of patients does not define (a fold without a positive, say) is NaN and says why: every function returns a
-:class:`Score`. Equal scores count half in AUROC and enter average precision together.
+:class:`Score`. Equal scores count half in AUROC and enter average precision together. Where there are several classes or labels
+``y`` is ``Int[n]``, class indices, or ``Float[n, label]``, 0 or 1 with NaN where a label is not known, which is left out.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -16,8 +18,14 @@ PROBABILITY_FLOOR = 1e-15
 """Log loss clips probabilities here, as scikit-learn does for float64."""
 
 
+Weighting = Literal["none", "linear", "quadratic"]
+"""How a disagreement counts in kappa: any as one, by the distance between the classes, or by its square."""
+
+Average = Literal["binary", "macro", "micro", "weighted"]
+
+
 class Score(float):
-    """The value of a metric; a NaN carries the ``reason`` why the patients do not define it."""
+    """The value of a metric; ``reason`` says why the patients do not define it (NaN), or what was left out of an average."""
 
     __slots__ = ("reason",)
     reason: str
@@ -35,7 +43,7 @@ def auroc(y: np.ndarray, score: np.ndarray) -> Score:
     Raises:
         DataError: a label that is not 0 or 1, or a NaN score.
     """
-    positive, score = _labels(y), finite("score", score, len(y))
+    positive, score = as_positive(y), finite("score", score, len(y))
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
     if not num_positive or not num_negative:
         return _one_class(num_positive, num_negative, "AUROC")
@@ -49,7 +57,7 @@ def auprc(y: np.ndarray, score: np.ndarray) -> Score:
     Raises:
         DataError: a label that is not 0 or 1, or a NaN score.
     """
-    positive, score = _labels(y), finite("score", score, len(y))
+    positive, score = as_positive(y), finite("score", score, len(y))
     if not positive.any():
         return _one_class(0, len(positive), "average precision")
     ordered, hits = np.sort(score), np.sort(score[positive])
@@ -86,29 +94,77 @@ def log_loss(y: np.ndarray, probability: np.ndarray) -> Score:
     return Score(-np.log(chosen).mean())
 
 
-def macro_auroc(y: np.ndarray, probability: np.ndarray) -> Score:
-    """One-vs-rest AUROC averaged over the classes that have patients and counter-patients; NaN if there is none.
+def f1(y: np.ndarray, predicted: np.ndarray, *, average: Average = "binary") -> Score:
+    """F1: harmonic mean of precision and recall, of class 1 (binary) or over all classes that are true or predicted somewhere.
 
-    ``y`` holds class indices, ``probability`` is ``Float[n, class]``. Absent classes are named in ``reason`` and left out.
+    ``macro`` averages classes, ``weighted`` by how often each is true; ``micro`` counts all classes together, which for one
+    predicted class a patient is the accuracy. A class that is predicted and never true counts 0.
+
+    Args:
+        y: class indices.
+        predicted: class indices.
+        average: how classes are put together.
+    """
+    y, predicted = _classes(y, predicted)
+    classes = np.array([1]) if average == "binary" else np.union1d(y, predicted)
+    true, called = (y[:, None] == classes), (predicted[:, None] == classes)
+    hits, wanted, given = (true & called).sum(axis=0), true.sum(axis=0), called.sum(axis=0)
+    if not (wanted + given).any():
+        return Score(float("nan"), f"F1 needs a positive patient, true or predicted; there is none among {len(y)}")
+    if average == "micro":
+        return Score(2 * hits.sum() / (wanted.sum() + given.sum()))
+    return Score(np.average(2 * hits / (wanted + given), weights=wanted if average == "weighted" else None))
+
+
+def auroc_of_each(y: np.ndarray, probability: np.ndarray) -> tuple[Score, ...]:
+    """AUROC of every class against the rest, or of every label among the patients whose label is known."""
+    return _of_each(y, probability, auroc)
+
+
+def auprc_of_each(y: np.ndarray, probability: np.ndarray) -> tuple[Score, ...]:
+    """Average precision of every class against the rest, or of every label; see :func:`auroc_of_each`."""
+    return _of_each(y, probability, auprc)
+
+
+def macro_auroc(y: np.ndarray, probability: np.ndarray) -> Score:
+    """One-vs-rest AUROC averaged over the classes or labels that have patients and counter-patients; NaN if there is none.
+
+    Absent classes and unknown labels are left out and named in ``reason``.
     """
     return _macro(y, probability, auroc)
 
 
 def macro_auprc(y: np.ndarray, probability: np.ndarray) -> Score:
-    """One-vs-rest average precision averaged over the classes that have patients; see :func:`macro_auroc`."""
+    """One-vs-rest average precision averaged over the classes or labels that have patients; see :func:`macro_auroc`."""
     return _macro(y, probability, auprc)
 
 
-def quadratic_kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> Score:
-    """Quadratically weighted kappa of ordinal class indices (Cohen 1968); NaN where chance agreement is already complete."""
+def micro_auroc(y: np.ndarray, probability: np.ndarray) -> Score:
+    """AUROC of all known (patient, class) entries taken as one list: asks the scores of different classes to be comparable."""
+    return _micro(y, probability, auroc)
+
+
+def micro_auprc(y: np.ndarray, probability: np.ndarray) -> Score:
+    """Average precision of all known (patient, class) entries taken as one list; see :func:`micro_auroc`."""
+    return _micro(y, probability, auprc)
+
+
+def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int, *, weighting: Weighting = "none") -> Score:
+    """Cohen's kappa of class indices (1960; weighted 1968): agreement beyond chance; NaN where chance agreement is complete."""
     y, predicted = _classes(y, predicted)
     table = np.zeros((num_classes, num_classes))
     np.add.at(table, (y.astype(int), predicted.astype(int)), 1.0)
-    distance = np.subtract.outer(np.arange(num_classes), np.arange(num_classes)) ** 2.0
+    distance = disagreement(num_classes, weighting)
     expected = (distance * np.outer(table.sum(axis=1), table.sum(axis=0))).sum() / table.sum()
     if not expected:
         return Score(float("nan"), "true and predicted classes are all one class")
     return Score(1.0 - (distance * table).sum() / expected)
+
+
+def disagreement(num_classes: int, weighting: Weighting) -> np.ndarray:
+    """Return ``Float[class, class]``, what each pair of true and predicted class costs in kappa."""
+    apart = np.abs(np.subtract.outer(np.arange(num_classes), np.arange(num_classes))).astype(np.float64)
+    return {"none": np.sign, "linear": np.abs, "quadratic": np.square}[weighting](apart)
 
 
 def ordinal_c(y: np.ndarray, score: np.ndarray) -> Score:
@@ -140,21 +196,64 @@ def as_class_probabilities(probability: np.ndarray, length: int) -> np.ndarray:
     return probability
 
 
-def _macro(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], Score]) -> Score:
-    probability = as_class_probabilities(probability, len(y))
-    values = [metric((np.asarray(y) == index).astype(float), probability[:, index]) for index in range(probability.shape[1])]
-    absent = [str(index) for index, value in enumerate(values) if np.isnan(value)]
-    reason = f"classes {', '.join(absent)} left out: {values[int(absent[0])].reason}" if absent else ""
-    return Score(float("nan") if len(absent) == len(values) else float(np.nanmean(values)), reason)
+def as_positive(y: np.ndarray) -> np.ndarray:
+    """Return ``Bool[n]``, who is positive.
 
-
-def _labels(y: np.ndarray) -> np.ndarray:
+    Raises:
+        DataError: a label that is not 0 or 1.
+    """
     y = finite("y", y)
     strange = ~np.isin(y, (0.0, 1.0))
     if strange.any():
         msg = f"y: wanted 0 or 1, got {y[strange][0]} in row {int(np.flatnonzero(strange)[0])}"
         raise DataError(msg)
     return y > 0.5
+
+
+def known_labels(y: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return ``Float[n, class]`` of 0, 1 and NaN from that, or from class indices ``Int[n]``.
+
+    Raises:
+        DataError: another number of columns, or a class index outside them.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim == 1 and np.isin(y, np.arange(num_classes)).all():
+        return np.eye(num_classes)[y.astype(int)]
+    if y.ndim != 2 or y.shape[1] != num_classes:
+        msg = f"y: wanted class indices from 0 to {num_classes - 1} or {num_classes} columns of labels, got shape {y.shape}"
+        raise DataError(msg)
+    return y
+
+
+def _of_each(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], Score]) -> tuple[Score, ...]:
+    probability = as_class_probabilities(probability, len(y))
+    labels = known_labels(y, probability.shape[1])
+    known = ~np.isnan(labels)
+    return tuple(
+        metric(labels[rows, i], probability[rows, i]) if rows.any() else Score(float("nan"), "no patient with a known label")
+        for i, rows in enumerate(known.T)
+    )
+
+
+def _macro(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], Score]) -> Score:
+    values = _of_each(y, probability, metric)
+    absent = [str(index) for index, value in enumerate(values) if np.isnan(value)]
+    said = [f"classes {', '.join(absent)} left out: {values[int(absent[0])].reason}"] if absent else []
+    said += _unknown(y)
+    return Score(float("nan") if len(absent) == len(values) else float(np.nanmean(values)), "; ".join(said))
+
+
+def _micro(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], Score]) -> Score:
+    probability = as_class_probabilities(probability, len(y))
+    labels = known_labels(y, probability.shape[1])
+    known = ~np.isnan(labels)
+    value = metric(labels[known], probability[known])
+    return Score(value, "; ".join([value.reason] * bool(value.reason) + _unknown(y)))
+
+
+def _unknown(y: np.ndarray) -> list[str]:
+    num = int(np.isnan(np.asarray(y, dtype=np.float64)).sum())
+    return [f"{num} unknown label(s) left out"] if num else []
 
 
 def _classes(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from oncoweave.evaluate.discrimination import Weighting, disagreement
 from oncoweave.evaluate.pairs import Statistic, contiguous, rows_by_stratum
+
+_REPLICATES = 64
+"""Replicates that are sorted out at once where every row stands for several entries."""
 
 
 def mean_of(values: np.ndarray) -> Statistic:
     """Weighted mean of one value a row (Brier terms, log losses, errors)."""
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return _ratio(weights @ values, weights.sum(axis=1, dtype=np.float64))
+        return ratio(weights @ values, weights.sum(axis=1, dtype=np.float64))
 
     return statistic
 
@@ -22,7 +26,7 @@ def mean_recall(y: np.ndarray, correct: np.ndarray) -> Statistic:
     member = np.eye(len(classes))[code]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return _mean_defined(_ratio(weights @ (member * correct[:, None]), weights @ member))
+        return _mean_defined(ratio(weights @ (member * correct[:, None]), weights @ member))
 
     return statistic
 
@@ -40,24 +44,51 @@ def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> S
         for rows, positive, called in blocks:
             local = weights[:, rows].astype(np.float32, copy=False)
             hits = local[:, positive]
-            share = _ratio(hits @ called[positive], local @ called, undefined=0.0)  # a positive without weight adds nothing
+            share = ratio(hits @ called[positive], local @ called, undefined=0.0)  # a positive without weight adds nothing
             precision += np.einsum("bp,bp->b", hits, share)
             total += hits.sum(axis=1, dtype=np.float64)
-        return _ratio(precision, total)
+        return ratio(precision, total)
 
     return statistic
 
 
-def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> Statistic:
-    """Quadratically weighted kappa of class indices."""
+def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int, *, weighting: Weighting = "quadratic") -> Statistic:
+    """Weighted kappa of class indices; see :func:`oncoweave.evaluate.discrimination.kappa`."""
     cell = np.eye(num_classes * num_classes)[y.astype(int) * num_classes + predicted.astype(int)]
-    distance = np.subtract.outer(np.arange(num_classes), np.arange(num_classes)) ** 2.0
+    distance = disagreement(num_classes, weighting)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         tables = (weights @ cell).reshape(-1, num_classes, num_classes)
         by_chance = np.einsum("bi,bj,ij->b", tables.sum(axis=2), tables.sum(axis=1), distance)
         observed = np.einsum("bij,ij->b", tables, distance) * tables.sum(axis=(1, 2))
-        return 1.0 - _ratio(observed, by_chance)
+        return 1.0 - ratio(observed, by_chance)
+
+    return statistic
+
+
+def f1(y: np.ndarray, predicted: np.ndarray, classes: Sequence[int]) -> Statistic:
+    """F1 averaged over those of some class indices that are true or predicted under the weights; one class: its own F1."""
+    true, called = (np.stack([v == c for c in classes], axis=1).astype(np.float64) for v in (y, predicted))
+    hits, either = true * called, true + called
+    return lambda weights: _mean_defined(ratio(2 * (weights @ hits), weights @ either))
+
+
+def micro_area(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statistic:
+    """AUROC of all (row, class) entries within strata; ``y`` and ``score`` are ``Float[row, class]``, NaN in ``y`` is unknown.
+
+    Entries are sorted once and their weights added up, as pairs of entries would be too many; equal scores count half.
+    """
+    blocks = []
+    for rows in rows_by_stratum(strata):
+        known = ~np.isnan(y[rows])
+        owner, value, label = rows[np.nonzero(known)[0]], score[rows][known], y[rows][known] > 0.5
+        order = np.argsort(value, kind="stable")
+        starts = np.flatnonzero(np.diff(value[order], prepend=-np.inf)) if len(order) else order
+        if len(starts):
+            blocks.append((owner[order], label[order].astype(np.float32), starts))
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return np.concatenate([_areas(part, blocks) for part in np.array_split(weights, -(-len(weights) // _REPLICATES))])
 
     return statistic
 
@@ -69,8 +100,8 @@ def explained_variance(y: np.ndarray, predicted: np.ndarray) -> Statistic:
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         total, first, second, error = (weights @ moments).T
-        spread = second - _ratio(first**2, total)
-        return 1.0 - _ratio(error, np.where(spread > 1e-12 * second, spread, 0.0))
+        spread = second - ratio(first**2, total)
+        return 1.0 - ratio(error, np.where(spread > 1e-12 * second, spread, 0.0))
 
     return statistic
 
@@ -90,7 +121,7 @@ def rank_correlation(y: np.ndarray, predicted: np.ndarray, strata: np.ndarray) -
             size = np.where(np.isnan(value), 0.0, local.sum(axis=1, dtype=np.float64))
             products += size * np.nan_to_num(value)
             total += size
-        return _ratio(products, total)
+        return ratio(products, total)
 
     return statistic
 
@@ -110,19 +141,32 @@ def on_rows(statistic: Statistic, rows: np.ndarray) -> Statistic:
     return lambda weights: statistic(weights[:, index])
 
 
-def _weighted_correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    total = weights.sum(axis=1, keepdims=True, dtype=np.float64)
-    a = a - _ratio((weights * a).sum(axis=1, keepdims=True, dtype=np.float64), total)
-    b = b - _ratio((weights * b).sum(axis=1, keepdims=True, dtype=np.float64), total)
-    covariance = (weights * a * b).sum(axis=1)
-    return _ratio(covariance, np.sqrt((weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)))
-
-
-def _ratio(top: np.ndarray, bottom: np.ndarray, undefined: float = np.nan) -> np.ndarray:
+def ratio(top: np.ndarray, bottom: np.ndarray, undefined: float = np.nan) -> np.ndarray:
+    """Divide where the divisor is above zero."""
     top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
     return np.divide(top, bottom, out=np.full(np.broadcast_shapes(top.shape, bottom.shape), undefined), where=bottom > 0)
 
 
+def _weighted_correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    total = weights.sum(axis=1, keepdims=True, dtype=np.float64)
+    a = a - ratio((weights * a).sum(axis=1, keepdims=True, dtype=np.float64), total)
+    b = b - ratio((weights * b).sum(axis=1, keepdims=True, dtype=np.float64), total)
+    covariance = (weights * a * b).sum(axis=1)
+    return ratio(covariance, np.sqrt((weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)))
+
+
+def _areas(weights: np.ndarray, blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    right, total = np.zeros(len(weights)), np.zeros(len(weights))
+    for owner, label, starts in blocks:
+        entry = np.take(weights, owner, axis=1).astype(np.float64)
+        positive = np.add.reduceat(entry * label, starts, axis=1)
+        negative = np.add.reduceat(entry, starts, axis=1) - positive
+        below = np.cumsum(negative, axis=1)
+        right += np.einsum("bk,bk->b", positive, below - 0.5 * negative)
+        total += positive.sum(axis=1) * below[:, -1]
+    return ratio(right, total)
+
+
 def _mean_defined(values: np.ndarray) -> np.ndarray:
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
+    return ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
