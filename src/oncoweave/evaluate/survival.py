@@ -10,7 +10,7 @@ import numpy as np
 
 from oncoweave.core.errors import DataError, NoComparablePairsError
 from oncoweave.evaluate.censoring import Censoring, fit_censoring
-from oncoweave.evaluate.concordance import harrell_c, inverse_weights, uno_c
+from oncoweave.evaluate.concordance import antolini_c, harrell_c, inverse_weights, uno_c
 from oncoweave.evaluate.cox import HazardRatio, hazard_ratio
 from oncoweave.evaluate.curves import BaselineHazard, KaplanMeier, LogRank, breslow_baseline, kaplan_meier, logrank, survival_at
 from oncoweave.evaluate.inputs import finite, outcome
@@ -22,6 +22,7 @@ __all__ = [
     "KaplanMeier",
     "LogRank",
     "TimeDependentAuc",
+    "antolini_c",
     "breslow_baseline",
     "brier_score",
     "brier_terms",
@@ -33,6 +34,7 @@ __all__ = [
     "integrated_brier_score",
     "kaplan_meier",
     "logrank",
+    "prediction_accuracy",
     "survival_at",
     "uno_c",
 ]
@@ -114,6 +116,30 @@ def brier_score(
 ) -> np.ndarray:
     """Brier score at each horizon, weighted by the inverse probability of censoring; see :func:`brier_terms`."""
     return brier_terms(time, event, survival, horizons=horizons, censoring=censoring).mean(axis=0)
+
+
+def prediction_accuracy(
+    time: np.ndarray,
+    event: np.ndarray,
+    survival: np.ndarray,
+    *,
+    horizons: np.ndarray,
+    censoring: Censoring,
+    marginal: KaplanMeier,
+) -> np.ndarray:
+    """Index of prediction accuracy (scaled Brier score) at each horizon (Kattan and Gerds 2018).
+
+    One minus the Brier score over that of giving everybody the Kaplan-Meier curve ``marginal`` of the training patients: 0 is
+    knowing nothing, 1 perfect, below 0 harmful. NaN where that curve is itself without error.
+
+    Raises:
+        DataError: see :func:`brier_terms`.
+    """
+    horizons = np.atleast_1d(np.asarray(horizons, dtype=np.float64))
+    null = np.broadcast_to(marginal.at(horizons), (len(time), len(horizons)))
+    score = brier_score(time, event, survival, horizons=horizons, censoring=censoring)
+    base = brier_score(time, event, null, horizons=horizons, censoring=censoring)
+    return 1.0 - np.divide(score, base, out=np.full(len(horizons), np.nan), where=base > 0)
 
 
 def integrated_brier_score(
