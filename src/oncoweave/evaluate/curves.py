@@ -1,5 +1,6 @@
 """Survival of groups: Kaplan-Meier curves, the log-rank test, and the Breslow baseline of a Cox model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,43 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray, *, level: float = 0.95) ->
         first = int(extinct.argmax())
         low[first:], high[first:] = 0.0, high[first - 1] if first else 1.0
     return KaplanMeier(times=times, survival=survival, low=low, high=high, at_risk=at_risk)
+
+
+def weighted_kaplan_meier(time: np.ndarray, event: np.ndarray, times: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Kaplan-Meier survival at increasing times as a function of row weights: ``Float[replicate, row]`` to ``[replicate, time]``.
+
+    NaN where under the weights nobody is followed to a time and not everyone has died before it. Rows are sorted once; weights
+    count as copies of patients.
+
+    Raises:
+        DataError: outcomes that cannot be used.
+    """
+    time, event = outcome(time, event)
+    times = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    order = np.argsort(time, kind="stable")
+    ordered, counts = time[order], (event & (time <= times[-1]))[order].astype(np.float64)
+    deaths_at = np.unique(ordered[counts > 0])
+    starts = np.searchsorted(ordered, deaths_at, side="left")
+    read, reach = np.searchsorted(deaths_at, times, side="right"), np.searchsorted(ordered, times, side="left")
+
+    def survival(weights: np.ndarray) -> np.ndarray:
+        local = np.take(weights, order, axis=1).astype(np.float64)
+        remaining = np.zeros((len(local), len(order) + 1))
+        np.cumsum(local[:, ::-1], axis=1, out=remaining[:, 1:])
+        remaining = remaining[:, ::-1]
+        steps = np.ones((len(local), len(starts) + 1))
+        if len(starts):
+            deaths, at_risk = np.add.reduceat(local * counts, starts, axis=1), remaining[:, starts]
+            steps[:, 1:] -= np.divide(deaths, at_risk, out=np.zeros_like(deaths), where=at_risk > 0)
+        values = np.cumprod(steps, axis=1)[:, read]
+        return np.where((remaining[:, reach] > 0) | ((values <= 0) & (remaining[:, :1] > 0)), values, np.nan)
+
+    return survival
+
+
+def numbers_at_risk(time: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Count who is still followed, without an event, just before each of some times: what stands below a Kaplan-Meier plot."""
+    return len(time) - np.searchsorted(np.sort(finite("time", time)), np.asarray(times, dtype=np.float64), side="left")
 
 
 def logrank(time: np.ndarray, event: np.ndarray, group: np.ndarray) -> LogRank:
