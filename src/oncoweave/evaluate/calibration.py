@@ -5,6 +5,7 @@ horizon, so that censored patients count as long as they were followed.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special, stats
@@ -20,12 +21,13 @@ CLIP = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """Bins of equal size in order of prediction: mean prediction, what was observed with its interval, and patients."""
+    """Bins in order of prediction: mean prediction, what was observed with its interval and standard error, and patients."""
 
     predicted: np.ndarray
     observed: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    error: np.ndarray
     n: np.ndarray
 
     @property
@@ -36,30 +38,62 @@ class Reliability:
             return float("nan")
         return float(np.average(np.abs(self.observed - self.predicted)[known], weights=self.n[known]))
 
+    @property
+    def debiased_error(self) -> float:
+        """Expected calibration error less what the luck of few patients a bin adds to it; see :func:`excess_distance`."""
+        known = ~np.isnan(self.observed)
+        if not known.any():
+            return float("nan")
+        distance = (self.observed - self.predicted)[known]
+        return max(0.0, float(np.average(excess_distance(distance, self.error[known]), weights=self.n[known])))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recalibration:
     """How predictions must be stretched and shifted to come true, and how far off they are.
 
-    ``slope`` below 1: predictions are too extreme. ``intercept`` (binary only, slope held at 1) above 0: predictions are too low.
-    ``ici`` is the integrated calibration index (Austin and Steyerberg 2019): the mean distance between predictions and a smooth
-    curve (restricted cubic spline, three knots) of what is observed.
+    ``slope`` below 1: predictions are too extreme. ``intercept`` (slope held at 1; calibration in the large) above 0: predicted
+    probabilities of the event are too low; ``ratio`` is events observed over expected. ``ici`` is the integrated calibration
+    index (Austin and Steyerberg 2019): the mean distance between predictions and a smooth curve of what is observed, a logistic
+    or Cox regression on a restricted cubic spline with three knots where the paper also uses loess; ``e50`` and ``e90`` are the
+    median and 90th percentile of that distance. All three grow with the luck of few patients.
     """
 
     slope: float
     intercept: float
+    ratio: float
     ici: float
+    e50: float
+    e90: float
 
 
-def reliability(y: np.ndarray, probability: np.ndarray, *, bins: int = 10, level: float = 0.95) -> Reliability:
+def excess_distance(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Distance from zero of an estimate with a standard error, less what the error alone adds (after Kumar et al. 2019).
+
+    A normal estimate around d with standard error s has a mean distance above ``|d|``; that surplus, taken at the estimate, is
+    subtracted once. Single values may fall below 0 so that their mean is nearly unbiased.
+    """
+    size = np.abs(distance)
+    ratio = np.divide(size, error, out=np.full(np.shape(size), np.inf), where=error > 0)
+    surplus = error * (2 / np.sqrt(2 * np.pi)) * np.exp(-(ratio**2) / 2) - 2 * size * special.ndtr(-ratio)
+    return size - surplus
+
+
+def reliability(
+    y: np.ndarray, probability: np.ndarray, *, bins: int = 10, level: float = 0.95, by: Literal["mass", "width"] = "mass"
+) -> Reliability:
     """Reliability of probabilities of a 0/1 outcome, with Wilson intervals.
+
+    Bins are of equal size (``mass``) or of equal width from 0 to 1 (``width``, each with its upper end; empty ones are left out),
+    and so is the expected calibration error of the result (Naeini et al. 2015; Nixon et al. 2019). For several classes give the
+    probability of the most probable class, and whether it was right.
 
     Raises:
         DataError: NaN, or a probability outside [0, 1].
     """
     y = finite("y", y)
     probability = _probability(probability, len(y))
-    member, n = _bins(probability, bins)
+    member, n = bin_by_mass(probability, bins) if by == "mass" else _bin_by_width(probability, bins)
     observed = np.bincount(member, weights=y) / n
     z = stats.norm.ppf(0.5 + level / 2)
     centre = (observed + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -69,6 +103,7 @@ def reliability(y: np.ndarray, probability: np.ndarray, *, bins: int = 10, level
         observed=observed,
         low=np.minimum(centre - reach, observed).clip(0),
         high=np.maximum(centre + reach, observed).clip(None, 1),
+        error=np.sqrt(observed * (1 - observed) / n),
         n=n,
     )
 
@@ -85,16 +120,17 @@ def survival_reliability(
     """
     time, event = outcome(time, event)
     survival = _probability(survival, len(time))
-    member, n = _bins(survival, bins)
-    rows = np.full((len(n), 3), np.nan)
+    member, n = bin_by_mass(survival, bins)
+    rows = np.full((len(n), 4), np.nan)
     for index in range(len(n)):
         inside = member == index
         curve = kaplan_meier(time[inside], event[inside], level=level)
         at = int(np.searchsorted(curve.times, horizon, side="right")) - 1
         if curve.times[-1] >= horizon or curve.survival[at] == 0:
-            rows[index] = curve.survival[at], curve.low[at], curve.high[at]
+            rows[index] = curve.survival[at], curve.low[at], curve.high[at], _greenwood(time[inside], event[inside], horizon)
     predicted = np.bincount(member, weights=survival) / n
-    return Reliability(predicted=predicted, observed=rows[:, 0], low=rows[:, 1], high=rows[:, 2], n=n)
+    observed, low, high, error = rows.T
+    return Reliability(predicted=predicted, observed=observed, low=low, high=high, error=error, n=n)
 
 
 def recalibrate(y: np.ndarray, probability: np.ndarray) -> Recalibration:
@@ -115,9 +151,10 @@ def recalibrate(y: np.ndarray, probability: np.ndarray) -> Recalibration:
     constant = np.ones((len(y), 1))
     slope = _logistic(y, np.column_stack([constant, logit]), np.zeros(len(y)))[1]
     intercept = _logistic(y, constant, logit)[0]
-    spline = np.column_stack([constant, _spline(logit)])
-    smooth = special.expit(spline @ _logistic(y, spline, np.zeros(len(y))))
-    return Recalibration(slope=float(slope), intercept=float(intercept), ici=float(np.abs(smooth - probability).mean()))
+    curve = np.column_stack([constant, spline(logit)])
+    smooth = special.expit(curve @ _logistic(y, curve, np.zeros(len(y))))
+    ratio = y.mean() / probability.mean()
+    return Recalibration(slope=float(slope), intercept=float(intercept), ratio=float(ratio), **_distances(smooth - probability))
 
 
 def recalibrate_survival(time: np.ndarray, event: np.ndarray, survival: np.ndarray, *, horizon: float) -> Recalibration:
@@ -135,16 +172,17 @@ def recalibrate_survival(time: np.ndarray, event: np.ndarray, survival: np.ndarr
     event, time = event & (time <= horizon), np.minimum(time, horizon)
     score = np.log(-np.log(survival.clip(CLIP, 1 - CLIP)))
     slope = fit_cox(time, event, score[:, None]).coefficients[0]
-    basis = _spline(score)
+    basis = spline(score)
     fitted = basis @ fit_cox(time, event, basis).coefficients
     smooth = survival_at(breslow_baseline(time, event, fitted - fitted.mean()), fitted - fitted.mean(), np.array([horizon]))[:, 0]
     observed = kaplan_meier(time, event).at(np.array([horizon]))[0]
     expected = -np.log(survival.clip(CLIP, 1 - CLIP).mean())
     intercept = np.log(-np.log(np.clip(observed, CLIP, 1 - CLIP))) - np.log(expected)
-    return Recalibration(slope=float(slope), intercept=float(intercept), ici=float(np.abs(smooth - survival).mean()))
+    ratio = (1 - observed) / (1 - survival.clip(CLIP, 1 - CLIP)).mean()
+    return Recalibration(slope=float(slope), intercept=float(intercept), ratio=float(ratio), **_distances(smooth - survival))
 
 
-def _bins(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+def bin_by_mass(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """Bin by quantiles; equal predictions share a bin, so there may be fewer bins than asked for."""
     last = -(-np.arange(1, bins) * len(values) // bins) - 1
     edges = np.unique(np.sort(values)[last])
@@ -152,7 +190,7 @@ def _bins(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
     return member, np.bincount(member)
 
 
-def _spline(values: np.ndarray) -> np.ndarray:
+def spline(values: np.ndarray) -> np.ndarray:
     """Restricted cubic spline, knots at the 10th, 50th and 90th percentile (Harrell 2015, eq. 2.24); linear if they coincide."""
     low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
     if not low < middle < high:
@@ -161,6 +199,27 @@ def _spline(values: np.ndarray) -> np.ndarray:
     curve -= (values - middle).clip(0) ** 3 * (high - low) / (high - middle)
     curve += (values - high).clip(0) ** 3 * (middle - low) / (high - middle)
     return np.column_stack([values, curve / (high - low) ** 2])
+
+
+def _distances(gap: np.ndarray) -> dict[str, float]:
+    size = np.abs(gap)
+    return {"ici": float(size.mean()), "e50": float(np.median(size)), "e90": float(np.quantile(size, 0.9))}
+
+
+def _greenwood(time: np.ndarray, event: np.ndarray, horizon: float) -> float:
+    """Standard error of Kaplan-Meier survival at a horizon; 0 once everyone has died."""
+    times, at = np.unique(time[event & (time <= horizon)], return_inverse=True)
+    deaths = np.bincount(at, minlength=len(times))
+    left = len(time) - np.searchsorted(np.sort(time), times, side="left") - deaths
+    if not len(times) or left[-1] == 0:
+        return 0.0
+    return float(np.prod(left / (left + deaths)) * np.sqrt((deaths / (left * (left + deaths))).sum()))
+
+
+def _bin_by_width(values: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    inside = np.clip(np.ceil(values * bins).astype(int) - 1, 0, bins - 1)
+    member = np.unique(inside, return_inverse=True)[1]
+    return member, np.bincount(member)
 
 
 def _logistic(y: np.ndarray, features: np.ndarray, offset: np.ndarray, *, steps: int = 50) -> np.ndarray:

@@ -117,6 +117,7 @@ def _mean_reliability(y: np.ndarray, predicted: np.ndarray, *, bins: int, level:
     n = np.array([len(part) for part in parts])
     observed = np.array([y[part].mean() for part in parts])
     spread = np.array([y[part].std(ddof=1) if len(part) > 1 else np.nan for part in parts])
-    reach = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * spread / np.sqrt(n)
+    error = spread / np.sqrt(n)
+    reach = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error
     means = np.array([predicted[part].mean() for part in parts])
-    return Reliability(predicted=means, observed=observed, low=observed - reach, high=observed + reach, n=n)
+    return Reliability(predicted=means, observed=observed, low=observed - reach, high=observed + reach, error=error, n=n)

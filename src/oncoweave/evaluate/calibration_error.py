@@ -1,0 +1,123 @@
+"""Calibration errors as functions of patient weights: expected calibration error and integrated calibration index.
+
+Both are mean distances and so grow with the luck of few patients, and once more in every bootstrap replicate: a percentile
+interval of the plain value would lie above it. Here that luck is subtracted by its standard error under the weights. Weights of a
+replicate raise the standard error by the root of two, which is what resampling adds, so that replicates gather around the value.
+Bins and knots are those of all rows. Patients of one repeat are taken together, and repeats averaged: rows of a patient in
+several repeats are no independent evidence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from oncoweave.evaluate.calibration import CLIP, bin_by_mass, excess_distance, spline
+from oncoweave.evaluate.pairs import Statistic, rows_by_stratum
+from oncoweave.evaluate.weighted import mean_over, on_rows, ratio
+
+_STEPS = 10
+_CONVERGED = 1e-3
+"""Largest change of a logit in the last Newton step."""
+_LONGEST = 4.0
+"""Longest Newton step, in logits."""
+_FURTHEST = 15.0
+"""Logits beyond this are as good as certain."""
+
+
+def expected_error(y: np.ndarray, probability: np.ndarray, repeats: np.ndarray, *, bins: int = 10) -> Statistic:
+    """Debiased expected calibration error of probabilities of a 0/1 outcome, bins of equal size; never below 0.
+
+    At equal weights it is ``reliability(...).debiased_error`` averaged over ``repeats``.
+    """
+    parts = [on_rows(_binned(y[rows], probability[rows], bins), rows) for rows in rows_by_stratum(repeats)]
+    return mean_over(parts)
+
+
+def calibration_index(y: np.ndarray, probability: np.ndarray, repeats: np.ndarray) -> Statistic:
+    """Debiased integrated calibration index of probabilities of a 0/1 outcome; never below 0.
+
+    The smooth curve is a logistic regression on a restricted cubic spline of the logit with three knots. NaN where under the
+    weights a class is absent or the curve separates the classes.
+    """
+    parts = [on_rows(_smoothed(y[rows], probability[rows]), rows) for rows in rows_by_stratum(repeats)]
+    return mean_over(parts)
+
+
+def _binned(y: np.ndarray, probability: np.ndarray, bins: int) -> Statistic:
+    member = np.eye(bins)[bin_by_mass(probability, bins)[0]]
+    gap, positive = member * (y - probability)[:, None], member * y[:, None]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        size = weights @ member
+        observed = ratio(weights @ positive, size, undefined=0.0)
+        # Of n copies of fewer patients only (sum w)^2 / (sum w^2) are independent.
+        error = np.sqrt(observed * (1 - observed) * ratio((weights * weights) @ member, size * size, undefined=0.0))
+        excess = excess_distance(ratio(weights @ gap, size, undefined=0.0), error)
+        return ratio((size * excess).sum(axis=1), size.sum(axis=1)).clip(0.0)
+
+    return statistic
+
+
+def _smoothed(y: np.ndarray, probability: np.ndarray) -> Statistic:
+    curve = _curve(special.logit(probability.clip(CLIP, 1 - CLIP)))
+    start = curve.fit(np.ones((1, len(y)), dtype=np.float32), y.astype(np.float32), np.zeros((1, curve.width)))[0]
+    outcome, predicted = y.astype(np.float32), probability.astype(np.float32)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        weights = weights.astype(np.float32, copy=False)
+        beta, converged = curve.fit(weights, outcome, np.tile(start, (len(weights), 1)))
+        fitted = curve.at(beta)
+        slope = fitted * (1 - fitted)
+        inverse = np.linalg.inv(curve.information(weights * slope))
+        spread = inverse @ curve.information((weights * (outcome - fitted)) ** 2) @ inverse
+        variance = spread.reshape(len(weights), -1).astype(np.float32) @ curve.products.T
+        excess = excess_distance(fitted - predicted, slope * np.sqrt(variance.clip(0.0)))
+        value = ratio(np.einsum("bn,bn->b", weights, excess), weights.sum(axis=1, dtype=np.float64)).clip(0.0)
+        return np.where(converged, value, np.nan)
+
+    return statistic
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Curve:
+    """A logistic regression on a spline, fitted for many rows of weights at once; float32 is enough for a curve to look at."""
+
+    design: np.ndarray
+    products: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return self.design.shape[1]
+
+    def at(self, beta: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-(beta.astype(np.float32) @ self.design.T).clip(-_FURTHEST, _FURTHEST)))
+
+    def information(self, weights: np.ndarray) -> np.ndarray:
+        """Sum of weighted outer products of the rows of the design, nearly singular ones held up by a trace of a ridge."""
+        return (weights @ self.products).astype(np.float64).reshape(-1, self.width, self.width) + 1e-6 * np.eye(self.width)
+
+    def fit(self, weights: np.ndarray, y: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Newton's method from ``beta``; also says which rows of weights converged."""
+        furthest, move = np.abs(self.design).max(axis=0), np.full(len(weights), np.inf)
+        for _ in range(_STEPS):
+            fitted = self.at(beta)
+            gradient = (weights * (y - fitted)) @ self.design
+            step = np.linalg.solve(self.information(weights * fitted * (1 - fitted)), gradient[:, :, None].astype(np.float64))
+            move = np.abs(step[:, :, 0]) @ furthest
+            beta = beta + step[:, :, 0] / np.maximum(1.0, move / _LONGEST)[:, None]
+            if (move < _CONVERGED).all():
+                break
+        return beta, move < _CONVERGED
+
+
+def _curve(logit: np.ndarray) -> _Curve:
+    columns = spline(logit)
+    columns = columns[:, np.ptp(columns, axis=0) > 0]
+    columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+    if columns.shape[1] > 1:  # the curved part is nearly a line; what it adds to the line keeps float32 exact
+        rest = columns[:, 1] - columns[:, 0] * (columns[:, 0] @ columns[:, 1]) / len(logit)
+        columns[:, 1] = rest / (rest.std() or 1.0)
+    design = np.column_stack([np.ones(len(logit)), columns])
+    products = (design[:, :, None] * design[:, None, :]).reshape(len(logit), -1)
+    return _Curve(design=design.astype(np.float32), products=products.astype(np.float32))
