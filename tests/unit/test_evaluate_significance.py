@@ -8,7 +8,6 @@ from oncoweave.evaluate.significance import (
     c_index_error,
     cochran_q,
     combined_f_5x2,
-    cutoff_at_sensitivity,
     mcnemar,
     minimum_detectable,
     wilcoxon,
@@ -65,16 +64,6 @@ def test_cochran_q_by_its_sums_and_as_mcnemar_of_two(rng):
     assert cochran_q(np.ones((4, 3))).p == 1.0
     with pytest.raises(DataError, match="0 or 1 for each patient"):
         cochran_q(two * 2)
-
-
-def test_the_cut_off_reaches_the_sensitivity_and_no_higher_one_does(rng):
-    y, score = (rng.random(90) < 0.4).astype(float), np.round(rng.normal(size=90), 1)
-    for wanted in (0.5, 0.8, 0.95, 1.0):
-        cut = cutoff_at_sensitivity(y, score, wanted)
-        positives = score[y > 0.5]
-        assert (positives >= cut).mean() >= wanted > (positives > cut).mean()
-    with pytest.raises(DataError, match="wanted a positive patient"):
-        cutoff_at_sensitivity(np.zeros(3), np.zeros(3), 0.9)
 
 
 def test_hanley_and_mcneils_error_and_sample():

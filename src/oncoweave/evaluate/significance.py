@@ -72,29 +72,13 @@ def wilcoxon(differences: np.ndarray) -> Test:
     return Test(statistic=float(found.statistic), p=float(found.pvalue), n=num)
 
 
-def cutoff_at_sensitivity(y: np.ndarray, score: np.ndarray, sensitivity: float) -> float:
-    """Highest cut-off at which at least this share of the positives is called (score >= cut-off).
-
-    Read it from training or validation patients and apply it to test patients: one that was read from the test patients
-    themselves knows their outcomes.
-
-    Raises:
-        DataError: no positive, or a share outside (0, 1].
-    """
-    y = finite("y", y)
-    positives = np.sort(finite("score", score, len(y))[y > 0.5])[::-1]
-    if not len(positives) or not 0 < sensitivity <= 1:
-        msg = f"cut-off: wanted a positive patient and a sensitivity in (0, 1], got {len(positives)} and {sensitivity}"
-        raise DataError(msg)
-    return float(positives[int(np.ceil(sensitivity * len(positives) - 1e-9)) - 1])
-
-
 def mcnemar(first: np.ndarray, second: np.ndarray, *, mid_p: bool = True) -> Test:
     """McNemar's test of two models' right (1) and wrong (0) decisions on the same patients, exact binomial or mid-p.
 
     The statistic is the number of patients of whom only the first is right. Mid-p (Fagerland, Lydersen and Laake 2013) counts
     half of the observed table's probability and is less conservative. To compare specificity at one sensitivity give the
-    decisions on the negatives.
+    decisions on the negatives, each model's at the cut-off that reached this sensitivity in training patients: a cut-off read
+    from the test patients knows their outcomes.
 
     Raises:
         DataError: decisions that are not 0 or 1, or of different patients.
@@ -145,7 +129,7 @@ def c_index_error(concordance: float, *, n: int, events: int) -> float:
     """Approximate standard error of Harrell's C: that of an AUROC of the d events against n / 2 + 2 d others.
 
     The second count is fitted to simulated proportional hazards (9 to 100 % events, C of .58 and .74, n of 150 and 500), where
-    the approximation is right to 2 % or too large by up to 18 %, most where C is high: a detectable gain is then stated too large.
+    the approximation is right to 2 % or too large by up to 18 %, most where C is high: gains are then stated too large.
     """
     return auroc_error(concordance, positives=events, negatives=n // 2 + 2 * events)
 
