@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from oncoweave.core.errors import DataError
@@ -24,6 +25,26 @@ class Null:
     def enough(self) -> bool:
         """Whether the interval comes from the spread between runs."""
         return self.runs >= ENOUGH
+
+
+_WIDTH_IN_SD = 2 * 1.96
+"""Standard deviations in a normal 95% interval."""
+
+
+def null_of(metrics: pd.DataFrame, metric: str, *, num_folds: int) -> Null | None:
+    """Pool the permuted runs of a table of metrics (role ``null``); None where it has none with a finite value.
+
+    Args:
+        metrics: model, role, metric, value, low, high, fold_sd; see ``evaluate.summary``.
+        metric: which measure.
+        num_folds: folds, those of all repeats.
+    """
+    rows = metrics[(metrics["metric"] == metric) & (metrics["role"] == "null")].drop_duplicates("model")
+    rows = rows[np.isfinite(rows["value"].to_numpy(dtype=float))]
+    if rows.empty:
+        return None
+    value, low, high, fold_sd = (rows[c].to_numpy(dtype=float) for c in ("value", "low", "high", "fold_sd"))
+    return permuted_null(value, bootstrap_sd=(high - low) / _WIDTH_IN_SD, fold_sd=fold_sd, num_folds=num_folds)
 
 
 def permuted_null(values: np.ndarray, *, bootstrap_sd: np.ndarray, fold_sd: np.ndarray, num_folds: int) -> Null:

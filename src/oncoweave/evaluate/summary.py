@@ -30,7 +30,7 @@ COMPLETE = "complete"
 EVERY, SOME = "every modality", "lacks something"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class SummaryOptions:
     """How results are summarised."""
 
@@ -40,6 +40,8 @@ class SummaryOptions:
     level: float = 0.95
     bins: int = 5
     """Calibration bins."""
+    attributes: pd.DataFrame | None = None
+    """Further groupings, such as age group and sex: a column each, indexed by ``patient_id``; missing counts as unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -128,7 +130,7 @@ def summarise(
     return Summary(
         metrics=_metrics(study),
         comparisons=_comparisons(study, options.references),
-        groups=_groups(study),
+        groups=_groups(study, options.attributes),
         calibration=calibration_table(table, study.models("ablation"), bins=options.bins, level=options.level),
         km=km,
         km_summary=km_summary,
@@ -237,13 +239,14 @@ def _over_folds(differences: np.ndarray, rows: pd.DataFrame, *, level: float) ->
     return corrected_resampled_t(defined, test_to_train=float((tested / trained).mean()), level=level), reason
 
 
-def _groups(study: _Study) -> pd.DataFrame:
+def _groups(study: _Study, attributes: pd.DataFrame | None) -> pd.DataFrame:
     columns = ["model", "grouping", "group", "metric", "value", "low", "high", "n", "events", "note"]
     rows = []
     for model in study.models("ablation"):
         of_model = study.table.of(model)
-        for grouping in _BY_GROUP:
-            names = of_model[grouping].astype("string").fillna(_UNKNOWN)
+        further = {} if attributes is None else {str(c): of_model["patient_id"].map(attributes[c]) for c in attributes}
+        for grouping, column in {**{name: of_model[name] for name in _BY_GROUP}, **further}.items():
+            names = column.astype("string").fillna(_UNKNOWN)
             for group in sorted(names.unique()):
                 rows += _group(study, of_model[names == group].reset_index(drop=True), model, grouping, group)
         for group, inside in _pooled(study, of_model).items():

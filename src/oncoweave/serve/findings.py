@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from oncoweave.evaluate.permuted import Null, permuted_null
+from oncoweave.evaluate.permuted import Null, null_of
 from oncoweave.evaluate.summary import COMPLETE, EVERY, SOME
 from oncoweave.serve import wording
 from oncoweave.serve.run_folder import RunFolder
@@ -17,9 +16,6 @@ SMALL_N = 20
 SMALL_EVENTS = 10
 """So are groups with fewer events."""
 ALPHA = 0.05
-_WIDTH_IN_SD = 2 * 1.96
-"""Standard deviations in a normal 95% interval."""
-
 Reading = Literal["better", "worse", "not distinguishable", "unknown"]
 
 
@@ -129,16 +125,10 @@ def nulls(run: RunFolder) -> list[Measured]:
 def null_spread(run: RunFolder) -> Null | None:
     """Pool the models trained on permuted outcomes, with an interval that holds the luck of the permutation."""
     found = nulls(run)
-    if not found:
+    if not found or run.metrics is None:
         return None
-    table = run.measured(str(run.metric)).set_index("model").loc[[m.model for m in found]]
     of_first = run.predictions[run.predictions["model"] == found[0].model]
-    return permuted_null(
-        np.array([m.value for m in found]),
-        bootstrap_sd=np.array([(m.high - m.low) / _WIDTH_IN_SD for m in found]),
-        fold_sd=table["fold_sd"].to_numpy(dtype=float),
-        num_folds=len(of_first[["repeat", "fold"]].drop_duplicates()),
-    )
+    return null_of(run.metrics, str(run.metric), num_folds=len(of_first[["repeat", "fold"]].drop_duplicates()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,12 @@ from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import ConfigError, OncoweaveError
 from oncoweave.core.files import locked, publish, read_json, sha256, sweep_partials, write_json
 from oncoweave.core.state import load_state, save_state
+from oncoweave.data.attributes import attributes
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import splits_hash, write_splits
 from oncoweave.data.store import refuse_changed_tables
+from oncoweave.train.audits.result import Audited
+from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fold import Fold
@@ -32,6 +35,7 @@ from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, scor
 from oncoweave.train.texts import masking_notes, read_texts_as
 
 _CLAIM = "claim.json"
+_NO_FOLLOW_UP = "follow-up time of zero"
 _COHORT = "cohort manifest"
 """Name under which a manifest holds the hash of the cohort, which is no file of the run."""
 
@@ -80,8 +84,29 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
     predictions = _cross_validate(out, resolved, data, splits, planned, subsets)
     _lock_final(out, resolved, data, planned)
     scored = () if subsets is None else _read_scores(out, splits)
-    record(out, *write_results(out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored))
+    tables = write_results(
+        out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored, attributes=attributes(cohort)
+    )
+    record(out, *tables)
+    record(out, *write_audits(out, _audited(out, resolved, cohort, data, splits, planned)))
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
+
+
+def _audited(out: Path, study: Study, cohort: Cohort, data: Dataset, splits: pd.DataFrame, planned: list[Planned]) -> Audited:
+    site_audit = out / "site_audit.parquet"
+    return Audited(
+        study=study,
+        cohort=cohort,
+        data=data,
+        left_out=sum(int(step["patients"]) for step in read_json(out / "flow.json") if step["reason"] == _NO_FOLLOW_UP),
+        splits=splits,
+        planned=planned,
+        make_fold=_training_fold,
+        scratch=out / "checkpoints",
+        predictions=pd.read_parquet(out / "predictions.parquet"),
+        metrics=pd.read_parquet(out / "metrics.parquet"),
+        site_audit=pd.read_parquet(site_audit) if site_audit.exists() else None,
+    )
 
 
 def _claim_of(study: Study) -> dict[str, str]:
@@ -163,7 +188,7 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
         late = known & ~(np.nan_to_num(data.outcome.time) > 0)
         known = known & ~late
         if late.any():
-            note("excluded", late, "follow-up time of zero")
+            note("excluded", late, _NO_FOLLOW_UP)
     unknown = ~data.outcome.known
     if unknown.any():
         note("excluded", unknown, f"{study.endpoint} not known", counted=False)
@@ -209,7 +234,7 @@ def _cross_validate(
             rows = np.array([row_of[p] for p in in_repeat["patient_id"]])
             is_test = in_repeat["fold"].to_numpy() == fold
             test = rows[is_test]
-            train = fold_of(study, data.take(np.sort(rows[~is_test])), repeat=repeat, fold=fold, scratch=out / "checkpoints")
+            train = _training_fold(study, data, np.sort(rows[~is_test]), repeat, fold, out / "checkpoints")
             parts = []
             for model in planned:
                 predicted = _lock(model, train, study).frame(data.take(test), everyone=model.role == "ablation")
@@ -224,6 +249,11 @@ def _cross_validate(
             record(out, path)
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return pd.concat(frames, ignore_index=True)
+
+
+def _training_fold(study: Study, data: Dataset, rows: np.ndarray, repeat: int, fold: int, scratch: Path | None) -> Fold:
+    """Make what a fold trains on; audits make it again in the same way."""
+    return fold_of(study, data.take(rows), repeat=repeat, fold=fold, scratch=scratch)
 
 
 def _folds(splits: pd.DataFrame) -> list[tuple[int, int]]:

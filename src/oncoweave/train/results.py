@@ -27,10 +27,12 @@ def write_results(
     *,
     subsets: SubsetPlan | None,
     scored: Sequence[tuple[int, int, SubsetScores]],
+    attributes: pd.DataFrame,
 ) -> list[Path]:
     """Write the prediction table and every table derived from it into the run folder; returns the files.
 
-    ``scored`` holds, by repeat and fold, what a late main model makes of the planned ``subsets`` of its modalities.
+    ``scored`` holds, by repeat and fold, what a late main model makes of the planned ``subsets`` of its modalities;
+    ``attributes`` are the age group and sex of patients, where known.
     """
     endpoint = data.outcome.endpoint
     table = check_predictions(predictions, endpoint)
@@ -43,7 +45,7 @@ def write_results(
         endpoint,
         roles={p.name: p.role for p in planned},
         generator=rng,
-        options=SummaryOptions(references=references, replicates=study.protocol.bootstrap),
+        options=SummaryOptions(references=references, replicates=study.protocol.bootstrap, attributes=attributes),
         train_censoring=censoring,
     )
     tables |= summary.tables()

@@ -1,0 +1,110 @@
+"""What models that must know nothing reach: trained on permuted outcomes, on the hospital alone, on what is missing alone."""
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.data.splits import inner_splits
+from oncoweave.evaluate.permuted import null_of
+from oncoweave.evaluate.summary import SummaryOptions, summarise
+from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
+from oncoweave.train.heads import fit_head
+from oncoweave.train.locked import score_columns
+from oncoweave.train.panel import SITE_ONLY
+
+MISSING_ONLY = "missing_only"
+_LEVEL = 0.99
+"""Of the interval that has to leave out chance: in a run without the fault it does so once in 200 (one side)."""
+
+
+def audit_null(run: Audited) -> Audit:
+    """The main model, trained on permuted outcomes, scores as chance does."""
+    name = "permuted outcomes not at chance"
+    null = null_of(run.metrics, run.metric, num_folds=len(run.folds()))
+    if null is None:
+        return not_applicable(name, "No model was trained on permuted outcomes (protocol.permutations: 0).")
+    beyond = null.low > run.chance
+    evidence = (
+        f"The main model, trained on permuted outcomes in {null.runs} run(s), has a mean {run.metric.replace('_', '-')} of"
+        f" {null.mean:.3f} ({null.low:.3f} to {null.high:.3f}); chance is {run.chance:g}."
+    )
+    evidence += "" if null.enough else " So few runs cannot show a fault."
+    return judged(name, fault=beyond and null.enough, evidence=evidence, n=len(run.data))
+
+
+def audit_site_only(run: Audited) -> Audit:
+    """The hospital alone tells nothing of the outcome, or the split keeps hospitals apart."""
+    name = "hospital predicts the outcome"
+    table = run.metrics if run.site_audit is None else run.site_audit
+    rows = table[(table["metric"] == run.metric) & table["model"].str.startswith(SITE_ONLY)]
+    if rows.empty or np.isnan(rows["low"].iloc[0]):
+        return not_applicable(name, "The cohort names fewer than two hospitals, or the baseline could not be measured.")
+    row = rows.iloc[0]
+    carries, apart = bool(row["low"] > run.chance), bool(run.study.protocol.group_by_site)
+    meaning = (
+        "no more than chance"
+        if not carries
+        else "the split keeps hospitals apart, so no figure gains by it"
+        if apart
+        else "any model that can tell hospitals apart gets this for nothing; group the split by site"
+    )
+    evidence = f"Under a split by patient the hospital alone scores {run.figure(row)}: {meaning}."
+    return judged(name, fault=carries and not apart, evidence=evidence, n=int(row["n"]))
+
+
+def audit_missingness(run: Audited) -> Audit:
+    """What was measured of a patient, without the values, tells nothing of the outcome; on the study's own folds."""
+    name, columns = "missingness predicts the outcome", _gaps(run)
+    if not columns.shape[1]:
+        return not_applicable(name, "Every patient has the same modalities and values.")
+    frames = []
+    for repeat, fold, is_test in run.folds():
+        train, target = run.trains(repeat, fold), run.data.outcome
+        rows = np.flatnonzero(train & target.known)
+        protocol = run.study.protocol
+        inner = inner_splits(
+            target.take(rows),
+            run.data.site[rows],
+            folds=protocol.inner_folds,
+            group_by_site=bool(protocol.group_by_site),
+            seed=protocol.seed,
+        )
+        centre = columns[rows].mean(axis=0)
+        head, _ = fit_head(columns[rows] - centre, target.take(rows), inner=inner, blocks=None)
+        tested = np.flatnonzero(is_test)
+        frames.append(_frame(run, tested, head.predict(columns[tested] - centre)).assign(repeat=repeat, fold=fold))
+    options = SummaryOptions(replicates=max(run.study.protocol.bootstrap, 1000), level=_LEVEL)
+    rng = np.random.default_rng([run.study.protocol.seed, 6])
+    table = pd.concat(frames, ignore_index=True)
+    metrics = summarise(table, run.endpoint, roles={MISSING_ONLY: "baseline"}, generator=rng, options=options).metrics
+    row = metrics[metrics["metric"] == run.metric].iloc[0]
+    evidence = (
+        f"A model of {columns.shape[1]} indicators of what was measured, without any value, scores {run.figure(row)}"
+        f" ({_LEVEL:.0%} interval); chance is {run.chance:g}."
+    )
+    return judged(name, fault=bool(row["low"] > run.chance), evidence=evidence, n=int(row["n"]))
+
+
+def _gaps(run: Audited) -> np.ndarray:
+    """``Float[n, indicator]``: who has each modality, and the share of its values that each patient has; none is constant."""
+    columns = [run.data.availability.astype(float)]
+    for table in run.studied.tables.values():
+        values = table.drop(columns=["patient_id", "sample_id"])
+        share = values.notna().groupby(table["patient_id"].to_numpy()).mean().mean(axis=1)
+        columns.append(share.reindex(run.data.patient_ids).fillna(0.0).to_numpy()[:, None])
+    joined = np.hstack(columns)
+    spread = joined.std(axis=0)
+    return joined[:, spread > 0] / spread[spread > 0]
+
+
+def _frame(run: Audited, rows: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
+    """Lay scores beside the outcomes that the run's predictions hold of the same patients."""
+    truth = [
+        c for c in run.predictions.columns if c in ("patient_id", "site", "pattern", "time", "event", "y") or c.startswith("y@")
+    ]
+    known = run.predictions.drop_duplicates("patient_id").set_index("patient_id", drop=False)[truth]
+    frame = (
+        known.loc[run.data.patient_ids[rows]]
+        .reset_index(drop=True)
+        .assign(model=MISSING_ONLY, **score_columns(run.endpoint, scores))
+    )
+    return frame.assign(high_risk=np.nan) if run.endpoint.kind == "survival" else frame

@@ -1,0 +1,184 @@
+"""Is the outcome, or something known only after it, among the features? One column at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import NoComparablePairsError
+from oncoweave.core.units import convert_time
+from oncoweave.data.audit import tells_outcome
+from oncoweave.data.columns import ID_COLUMNS, MEASURED_AT
+from oncoweave.evaluate.concordance import harrell_c
+from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
+
+ORDERS = 0.95
+"""A single column that orders survival times this well (C-index, either way) is the outcome."""
+SEPARATES = 0.98
+"""So is one that tells an event, a class or a label this well (AUROC), or ranks as a measured outcome does (Spearman)."""
+NAMED = 0.65
+"""A column whose name says that it is known only later is taken for a leak from here on."""
+LATE_DAYS, LATE_SHARE = 90.0, 0.05
+"""Measured so long after the index date, in so many of the patients: who died before could not be measured."""
+NO_FOLLOW_UP = 0.01
+"""Share of patients with no follow-up at all from which on the start of follow-up is in doubt."""
+_TABULAR = ("record", "expression", "variants", "embedding")
+_EXACT = 25
+"""Columns of a modality whose C-index is computed, those that follow the martingale residuals most; all are screened."""
+_LEVELS = 20
+_P = 1e-3
+
+
+def audit_columns(run: Audited) -> Audit:
+    """No single column, of any table that is read, equals or nearly determines the outcome."""
+    name, found, looked = "outcome in a feature", [], 0
+    for where, columns in _feature_columns(run):
+        looked += columns.shape[1]
+        named = {str(c) for c in columns if where[1] == "record" and tells_outcome(str(c).partition("=")[0])}
+        for column, what, value in _telling(columns, run.data.outcome, named):
+            after = ", and its name is of something known later" if column in named else ""
+            found.append(f"{where[0]}, column {column!r}: {what} {value:.3f}{after}")
+    if not looked:
+        return not_applicable(name, "The study reads no table of columns.")
+    bounds = f"bounds: C-index {ORDERS:g}, AUROC or Spearman {SEPARATES:g}; {NAMED:g} where the name is of something known later"
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    evidence = (
+        f"{'; '.join(found[:4])}{more} ({looked:,} columns, {bounds})." if found else f"None of {looked:,} columns ({bounds})."
+    )
+    return judged(name, fault=bool(found), evidence=evidence, n=len(run.data))
+
+
+def audit_times(run: Audited) -> Audit:
+    """No follow-up starts before it can: none of zero, nothing measured after the event or long after the index date."""
+    name, told, fault = "immortal time", [], False
+    total = len(run.data) + run.left_out
+    survival = run.endpoint.kind == "survival"
+    if survival:
+        fault = run.left_out > NO_FOLLOW_UP * total
+        told.append(f"{run.left_out} of {total} patients have a follow-up of zero and were left out (bound {NO_FOLLOW_UP:.0%})")
+    dated = [m for m, t in run.studied.tables.items() if MEASURED_AT in t]
+    for modality in dated:
+        rows = run.studied.tables[modality].dropna(subset=[MEASURED_AT])
+        days = rows.groupby("patient_id")[MEASURED_AT].min().astype(float).reindex(run.data.patient_ids).to_numpy()
+        known, late = ~np.isnan(days), np.nan_to_num(days) > LATE_DAYS
+        after = np.zeros(len(days), dtype=bool)
+        if survival:
+            per_unit = convert_time(1.0, source=run.endpoint.time_unit or "days", target="days")
+            after = np.nan_to_num(days, nan=-np.inf) > run.data.outcome.time * per_unit
+        fault |= bool(after.any() or late.sum() > LATE_SHARE * max(known.sum(), 1))
+        told.append(
+            f"{modality}: {int(after.sum())} of {int(known.sum())} dated patients were measured after event or last contact,"
+            f" {int(late.sum())} more than {LATE_DAYS:g} days after the index date (bound {LATE_SHARE:.0%})"
+        )
+    if not told:
+        return not_applicable(name, f"No table has a column {MEASURED_AT!r}, and the endpoint has no time.")
+    told += [] if dated else [f"no table says in a column {MEASURED_AT!r} when it was measured"]
+    return judged(name, fault=fault, evidence=f"{'; '.join(told)}.", n=total)
+
+
+def _feature_columns(run: Audited) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    for modality, table in run.studied.tables.items():
+        kind = run.studied.modalities[modality].kind
+        if kind in _TABULAR:
+            yield (modality, kind), _by_patient(table).reindex(run.data.patient_ids)
+
+
+def _by_patient(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of each patient, averaged over rows; a text column of few values becomes a column a value."""
+    values = table.drop(columns=[c for c in ID_COLUMNS if c in table])
+    numbers = values.select_dtypes(["number", "bool"]).astype(float)
+    texts = [c for c in values.columns if c not in numbers and 1 < values[c].nunique() <= _LEVELS]
+    shown = [pd.get_dummies(values[c], prefix=c, prefix_sep="=", dtype=float).where(values[c].notna()) for c in texts]
+    return pd.concat([numbers, *shown], axis=1).groupby(table["patient_id"].to_numpy()).mean()
+
+
+def _telling(columns: pd.DataFrame, target: Target, named: set[str]) -> Iterator[tuple[str, str, float]]:
+    """Yield columns that are beyond a bound, what of the outcome they tell, and how well."""
+    measured: dict[str, tuple[str, float]] = {}
+    for what, bound, values in _scores(columns, target):
+        for column in values.index[values >= [min(bound, NAMED) if str(c) in named else bound for c in values.index]]:
+            if values[column] > measured.get(str(column), ("", 0.0))[1]:
+                measured[str(column)] = (what, float(values[column]))
+    yield from ((column, what, value) for column, (what, value) in measured.items())
+
+
+def _scores(columns: pd.DataFrame, target: Target) -> Iterator[tuple[str, float, pd.Series]]:
+    kind = target.endpoint.kind
+    if kind == "survival":
+        yield "tells the event with AUROC", SEPARATES, _aurocs(columns, target.event.astype(float))
+        yield "orders follow-up with C-index", ORDERS, _concordances(columns, target)
+    elif kind == "regression":
+        yield (
+            "ranks as the outcome does, Spearman",
+            SEPARATES,
+            _significant(columns, target.values, _correlations(columns, target.values)),
+        )
+    else:
+        labels = target.endpoint.classes or target.endpoint.columns
+        truths = (
+            {labels[-1]: target.values}
+            if kind == "binary"
+            else dict(zip(labels, target.values.T, strict=True))
+            if kind == "multilabel"
+            else {label: (target.values == i).astype(float) for i, label in enumerate(labels)}
+        )
+        for label, truth in truths.items():
+            yield f"tells {label} with AUROC", SEPARATES, _aurocs(columns, truth)
+
+
+def _aurocs(columns: pd.DataFrame, truth: np.ndarray) -> pd.Series:
+    """AUROC of every column, whichever way; 0 where luck could explain it."""
+    known = columns.notna().to_numpy() & ~np.isnan(truth)[:, None]
+    ranks = columns.where(known).rank().fillna(0.0).to_numpy()
+    positive = known & (np.nan_to_num(truth) > 0.5)[:, None]
+    num_positive, num_negative = positive.sum(axis=0), (known & ~positive).sum(axis=0)
+    pairs = np.maximum(num_positive * num_negative, 1)
+    area = ((ranks * positive).sum(axis=0) - num_positive * (num_positive + 1) / 2) / pairs
+    area = np.where(num_positive * num_negative > 0, np.maximum(area, 1 - area), 0.0)
+    return _significant(columns, truth, pd.Series(area, index=columns.columns))
+
+
+def _concordances(columns: pd.DataFrame, target: Target) -> pd.Series:
+    """C-index of the columns that follow the martingale residuals of a model without features most, whichever way."""
+    residual = _martingale(target.time, target.event)
+    screened = _correlations(columns, residual).nlargest(_EXACT).index
+    found = {}
+    for column in screened:
+        known = columns[column].notna().to_numpy()
+        try:
+            c_index = harrell_c(target.time[known], target.event[known], columns[column].to_numpy()[known])
+        except NoComparablePairsError:
+            continue  # nothing can be told of it
+        found[column] = max(c_index, 1 - c_index)
+    return _significant(columns[list(found)], residual, pd.Series(found, dtype=float))
+
+
+def _martingale(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Events less the Nelson-Aalen hazard up to each patient's time (Therneau et al. 1990)."""
+    times, place = np.unique(time, return_inverse=True)
+    at_risk = len(time) - np.searchsorted(np.sort(time), times, side="left")
+    hazard = np.cumsum(np.bincount(place, weights=event.astype(float)) / at_risk)
+    return event - hazard[place]
+
+
+def _correlations(columns: pd.DataFrame, values: np.ndarray) -> pd.Series:
+    """Size of the rank correlation of every column with some values, over the patients who have both."""
+    known = columns.notna().to_numpy() & ~np.isnan(values)[:, None]
+    count = np.maximum(known.sum(axis=0), 1)
+    ranks = columns.where(known).rank().fillna(0.0).to_numpy()
+    other = np.where(known, stats.rankdata(np.nan_to_num(values))[:, None], 0.0)
+    ranks = (ranks - ranks.sum(axis=0) / count) * known
+    other = (other - other.sum(axis=0) / count) * known
+    scale = np.sqrt((ranks**2).sum(axis=0) * (other**2).sum(axis=0))
+    return pd.Series(np.abs((ranks * other).sum(axis=0)) / np.where(scale > 0, scale, np.inf), index=columns.columns)
+
+
+def _significant(columns: pd.DataFrame, values: np.ndarray, scores: pd.Series) -> pd.Series:
+    """Set scores to 0 where the best of so many columns could be as good by luck (Bonferroni, p < .001)."""
+    if columns.empty or scores.empty:
+        return scores
+    count = (columns.notna().to_numpy() & ~np.isnan(values)[:, None]).sum(axis=0)
+    p = 2 * stats.norm.sf(_correlations(columns, values).to_numpy() * np.sqrt(count))
+    return scores.where(p * columns.shape[1] < _P, 0.0)
