@@ -7,6 +7,7 @@ from scipy import stats
 from sklearn import metrics as theirs
 
 from oncoweave.core.endpoint import Endpoint
+from oncoweave.evaluate.calibration import recalibrate, reliability
 from oncoweave.evaluate.summary import SummaryOptions, summarise
 
 N = 120
@@ -22,7 +23,9 @@ def values(frame, endpoint):
     found = summarise(
         frame, endpoint, roles={"m": "fusion"}, generator=np.random.default_rng(0), options=SummaryOptions(replicates=40)
     )
-    assert ((found.metrics["low"] <= found.metrics["value"]) & (found.metrics["value"] <= found.metrics["high"])).all()
+    defined = found.metrics[found.metrics["note"] == ""]
+    assert ((defined["low"] <= defined["value"]) & (defined["value"] <= defined["high"])).all()
+    assert (found.metrics["value"].notna() | found.metrics["note"].str.contains("no other fold")).all()
     return found, found.metrics.set_index("metric")["value"]
 
 
@@ -33,10 +36,15 @@ def test_binary(rng):
         "auroc": theirs.roc_auc_score(y, p),
         "auprc": theirs.average_precision_score(y, p),
         "balanced_accuracy": theirs.balanced_accuracy_score(y, p >= 0.5),
+        "f1": theirs.f1_score(y, p >= 0.5),
+        "kappa": theirs.cohen_kappa_score(y, p >= 0.5),
+        "ipa": np.nan,  # one fold only: nobody to take the prevalence from
+        "ece": reliability(y, p, bins=10).debiased_error,
         "brier": theirs.brier_score_loss(y, p),
         "log_loss": theirs.log_loss(y, p),
     }
-    assert value.to_dict() == pytest.approx(expected, abs=1e-6)  # precision is a quotient of float32
+    assert 0.5 * recalibrate(y, p).ici < value.pop("ici") < recalibrate(y, p).ici  # the predictions are far off, chance is little
+    assert value.to_dict() == pytest.approx(expected, abs=1e-6, nan_ok=True)  # precision is a quotient of float32
     assert (found.metrics["events"] == y.sum()).all()
     assert found.calibration["n"].sum() == N and found.calibration["horizon"].isna().all()
     assert found.km.empty and found.km_summary.empty
@@ -51,12 +59,16 @@ def test_classes(rng, kind):
     expected = {
         "balanced_accuracy": theirs.balanced_accuracy_score(code, chosen),
         "accuracy": theirs.accuracy_score(code, chosen),
+        "macro_f1": theirs.f1_score(code, chosen, average="macro"),
+        "ece": reliability(code == chosen, p.max(axis=1), bins=10).debiased_error,
         "log_loss": theirs.log_loss(code, p),
     }
     if kind == "multiclass":
         expected |= {
             "macro_auroc": theirs.roc_auc_score(code, p, multi_class="ovr"),
             "macro_auprc": theirs.average_precision_score(np.eye(3)[code], p, average="macro"),
+            "micro_auroc": theirs.roc_auc_score(np.eye(3)[code], p, average="micro"),
+            "kappa": theirs.cohen_kappa_score(code, chosen),
         }
     else:
         score = p @ np.arange(3)
@@ -77,6 +89,8 @@ def test_labels_skip_what_is_unknown_and_count_it(rng):
     areas = [theirs.roc_auc_score(y[:, 0], p[:, 0]), theirs.roc_auc_score(y[30:, 1], p[30:, 1])]
     assert [value["auroc@a"], value["auroc@b"]] == pytest.approx(areas)
     assert value["macro_auroc"] == pytest.approx(np.mean(areas))
+    known = ~np.isnan(y)
+    assert value["micro_auroc"] == pytest.approx(theirs.roc_auc_score(y[known], p[known]))
     row = found.metrics.set_index("metric").loc["auroc@b"]
     assert (row["n"], row["events"], row["note"]) == (N - 30, y[30:, 1].sum(), "30 unknown label(s) left out")
     assert found.metrics.set_index("metric").loc["macro_auroc", "note"] == "30 unknown label(s) left out"

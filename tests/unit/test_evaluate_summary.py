@@ -80,7 +80,7 @@ def test_metrics_are_those_of_the_folds(predictions):
     brier_row = cell(found, model="fused", metric="brier@12")
     assert brier_row["fold_mean"] == pytest.approx(np.mean(brier))
     assert not brier_row["higher_is_better"]
-    names = ["c_index", "uno_c", "auc@12", "auc@24", "brier@12", "brier@24", "ibs"]
+    names = ["c_index", "uno_c", "auc@12", "auc@24", "brier@12", "brier@24", "ibs", "ipa@12", "ipa@24"]
     assert found[found["model"] == "permuted"]["metric"].tolist() == names
     assert found["note"].eq("").all()
 

@@ -21,6 +21,12 @@ class Censoring:
 
     times: np.ndarray
     survival: np.ndarray
+    marginal: np.ndarray
+    """Kaplan-Meier survival of the same patients at ``times``: what a model that knows nothing predicts for everybody."""
+
+    def marginal_at(self, times: np.ndarray) -> np.ndarray:
+        """Read the survival of the training patients at some times; after the last training time it keeps its last value."""
+        return np.concatenate([[1.0], self.marginal])[np.searchsorted(self.times, times, side="right")]
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """Read G at some times; after the last training time it keeps its last value."""
@@ -51,6 +57,10 @@ def fit_censoring(time: np.ndarray, event: np.ndarray) -> Censoring:
     times, row_time = np.unique(time, return_inverse=True)
     events = np.bincount(row_time, weights=event, minlength=len(times))
     leaving = np.bincount(row_time, minlength=len(times))
-    at_risk = len(time) - np.concatenate([[0], np.cumsum(leaving)[:-1]]) - events
+    at_risk = len(time) - np.concatenate([[0], np.cumsum(leaving)[:-1]])
     lost = leaving - events
-    return Censoring(times=times, survival=np.cumprod(1.0 - lost / np.maximum(at_risk, 1.0)))
+    return Censoring(
+        times=times,
+        survival=np.cumprod(1.0 - lost / np.maximum(at_risk - events, 1.0)),
+        marginal=np.cumprod(1.0 - events / at_risk),
+    )

@@ -1,7 +1,8 @@
 """Which metrics a kind of endpoint has, and each as a statistic of one model's rows of the prediction table.
 
 Metrics that only rank (C-index, AUROC, average precision, Spearman) compare patients within a fold; means of errors and
-classifications are taken over all rows.
+classifications are taken over all rows. Calibration errors are debiased, see ``calibration_error``; the index of prediction
+accuracy (IPA) is one minus the Brier score over that of the training patients' marginal prediction.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +14,9 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate import pairs, weighted
+from oncoweave.evaluate import calibration_error, pairs, weighted
 from oncoweave.evaluate.censoring import Censoring, fit_censoring
-from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR
+from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, Weighting
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.survival import brier_terms, integrate
 from oncoweave.evaluate.tables import PredictionTable, horizon_column
@@ -32,7 +33,17 @@ MAIN: dict[str, tuple[str, ...]] = {
 
 It ranks where it can: quadratic kappa is exactly 0, with no interval, for any model that never leaves the most frequent grade."""
 
-CHANCE: dict[str, float] = {"c_index": 0.5, "auroc": 0.5, "macro_auroc": 0.5, "ordinal_c": 0.5, "quadratic_kappa": 0.0, "r2": 0.0}
+CHANCE: dict[str, float] = {
+    "c_index": 0.5,
+    "auroc": 0.5,
+    "macro_auroc": 0.5,
+    "micro_auroc": 0.5,
+    "ordinal_c": 0.5,
+    "quadratic_kappa": 0.0,
+    "kappa": 0.0,
+    "ipa": 0.0,
+    "r2": 0.0,
+}
 """Value of a metric when nothing is known of the patients."""
 
 ScoreStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], Statistic]
@@ -57,7 +68,7 @@ def metrics_of(table: PredictionTable, curves: Curves) -> list[Metric]:
     """List the metrics of a table's endpoint, the main one first."""
     return {
         "survival": lambda: _survival(table.horizons, curves),
-        "binary": _binary,
+        "binary": lambda: _binary(training_prevalence(table)),
         "multiclass": lambda: _multiclass(table.endpoint),
         "ordinal": lambda: _ordinal(table.endpoint),
         "multilabel": lambda: _multilabel(table.endpoint),
@@ -84,6 +95,19 @@ def training_curves(table: PredictionTable) -> dict[tuple[int, int], Censoring]:
             if len(others):
                 curves[int(repeat), int(fold)] = fit_censoring(others["time"].to_numpy(), others["event"].to_numpy(dtype=float))
     return curves
+
+
+def training_prevalence(table: PredictionTable) -> dict[tuple[int, int], float]:
+    """Share of positive patients among those that the same repeat tests in its other folds; see :func:`training_curves`."""
+    patients = table.frame.drop_duplicates(["repeat", "fold", "patient_id"])
+    prevalence = {}
+    for repeat in patients["repeat"].unique().tolist():
+        rows = patients[patients["repeat"] == repeat]
+        for fold in rows["fold"].unique().tolist():
+            others = rows.loc[rows["fold"] != fold, "y"]
+            if len(others):
+                prevalence[int(repeat), int(fold)] = float(others.mean())
+    return prevalence
 
 
 def predicted_survival(rows: pd.DataFrame, horizons: tuple[float, ...]) -> np.ndarray:
@@ -113,13 +137,19 @@ def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
     def integrated(rows: pd.DataFrame) -> Statistic:
         return weighted.mean_of(integrate(_brier_terms(rows, horizons, curves), np.array(horizons)))
 
+    def accuracy(rows: pd.DataFrame, horizon: float) -> Statistic:
+        null = _brier_terms(rows, (horizon,), curves, knows_nothing=True)
+        return weighted.improvement_over(null[:, 0], _brier_terms(rows, (horizon,), curves)[:, 0])
+
     harrell = _higher("c_index", lambda r: pairs.survival_pairs(*_outcome(r), _column(r, "risk"), strata(r)))
     aucs = [_higher(f"auc@{h:g}", partial(auc, horizon=h)) for h in horizons]
     briers = [_lower(f"brier@{h:g}", partial(brier, horizon=h)) for h in horizons]
-    return [harrell, _higher("uno_c", uno), *aucs, *briers, *([_lower("ibs", integrated)] if len(horizons) > 1 else [])]
+    scaled = [_higher(f"ipa@{h:g}", partial(accuracy, horizon=h)) for h in horizons]
+    whole = [_lower("ibs", integrated)] if len(horizons) > 1 else []
+    return [harrell, _higher("uno_c", uno), *aucs, *briers, *whole, *scaled]
 
 
-def _binary() -> list[Metric]:
+def _binary(prevalence: Mapping[tuple[int, int], float]) -> list[Metric]:
     def both(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         return _column(rows, "y"), _column(rows, "p")
 
@@ -129,12 +159,27 @@ def _binary() -> list[Metric]:
     def recall(y: np.ndarray, p: np.ndarray) -> Statistic:
         return weighted.mean_recall(y, (p >= 0.5) == (y > 0.5))
 
+    def accuracy(rows: pd.DataFrame) -> Statistic:
+        y, p = both(rows)
+        null, code = np.empty(len(y)), strata(rows)
+        for stratum, (repeat, fold) in enumerate(np.unique(_folds(rows), axis=0).tolist()):
+            if (repeat, fold) not in prevalence:
+                msg = f"repeat {repeat}, fold {fold}: the table holds no other fold, so the prevalence in training is not known"
+                raise DataError(msg)
+            null[code == stratum] = prevalence[repeat, fold]
+        return weighted.improvement_over((y - null) ** 2, (y - p) ** 2)
+
     return [
         _higher("auroc", lambda r: pairs.ordered_pairs(*both(r), strata(r))),
         _higher("auprc", lambda r: weighted.average_precision(*both(r), strata(r))),
         _higher("balanced_accuracy", lambda r: recall(*both(r))),
+        _higher("f1", lambda r: weighted.f1(_column(r, "y"), _column(r, "p") >= 0.5, (1,))),
+        _higher("kappa", lambda r: weighted.kappa(_column(r, "y"), _column(r, "p") >= 0.5, 2, weighting="none")),
         _lower("brier", lambda r: weighted.mean_of(np.subtract(*both(r)) ** 2)),
+        _higher("ipa", accuracy),
         _lower("log_loss", lambda r: weighted.mean_of(log_losses(*both(r)))),
+        _lower("ece", lambda r: calibration_error.expected_error(*both(r), _repeats(r))),
+        _lower("ici", lambda r: calibration_error.calibration_index(*both(r), _repeats(r))),
     ]
 
 
@@ -143,26 +188,27 @@ def _multiclass(endpoint: Endpoint) -> list[Metric]:
         y, p = _classes(rows, endpoint)
         return weighted.mean_over([make((y == index).astype(float), p[:, index], strata(rows)) for index in range(p.shape[1])])
 
+    def micro(rows: pd.DataFrame) -> Statistic:
+        y, p = _classes(rows, endpoint)
+        return weighted.micro_area(np.eye(p.shape[1])[y], p, strata(rows))
+
     return [
         _higher("macro_auroc", partial(one_vs_rest, make=pairs.ordered_pairs)),
         _higher("macro_auprc", partial(one_vs_rest, make=weighted.average_precision)),
-        *_chosen_class(endpoint),
+        _higher("micro_auroc", micro),
+        *_chosen_class(endpoint, "none"),
     ]
 
 
 def _ordinal(endpoint: Endpoint) -> list[Metric]:
-    def kappa(rows: pd.DataFrame) -> Statistic:
-        y, p = _classes(rows, endpoint)
-        return weighted.kappa(y, p.argmax(axis=1), p.shape[1])
-
     def concordance(rows: pd.DataFrame) -> Statistic:
         y, p = _classes(rows, endpoint)
         return pairs.ordered_pairs(y.astype(float), p @ np.arange(p.shape[1]), strata(rows))
 
-    return [_higher("ordinal_c", concordance), _higher("quadratic_kappa", kappa), *_chosen_class(endpoint)]
+    return [_higher("ordinal_c", concordance), *_chosen_class(endpoint, "quadratic")]
 
 
-def _chosen_class(endpoint: Endpoint) -> list[Metric]:
+def _chosen_class(endpoint: Endpoint, weighting: Weighting) -> list[Metric]:
     def correct(rows: pd.DataFrame) -> np.ndarray:
         y, p = _classes(rows, endpoint)
         return (p.argmax(axis=1) == y).astype(float)
@@ -171,10 +217,24 @@ def _chosen_class(endpoint: Endpoint) -> list[Metric]:
         y, p = _classes(rows, endpoint)
         return -np.log(p[np.arange(len(y)), y].clip(PROBABILITY_FLOOR, 1))
 
+    def kappa(rows: pd.DataFrame) -> Statistic:
+        y, p = _classes(rows, endpoint)
+        return weighted.kappa(y, p.argmax(axis=1), p.shape[1], weighting=weighting)
+
+    def f1(rows: pd.DataFrame) -> Statistic:
+        y, p = _classes(rows, endpoint)
+        return weighted.f1(y, p.argmax(axis=1), range(p.shape[1]))
+
+    def confidence_error(rows: pd.DataFrame) -> Statistic:
+        return calibration_error.expected_error(correct(rows), _classes(rows, endpoint)[1].max(axis=1), _repeats(rows))
+
     return [
+        _higher("kappa" if weighting == "none" else f"{weighting}_kappa", kappa),
         _higher("balanced_accuracy", lambda r: weighted.mean_recall(_classes(r, endpoint)[0], correct(r))),
+        _higher("macro_f1", f1),
         _higher("accuracy", lambda r: weighted.mean_of(correct(r))),
         _lower("log_loss", lambda r: weighted.mean_of(log_losses(r))),
+        _lower("ece", confidence_error),
     ]
 
 
@@ -190,7 +250,12 @@ def _multilabel(endpoint: Endpoint) -> list[Metric]:
     def macro(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
         return weighted.mean_over([single(rows, label, make) for label in labels])
 
-    return [_higher(f"macro_{name}", partial(macro, make=make)) for name, make in kinds.items()] + [
+    def micro(rows: pd.DataFrame) -> Statistic:
+        y, p = (rows[[f"{column}@{label}" for label in labels]].to_numpy(dtype=float) for column in ("y", "p"))
+        return weighted.micro_area(y, p, strata(rows))
+
+    averages = [_higher(f"macro_{name}", partial(macro, make=make)) for name, make in kinds.items()]
+    return [*averages, _higher("micro_auroc", micro)] + [
         _higher(f"{name}@{label}", partial(single, label=label, make=make), label)
         for label in labels
         for name, make in kinds.items()
@@ -216,11 +281,13 @@ def _lower(name: str, build: Callable[[pd.DataFrame], Statistic]) -> Metric:
     return Metric(name=name, higher_is_better=False, build=build)
 
 
-def _brier_terms(rows: pd.DataFrame, horizons: tuple[float, ...], curves: Curves) -> np.ndarray:
+def _brier_terms(rows: pd.DataFrame, horizons: tuple[float, ...], curves: Curves, *, knows_nothing: bool = False) -> np.ndarray:
     survival, (time, event), code = predicted_survival(rows, horizons), _outcome(rows), strata(rows)
     values = np.empty(survival.shape)
     for stratum, curve in _local(rows, curves).items():
         inside = code == stratum
+        if knows_nothing:
+            survival[inside] = curve.marginal_at(np.array(horizons))
         values[inside] = brier_terms(time[inside], event[inside], survival[inside], horizons=np.array(horizons), censoring=curve)
     return values
 
@@ -246,6 +313,10 @@ def _local(rows: pd.DataFrame, curves: Curves) -> dict[int, Censoring]:
             raise DataError(msg)
         local[stratum] = curves[repeat, fold]
     return local
+
+
+def _repeats(rows: pd.DataFrame) -> np.ndarray:
+    return rows["repeat"].to_numpy(dtype=np.int64)
 
 
 def _folds(rows: pd.DataFrame) -> np.ndarray:

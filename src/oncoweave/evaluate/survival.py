@@ -119,24 +119,18 @@ def brier_score(
 
 
 def prediction_accuracy(
-    time: np.ndarray,
-    event: np.ndarray,
-    survival: np.ndarray,
-    *,
-    horizons: np.ndarray,
-    censoring: Censoring,
-    marginal: KaplanMeier,
+    time: np.ndarray, event: np.ndarray, survival: np.ndarray, *, horizons: np.ndarray, censoring: Censoring
 ) -> np.ndarray:
     """Index of prediction accuracy (scaled Brier score) at each horizon (Kattan and Gerds 2018).
 
-    One minus the Brier score over that of giving everybody the Kaplan-Meier curve ``marginal`` of the training patients: 0 is
-    knowing nothing, 1 perfect, below 0 harmful. NaN where that curve is itself without error.
+    One minus the Brier score over that of giving everybody the Kaplan-Meier curve of the training patients: 0 is knowing nothing,
+    1 perfect, below 0 harmful. NaN where that curve is itself without error.
 
     Raises:
         DataError: see :func:`brier_terms`.
     """
     horizons = np.atleast_1d(np.asarray(horizons, dtype=np.float64))
-    null = np.broadcast_to(marginal.at(horizons), (len(time), len(horizons)))
+    null = np.broadcast_to(censoring.marginal_at(horizons), (len(time), len(horizons)))
     score = brier_score(time, event, survival, horizons=horizons, censoring=censoring)
     base = brier_score(time, event, null, horizons=horizons, censoring=censoring)
     return 1.0 - np.divide(score, base, out=np.full(len(horizons), np.nan), where=base > 0)

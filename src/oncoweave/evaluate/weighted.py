@@ -20,6 +20,11 @@ def mean_of(values: np.ndarray) -> Statistic:
     return statistic
 
 
+def improvement_over(null: np.ndarray, values: np.ndarray) -> Statistic:
+    """One minus the weighted mean error over that of knowing nothing, both ``Float[row]``: the index of prediction accuracy."""
+    return lambda weights: 1.0 - ratio(weights @ values, weights @ null)
+
+
 def mean_recall(y: np.ndarray, correct: np.ndarray) -> Statistic:
     """Balanced accuracy: mean over the classes with weight of the weighted share of rows that are ``correct``."""
     classes, code = np.unique(y, return_inverse=True)
