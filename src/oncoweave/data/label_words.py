@@ -43,9 +43,8 @@ def mask_text(text: str, words: tuple[str, ...]) -> tuple[str, Counter[str]]:
 
 
 def blank_text(text: str, words: tuple[str, ...]) -> str:
-    """Put spaces in place of each of the ``words``, and of ``MASK``, so that everything else stays where it stands."""
-    blanked = _pattern(words).sub(lambda match: " " * len(match[0]), text) if words else text
-    return blanked.replace(MASK, " " * len(MASK))
+    """Put as many spaces in place of each of the ``words``, so that all else stays where it stands in the text."""
+    return _pattern(words).sub(lambda match: " " * len(match[0]), text) if words else text
 
 
 @lru_cache(maxsize=32)

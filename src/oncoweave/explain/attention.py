@@ -42,7 +42,7 @@ class Attentive(Protocol):
 class Received:
     """Attention received, n patients; a patient's numbers sum to one over all modalities."""
 
-    tokens: dict[str, tuple[Float[np.ndarray, " token"] | None, ...]]
+    tokens: dict[str, tuple[Float[np.ndarray, " _"] | None, ...]]
     """Of each input token. None for a patient without the modality, and where the encoder gives no token for each it is given.
 
     Where all patients have the same number of tokens (values of a record), all are there, NaN where not measured; otherwise
@@ -121,7 +121,7 @@ def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8) -> Attenti
 
 def attend_from(
     fitted: FittedNetwork, patient: Dataset, *, modality: str, places: Sequence[int]
-) -> dict[str, Float[np.ndarray, " token"]]:
+) -> dict[str, Float[np.ndarray, " _"]]:
     """Follow the attention of some of a patient's tokens, such as the pieces of a word, to all tokens of all modalities.
 
     Not signed, and no attribution: it says what the word's own token has drawn from, not what the word does to the output.

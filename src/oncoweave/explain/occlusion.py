@@ -48,7 +48,7 @@ def delete_modalities(fitted: FittedNetwork, data: Dataset) -> Float[np.ndarray,
 
 def delete_tokens(
     fitted: FittedNetwork, data: Dataset, modality: str, *, at_once: int = 64
-) -> tuple[Float[np.ndarray, "token output"] | None, ...]:
+) -> tuple[Float[np.ndarray, "_ output"] | None, ...]:
     """Give the outputs with all tokens less those without each token of a modality, patient by patient.
 
     Tokens are laid out as ``explain.attention.Received`` has them: those of a table all, NaN where not measured; words and
@@ -126,8 +126,8 @@ class Agreement:
 
 
 def agreement(
-    received: Sequence[Float[np.ndarray, " token"] | None],
-    changes: Sequence[Float[np.ndarray, "token output"] | None],
+    received: Sequence[Float[np.ndarray, " _"] | None],
+    changes: Sequence[Float[np.ndarray, "_ output"] | None],
     *,
     generator: np.random.Generator,
     replicates: int = 1000,
