@@ -109,8 +109,8 @@ def fit_novelty(
 
     Mahalanobis distances use the covariance of standardised columns shrunk towards a sphere (Ledoit and Wolf 2004), so that there
     may be more columns than patients. Held-out strangeness comes from five folds, each measured against the rest; p is slightly
-    too large, as new patients are measured against a fifth more. Distances to neighbours, which depend on how densely patients lie,
-    leave out one patient at a time instead.
+    too large, as new patients are measured against a fifth more. Distances to neighbours depend on how
+    dense patients lie and leave out one patient at a time instead.
 
     Args:
         block: training rows; those with a NaN are left out.
