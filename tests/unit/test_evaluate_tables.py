@@ -86,7 +86,8 @@ def test_missing_columns_and_rows_are_named():
 
 def test_a_site_that_changes_between_models_is_refused():
     frame = pd.concat([survival(), survival(model="n", site=["other", None])])
-    with pytest.raises(DataError, match="column 'site': wanted one value a patient, got 's' and 'other' for the patient of rows 1 and 3"):
+    told = "column 'site': wanted one value a patient, got 's' and 'other' for the patient of rows 1 and 3"
+    with pytest.raises(DataError, match=told):
         check_predictions(frame, SURVIVAL)
 
 

@@ -1,0 +1,87 @@
+"""Every operator of the fusion shelf on one cohort, on the same folds, beside the baselines that every study has.
+
+    python benchmarks/fusion_operators.py COHORT ENDPOINT --out OUT [--modalities a,b,c] [--splits SPLITS] [--members 1]
+
+Operators run with their defaults, networks as one network a fold. An interrupted run goes on where it was. The table is printed
+as Markdown and written to ``OUT/operators.md``; the run folder with its report is ``OUT/run``.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from oncoweave.core import shelf
+from oncoweave.data.cohort import Cohort
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run_study
+
+DEFAULT = "stacking"
+STAGES = ("early", "intermediate", "hybrid", "late")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("endpoint")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--modalities", default="")
+    parser.add_argument("--splits")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--without", default="", help="operators to leave out, by comma")
+    given = parser.parse_args()
+    started = time.process_time()
+    kind = Cohort.open(given.cohort).endpoint(given.endpoint).kind
+    operators = offered(kind, without=set(filter(None, given.without.split(","))))
+    study = Study(
+        name=f"every fusion: {given.endpoint}",
+        cohort=str(given.cohort.resolve()),
+        endpoint=given.endpoint,
+        modalities=tuple(given.modalities.split(",")) if given.modalities else None,
+        models=tuple(ModelSpec(name=name, fusion=name) for name in operators),
+        main=DEFAULT,
+        protocol=Protocol(folds=given.folds, repeats=given.repeats, splits=given.splits, permutations=1),
+        network=NetworkConfig(epochs=given.epochs, patience=8, members=given.members),
+    )
+    run = run_study(study, given.out / "run")
+    text = table(run, operators) + f"\n{time.process_time() - started:.0f} s of processor time in this call.\n"
+    (given.out / "operators.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def offered(kind: str, *, without: set[str]) -> dict[str, str]:
+    """List the operators that serve a kind of endpoint, with their stages."""
+    entries = {e.name: e.constants for e in shelf.catalogue("fusion")}
+    served = {name: str(c["STAGE"]) for name, c in entries.items() if kind in c.get("KINDS", (kind,)) and name not in without}
+    return dict(sorted(served.items(), key=lambda item: (STAGES.index(item[1]), item[0])))
+
+
+def table(run: Path, operators: dict[str, str]) -> str:
+    """Lay out each model's main metric and its paired differences to the default and to the best baseline."""
+    metrics, pairs = pd.read_parquet(run / "metrics.parquet"), pd.read_parquet(run / "comparisons.parquet")
+    first = metrics["metric"].iloc[0]
+    metrics = metrics[(metrics["metric"] == first) & (metrics["role"] != "ablation")]
+    pairs = pairs[pairs["metric"] == first]
+    lines = [f"| model | stage | {first} | n | events | against {DEFAULT} |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in metrics.sort_values("value", ascending=False).itertuples():
+        found = pairs[(pairs["model"] == row.model) & (pairs["reference"] == DEFAULT)]
+        turned = pairs[(pairs["model"] == DEFAULT) & (pairs["reference"] == row.model)]
+        difference = ""
+        if len(found):
+            difference = shown(found["difference"].iloc[0], found["low"].iloc[0], found["high"].iloc[0], sign="+")
+        elif len(turned):
+            difference = shown(-turned["difference"].iloc[0], -turned["high"].iloc[0], -turned["low"].iloc[0], sign="+")
+        cells = [row.model, operators.get(row.model, row.role), shown(row.value, row.low, row.high), f"{row.n:.0f}"]
+        lines.append(f"| {' | '.join([*cells, f'{row.events:.0f}', difference])} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: float, low: float, high: float, *, sign: str = "") -> str:
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+if __name__ == "__main__":
+    main()
