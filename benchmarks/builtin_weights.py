@@ -5,8 +5,8 @@
     python benchmarks/builtin_weights.py OUT --tiles TRUTH/confounded/slides CMU_1.svs --sections SECTIONS/slides
 
 The tile encoder learns on the slides of TRUTH and on those named beside it (CMU_1: OpenSlide's small region, CC0), the slide
-encoder on the larger sections of SECTIONS. Only slides that anybody may use and share belong here. An interrupted run goes on where
-it was; the last step puts the weights in their place within the package.
+encoder on the larger sections of SECTIONS. Only slides that anybody may use and share belong here. An interrupted run goes on
+where it was; the last step puts the weights in their place within the package.
 """
 
 import argparse

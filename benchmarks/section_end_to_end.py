@@ -1,6 +1,6 @@
 """One gigapixel section from file to embedding and heat maps: tiles, seconds of each stage, peak memory.
 
-    python benchmarks/section_end_to_end.py SLIDE --out OUT [--tile-encoder vit/tiny] [--tile-weights builtin]
+    python benchmarks/section_end_to_end.py SLIDE --out OUT [--tile-encoder vit/nano] [--tile-weights builtin]
         [--slide-encoder longnet/tiny] [--slide-weights builtin] [--cores 2]
 
 Stages run one after the other in one process, start-up included. The slide is embedded anew each time. "Processor s" is time of
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("slide", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tile-encoder", default="vit/tiny")
+    parser.add_argument("--tile-encoder", default="vit/nano")
     parser.add_argument("--tile-weights", default="builtin")
     parser.add_argument("--slide-encoder", default="longnet/tiny")
     parser.add_argument("--slide-weights", default="builtin")

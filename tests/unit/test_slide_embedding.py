@@ -168,3 +168,13 @@ def test_bags_of_others_are_embedded_when_meant(encoder, tmp_path):
         embed_bag(tmp_path / "s1.h5", encoder=encoder)
     found = embed_bag(tmp_path / "s1.h5", encoder=encoder, any_tiles=True)
     np.testing.assert_array_equal(found.vector, embed_bag(bag(), encoder=encoder).vector)
+
+
+def test_the_weights_that_come_with_the_package_embed_a_slide_without_any_file(write_slide):
+    found = embed(write_slide(mpp=0.5))
+    assert (found.tile_encoder, found.slide_encoder, found.tile_side) == ("vit/nano", "longnet/tiny", 224.0)
+    assert len(found.vector) == 48
+    assert np.isfinite(found.vector).all()
+    np.testing.assert_allclose(found.shares.sum(), 1.0, rtol=1e-5)
+    plain = load_slide_encoder("longnet/tiny")
+    assert plain.card.tiles.fingerprint == found.tile_fingerprint

@@ -39,7 +39,7 @@ class Work:
 def embed(
     slide: Path | str | SlideFile,
     *,
-    tile_encoder: str | TileEncoder = "vit/tiny",
+    tile_encoder: str | TileEncoder = "vit/nano",
     slide_encoder: str | SlideEncoder = "longnet/tiny",
     tile_weights: Path | str = BUILTIN,
     slide_weights: Path | str = BUILTIN,
