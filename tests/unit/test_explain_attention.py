@@ -22,19 +22,13 @@ RNG = np.random.default_rng
 
 
 @pytest.fixture(scope="module")
-def everyone():
+def data():
     return patients()
 
 
 @pytest.fixture(scope="module")
-def data(everyone):
-    """Those who are looked at."""
-    return everyone.take(np.arange(16))
-
-
-@pytest.fixture(scope="module")
-def network(everyone):
-    return trained(everyone, depth=2, steps=40)
+def network(data):
+    return trained(data, depth=2, steps=40)
 
 
 @pytest.fixture(scope="module")
