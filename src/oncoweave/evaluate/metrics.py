@@ -1,8 +1,8 @@
 """Which metrics a kind of endpoint has, and each as a statistic of one model's rows of the prediction table.
 
-Metrics that only rank (C-index, AUROC, average precision, Spearman) compare patients within a fold; means of errors and
-classifications are taken over all rows. Calibration errors are debiased, see ``calibration_error``; the index of prediction
-accuracy (IPA) is one minus the Brier score over that of the training patients' marginal prediction.
+Metrics that only rank (C-index, AUROC, average precision, Spearman) compare patients within a fold, see ``pooling``; means of
+errors and classifications are taken over all rows. Calibration errors are debiased, see ``calibration_error``; the index of
+prediction accuracy (IPA) is one minus the Brier score over that of the training patients' marginal prediction.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +18,7 @@ from oncoweave.evaluate import calibration_error, pairs, weighted
 from oncoweave.evaluate.censoring import Censoring, fit_censoring
 from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, Weighting
 from oncoweave.evaluate.pairs import Statistic
+from oncoweave.evaluate.pooling import pair_strata
 from oncoweave.evaluate.survival import brier_terms, integrate
 from oncoweave.evaluate.tables import PredictionTable, horizon_column
 
@@ -125,11 +126,13 @@ def predicted_survival(rows: pd.DataFrame, horizons: tuple[float, ...]) -> np.nd
 
 def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
     def uno(rows: pd.DataFrame) -> Statistic:
-        return pairs.uno_pairs(*_outcome(rows), _column(rows, "risk"), strata(rows), _local(rows, curves))
+        within = pair_strata(rows)
+        return pairs.uno_pairs(*_outcome(rows), _column(rows, "risk"), within, _local(rows, curves, within))
 
     def auc(rows: pd.DataFrame, horizon: float) -> Statistic:
-        local = _local(rows, curves)
-        return pairs.horizon_pairs(*_outcome(rows), _column(rows, "risk"), strata(rows), horizon=horizon, censoring=local)
+        within = pair_strata(rows)
+        local = _local(rows, curves, within)
+        return pairs.horizon_pairs(*_outcome(rows), _column(rows, "risk"), within, horizon=horizon, censoring=local)
 
     def brier(rows: pd.DataFrame, horizon: float) -> Statistic:
         return weighted.mean_of(_brier_terms(rows, (horizon,), curves)[:, 0])
@@ -141,7 +144,7 @@ def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
         null = _brier_terms(rows, (horizon,), curves, knows_nothing=True)
         return weighted.improvement_over(null[:, 0], _brier_terms(rows, (horizon,), curves)[:, 0])
 
-    harrell = _higher("c_index", lambda r: pairs.survival_pairs(*_outcome(r), _column(r, "risk"), strata(r)))
+    harrell = _higher("c_index", lambda r: pairs.survival_pairs(*_outcome(r), _column(r, "risk"), pair_strata(r)))
     aucs = [_higher(f"auc@{h:g}", partial(auc, horizon=h)) for h in horizons]
     briers = [_lower(f"brier@{h:g}", partial(brier, horizon=h)) for h in horizons]
     scaled = [_higher(f"ipa@{h:g}", partial(accuracy, horizon=h)) for h in horizons]
@@ -170,8 +173,8 @@ def _binary(prevalence: Mapping[tuple[int, int], float]) -> list[Metric]:
         return weighted.improvement_over((y - null) ** 2, (y - p) ** 2)
 
     return [
-        _higher("auroc", lambda r: pairs.ordered_pairs(*both(r), strata(r))),
-        _higher("auprc", lambda r: weighted.average_precision(*both(r), strata(r))),
+        _higher("auroc", lambda r: pairs.ordered_pairs(*both(r), pair_strata(r))),
+        _higher("auprc", lambda r: weighted.average_precision(*both(r), pair_strata(r))),
         _higher("balanced_accuracy", lambda r: recall(*both(r))),
         _higher("f1", lambda r: weighted.f1(_column(r, "y"), _column(r, "p") >= 0.5, (1,))),
         _higher("kappa", lambda r: weighted.kappa(_column(r, "y"), _column(r, "p") >= 0.5, 2, weighting="none")),
@@ -186,11 +189,13 @@ def _binary(prevalence: Mapping[tuple[int, int], float]) -> list[Metric]:
 def _multiclass(endpoint: Endpoint) -> list[Metric]:
     def one_vs_rest(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
         y, p = _classes(rows, endpoint)
-        return weighted.mean_over([make((y == index).astype(float), p[:, index], strata(rows)) for index in range(p.shape[1])])
+        return weighted.mean_over(
+            [make((y == index).astype(float), p[:, index], pair_strata(rows)) for index in range(p.shape[1])]
+        )
 
     def micro(rows: pd.DataFrame) -> Statistic:
         y, p = _classes(rows, endpoint)
-        return weighted.micro_area(np.eye(p.shape[1])[y], p, strata(rows))
+        return weighted.micro_area(np.eye(p.shape[1])[y], p, pair_strata(rows))
 
     return [
         _higher("macro_auroc", partial(one_vs_rest, make=pairs.ordered_pairs)),
@@ -203,7 +208,7 @@ def _multiclass(endpoint: Endpoint) -> list[Metric]:
 def _ordinal(endpoint: Endpoint) -> list[Metric]:
     def concordance(rows: pd.DataFrame) -> Statistic:
         y, p = _classes(rows, endpoint)
-        return pairs.ordered_pairs(y.astype(float), p @ np.arange(p.shape[1]), strata(rows))
+        return pairs.ordered_pairs(y.astype(float), p @ np.arange(p.shape[1]), pair_strata(rows))
 
     return [_higher("ordinal_c", concordance), *_chosen_class(endpoint, "quadratic")]
 
@@ -245,14 +250,16 @@ def _multilabel(endpoint: Endpoint) -> list[Metric]:
     def single(rows: pd.DataFrame, label: str, make: ScoreStatistic) -> Statistic:
         known = np.flatnonzero(rows[f"y@{label}"].notna().to_numpy())
         inside = rows.iloc[known]
-        return weighted.on_rows(make(_column(inside, f"y@{label}"), _column(inside, f"p@{label}"), strata(rows)[known]), known)
+        return weighted.on_rows(
+            make(_column(inside, f"y@{label}"), _column(inside, f"p@{label}"), pair_strata(rows)[known]), known
+        )
 
     def macro(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
         return weighted.mean_over([single(rows, label, make) for label in labels])
 
     def micro(rows: pd.DataFrame) -> Statistic:
         y, p = (rows[[f"{column}@{label}" for label in labels]].to_numpy(dtype=float) for column in ("y", "p"))
-        return weighted.micro_area(y, p, strata(rows))
+        return weighted.micro_area(y, p, pair_strata(rows))
 
     averages = [_higher(f"macro_{name}", partial(macro, make=make)) for name, make in kinds.items()]
     return [*averages, _higher("micro_auroc", micro)] + [
@@ -269,7 +276,7 @@ def _regression() -> list[Metric]:
     return [
         _higher("r2", lambda r: weighted.explained_variance(*both(r))),
         _lower("mae", lambda r: weighted.mean_of(np.abs(np.subtract(*both(r))))),
-        _higher("spearman", lambda r: weighted.rank_correlation(*both(r), strata(r))),
+        _higher("spearman", lambda r: weighted.rank_correlation(*both(r), pair_strata(r))),
     ]
 
 
@@ -284,7 +291,7 @@ def _lower(name: str, build: Callable[[pd.DataFrame], Statistic]) -> Metric:
 def _brier_terms(rows: pd.DataFrame, horizons: tuple[float, ...], curves: Curves, *, knows_nothing: bool = False) -> np.ndarray:
     survival, (time, event), code = predicted_survival(rows, horizons), _outcome(rows), strata(rows)
     values = np.empty(survival.shape)
-    for stratum, curve in _local(rows, curves).items():
+    for stratum, curve in _local(rows, curves, code).items():
         inside = code == stratum
         if knows_nothing:
             survival[inside] = curve.marginal_at(np.array(horizons))
@@ -305,9 +312,11 @@ def _classes(rows: pd.DataFrame, endpoint: Endpoint) -> tuple[np.ndarray, np.nda
     return rows["y"].map(order).to_numpy(dtype=int), rows[[f"p@{c}" for c in endpoint.classes]].to_numpy(dtype=float)
 
 
-def _local(rows: pd.DataFrame, curves: Curves) -> dict[int, Censoring]:
+def _local(rows: pd.DataFrame, curves: Curves, codes: np.ndarray) -> dict[int, Censoring]:
+    """Find the curve of each code of the rows, which parts folds or is finer."""
     local = {}
-    for stratum, (repeat, fold) in enumerate(np.unique(_folds(rows), axis=0).tolist()):
+    first = np.unique(codes, return_index=True)[1]
+    for stratum, (repeat, fold) in enumerate(_folds(rows)[first].tolist()):
         if (repeat, fold) not in curves:
             msg = f"repeat {repeat}, fold {fold}: the censoring of its training patients is not known; give it as train_censoring"
             raise DataError(msg)

@@ -39,8 +39,8 @@ def pair_strata(rows: pd.DataFrame, by: Sequence[str] | None = None) -> np.ndarr
     models = rows.groupby(strata)[list(_MODEL)].nunique().max().max() if len(rows) else 1
     if models > 1:
         msg = (
-            f"ranking within {columns or 'nothing'}: a stratum holds raw predictions of {models} folds or repeats, whose models have"
-            " scales of their own; rank within repeat and fold too, and let the pairs of all strata add up"
+            f"ranking within {columns or 'nothing'}: a stratum holds raw predictions of {models} folds or repeats, whose models"
+            " have scales of their own; rank within repeat and fold too, and let the pairs of all strata add up"
         )
         raise DataError(msg)
     return strata

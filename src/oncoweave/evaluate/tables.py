@@ -2,7 +2,7 @@
 
 Columns of every kind: ``patient_id, site, model, repeat, fold, pattern``. By endpoint kind: survival ``time, event, risk,
 high_risk`` and ``survival@<horizon>``; binary ``y, p``; multiclass and ordinal ``y`` (class name) and ``p@<class>``; multilabel
-``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yhat``.
+``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yhat``. Optional: ``stratum``, see ``pooling``.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, unknown_name
+from oncoweave.evaluate.pooling import STRATUM
 
 KEYS = ("patient_id", "site", "model", "repeat", "fold", "pattern")
 HORIZON = "survival@"
@@ -87,7 +88,7 @@ def check_predictions(frame: pd.DataFrame, endpoint: Endpoint) -> PredictionTabl
         "multilabel": _check_labels,
         "regression": _check_regression,
     }[endpoint.kind](frame, endpoint)
-    fixed = ("time", "event", "y", "site", "pattern")
+    fixed = ("time", "event", "y", "site", "pattern", STRATUM)
     _check_constant(frame, [c for c in frame.columns if c in fixed or str(c).startswith("y@")])
     return PredictionTable(endpoint=endpoint, frame=frame.reset_index(drop=True), horizons=horizons)
 
@@ -105,7 +106,7 @@ def _horizons(frame: pd.DataFrame) -> tuple[float, ...]:
 
 
 def _check_keys(frame: pd.DataFrame) -> None:
-    for column in ("patient_id", "model", "repeat", "fold", "pattern"):
+    for column in ("patient_id", "model", "repeat", "fold", "pattern", *([STRATUM] if STRATUM in frame.columns else [])):
         _refuse(frame, column, frame[column].isna().to_numpy(), "a value in every row")
     for column in ("repeat", "fold"):
         _numbers(frame, column, lambda v: (v >= 0) & (v == np.floor(v)), "a whole number from 0")
