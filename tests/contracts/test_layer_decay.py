@@ -15,7 +15,7 @@ def run(name: str) -> tuple[nn.Module, object]:
     module, kind = shelf.load("encoders", name), KINDS[name][0]
     if kind == "tile":
         return tile_encoder(module, shelf.variant("encoders", f"{name}/tiny")), images()[:2]
-    return build(module, shelf.variant("encoders", f"{name}/tiny"), shape(kind)), tokens(kind)
+    return build(module, shelf.variant("encoders", f"{name}/tiny"), shape(kind), kind), tokens(kind)
 
 
 def stack(network: nn.Module) -> list[nn.Module]:

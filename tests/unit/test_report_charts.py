@@ -303,6 +303,6 @@ def test_the_flow_accounts_for_everyone():
     ]
     svg = flow_chart(stages, event_name="events", title="t")
     assert "Excluded: n = 10" in svg
-    assert "3: no reason recorded" in svg
+    assert "3 (events unknown): no reason recorded" in svg
     assert len(re.findall(r'class="box lost"', svg)) == 1
     assert_readable(svg)
