@@ -7,6 +7,7 @@ from oncoweave.serve import wording
 from oncoweave.serve.page import Page, render
 from oncoweave.serve.privacy import eraser
 from oncoweave.serve.run_folder import RunFolder, read_run
+from oncoweave.serve.sections.audits import audits_section
 from oncoweave.serve.sections.cohort import flow_section, missingness_section
 from oncoweave.serve.sections.differences import comparison_section, contribution_section
 from oncoweave.serve.sections.groups import groups_section
@@ -46,6 +47,7 @@ def page_of(run: RunFolder) -> Page:
         contribution_section(run, erase),
         groups_section(run),
         measures_section(run),
+        audits_section(run, erase),
         methods_section(run),
         warnings_section(run, erase),
         provenance_section(run, erase),

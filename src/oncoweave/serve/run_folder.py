@@ -22,6 +22,7 @@ _COLUMNS = {
     "km_summary": ("model", "logrank_p", "hazard_ratio", "hr_low", "hr_high"),
     "contributions": ("modality", "adds", "low", "high", "share", "note"),
     "missingness": ("pattern", "n", "events", "share"),
+    "audits": ("audit", "verdict", "evidence", "n"),
 }
 _PREDICTIONS = ("patient_id", "site", "model", "repeat", "fold", "pattern")
 _MANIFEST = (
@@ -61,6 +62,7 @@ class RunFolder:
     km_summary: pd.DataFrame | None
     contributions: pd.DataFrame | None
     missingness: pd.DataFrame | None
+    audits: pd.DataFrame | None
 
     @property
     def main(self) -> str:

@@ -55,6 +55,7 @@ def verdict(run: RunFolder) -> Verdict:
         _main_words(run, main),
         _reference_words(evidence),
         _null_words(evidence),
+        _audit_words(run),
         _missing_words(run, missing),
         _best_words(run, main),
     )
@@ -161,6 +162,14 @@ def _beside_null(evidence: _Evidence) -> str:
     of = "all of them" if beaten == len(runs) else f"{wording.count(beaten)} of them"
     range_ = f"{wording.number(min(runs))} to {wording.number(max(runs))}"
     return f"Single runs range from {range_}; the model itself, {value}, is better than {of if beaten else 'none of them'}."
+
+
+def _audit_words(run: RunFolder) -> str:
+    """Name the audits that failed; nothing where none did."""
+    failed = [] if run.audits is None else run.audits.loc[run.audits["verdict"] == "failed", "audit"].astype(str).tolist()
+    if not failed:
+        return ""
+    return f"{wording.plural(len(failed), 'audit')} failed ({wording.listed(failed)}): read the section Audits before all else."
 
 
 def _missing_words(run: RunFolder, missing: Missing) -> str:

@@ -35,7 +35,6 @@ from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, scor
 from oncoweave.train.texts import masking_notes, read_texts_as
 
 _CLAIM = "claim.json"
-_NO_FOLLOW_UP = "follow-up time of zero"
 _COHORT = "cohort manifest"
 """Name under which a manifest holds the hash of the cohort, which is no file of the run."""
 
@@ -98,7 +97,6 @@ def _audited(out: Path, study: Study, cohort: Cohort, data: Dataset, splits: pd.
         study=study,
         cohort=cohort,
         data=data,
-        left_out=sum(int(step["patients"]) for step in read_json(out / "flow.json") if step["reason"] == _NO_FOLLOW_UP),
         splits=splits,
         planned=planned,
         make_fold=_training_fold,
@@ -188,7 +186,7 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
         late = known & ~(np.nan_to_num(data.outcome.time) > 0)
         known = known & ~late
         if late.any():
-            note("excluded", late, _NO_FOLLOW_UP)
+            note("excluded", late, "follow-up time of zero")
     unknown = ~data.outcome.known
     if unknown.any():
         note("excluded", unknown, f"{study.endpoint} not known", counted=False)

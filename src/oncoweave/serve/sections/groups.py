@@ -9,12 +9,18 @@ from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, abse
 from oncoweave.serve.run_folder import UNKNOWN, RunFolder
 
 _MOST_DRAWN = 24
-_NAMES = {"site": "hospital", "pattern": "combination of modalities", "complete": "what patients lack"}
+_NAMES = {
+    "age group": "age",
+    "sex": "sex",
+    "site": "hospital",
+    "pattern": "combination of modalities",
+    "complete": "what patients lack",
+}
 
 
 def groups_section(run: RunFolder) -> Section:
     """Show the main model, and the baseline beside it, in every group of patients."""
-    key, title, table = "groups", "Hospitals and missing modalities", run.groups
+    key, title, table = "groups", "Hospitals, missing modalities, age and sex", run.groups
     if table is None or table.empty:
         why = "The run folder has no groups.parquet: how the model does in each hospital or without a modality is not known."
         return absent(key, title, why)

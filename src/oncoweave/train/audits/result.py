@@ -60,8 +60,6 @@ class Audited:
     cohort: Cohort
     data: Dataset
     """The patients admitted."""
-    left_out: int
-    """Patients left out because they were not followed at all."""
     splits: pd.DataFrame
     planned: Sequence[Planned]
     make_fold: MakeFold
@@ -86,6 +84,14 @@ class Audited:
     def chance(self) -> float:
         """Its value for a prediction that knows nothing."""
         return CHANCE[self.metric]
+
+    @property
+    def left_out(self) -> int:
+        """Patients left out because they were not followed at all."""
+        if self.endpoint.kind != "survival":
+            return 0
+        target = self.cohort.target(self.endpoint.name)
+        return int((target.known & ~(np.nan_to_num(target.time) > 0)).sum())
 
     @cached_property
     def studied(self) -> Cohort:
