@@ -16,6 +16,7 @@ from oncoweave.evaluate.calibration import CLIP, bin_by_mass, excess_distance, s
 from oncoweave.evaluate.pairs import Statistic, rows_by_stratum
 from oncoweave.evaluate.weighted import mean_over, on_rows, ratio
 
+_CELLS = 200
 _STEPS = 10
 _CONVERGED = 1e-3
 """Largest change of a logit in the last Newton step."""
@@ -38,7 +39,8 @@ def calibration_index(y: np.ndarray, probability: np.ndarray, repeats: np.ndarra
     """Debiased integrated calibration index of probabilities of a 0/1 outcome; never below 0.
 
     The smooth curve is a logistic regression on a restricted cubic spline of the logit with three knots. NaN where under the
-    weights a class is absent or the curve separates the classes.
+    weights a class is absent or the curve separates the classes. More than 400 patients are put into cells of neighbouring
+    predictions, 200 or more, at the mean prediction of each.
     """
     parts = [on_rows(_smoothed(y[rows], probability[rows]), rows) for rows in rows_by_stratum(repeats)]
     return mean_over(parts)
@@ -60,20 +62,27 @@ def _binned(y: np.ndarray, probability: np.ndarray, bins: int) -> Statistic:
 
 
 def _smoothed(y: np.ndarray, probability: np.ndarray) -> Statistic:
-    curve = _curve(special.logit(probability.clip(CLIP, 1 - CLIP)))
-    start = curve.fit(np.ones((1, len(y)), dtype=np.float32), y.astype(np.float32), np.zeros((1, curve.width)))[0]
-    outcome, predicted = y.astype(np.float32), probability.astype(np.float32)
+    order = np.argsort(probability, kind="stable")
+    starts = np.unique(np.searchsorted(probability[order], probability[order][:: max(1, len(y) // _CELLS)], side="left"))
+    size = np.diff(np.append(starts, len(y)))
+    predicted = np.add.reduceat(probability[order], starts) / size
+    curve = _curve(special.logit(predicted.clip(CLIP, 1 - CLIP)), size)
+    happened = y[order].astype(np.float32)
+    positive = np.add.reduceat(happened, starts)[None]
+    beta = curve.fit(size[None].astype(np.float32), positive, np.zeros((1, curve.width)))[0]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        weights = weights.astype(np.float32, copy=False)
-        beta, converged = curve.fit(weights, outcome, np.tile(start, (len(weights), 1)))
-        fitted = curve.at(beta)
+        local = np.take(weights, order, axis=1).astype(np.float32, copy=False)
+        total, events = (np.add.reduceat(values, starts, axis=1) for values in (local, local * happened))
+        squares, of_events = (np.add.reduceat(values, starts, axis=1) for values in (local**2, local**2 * happened))
+        found, converged = curve.fit(total, events, np.tile(beta, (len(weights), 1)))
+        fitted = curve.at(found)
         slope = fitted * (1 - fitted)
-        inverse = np.linalg.inv(curve.information(weights * slope))
-        spread = inverse @ curve.information((weights * (outcome - fitted)) ** 2) @ inverse
+        inverse = np.linalg.inv(curve.information(total * slope))
+        spread = inverse @ curve.information(of_events * (1 - fitted) ** 2 + (squares - of_events) * fitted**2) @ inverse
         variance = spread.reshape(len(weights), -1).astype(np.float32) @ curve.products.T
         excess = excess_distance(fitted - predicted, slope * np.sqrt(variance.clip(0.0)))
-        value = ratio(np.einsum("bn,bn->b", weights, excess), weights.sum(axis=1, dtype=np.float64)).clip(0.0)
+        value = ratio(np.einsum("bn,bn->b", total, excess), total.sum(axis=1, dtype=np.float64)).clip(0.0)
         return np.where(converged, value, np.nan)
 
     return statistic
@@ -97,13 +106,13 @@ class _Curve:
         """Sum of weighted outer products of the rows of the design, nearly singular ones held up by a trace of a ridge."""
         return (weights @ self.products).astype(np.float64).reshape(-1, self.width, self.width) + 1e-6 * np.eye(self.width)
 
-    def fit(self, weights: np.ndarray, y: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Newton's method from ``beta``; also says which rows of weights converged."""
-        furthest, move = np.abs(self.design).max(axis=0), np.full(len(weights), np.inf)
+    def fit(self, total: np.ndarray, events: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Newton's method from ``beta`` for weights and events in each cell; also says which rows converged."""
+        furthest, move = np.abs(self.design).max(axis=0), np.full(len(total), np.inf)
         for _ in range(_STEPS):
             fitted = self.at(beta)
-            gradient = (weights * (y - fitted)) @ self.design
-            step = np.linalg.solve(self.information(weights * fitted * (1 - fitted)), gradient[:, :, None].astype(np.float64))
+            gradient = (events - total * fitted) @ self.design
+            step = np.linalg.solve(self.information(total * fitted * (1 - fitted)), gradient[:, :, None].astype(np.float64))
             move = np.abs(step[:, :, 0]) @ furthest
             beta = beta + step[:, :, 0] / np.maximum(1.0, move / _LONGEST)[:, None]
             if (move < _CONVERGED).all():
@@ -111,8 +120,8 @@ class _Curve:
         return beta, move < _CONVERGED
 
 
-def _curve(logit: np.ndarray) -> _Curve:
-    columns = spline(logit)
+def _curve(logit: np.ndarray, size: np.ndarray) -> _Curve:
+    columns = spline(np.repeat(logit, size))[np.cumsum(size) - 1]
     columns = columns[:, np.ptp(columns, axis=0) > 0]
     columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
     if columns.shape[1] > 1:  # the curved part is nearly a line; what it adds to the line keeps float32 exact

@@ -86,11 +86,11 @@ def micro_area(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statisti
     blocks = []
     for rows in rows_by_stratum(strata):
         known = ~np.isnan(y[rows])
-        owner, value, label = rows[np.nonzero(known)[0]], score[rows][known], y[rows][known] > 0.5
+        owner, value, positive = rows[np.nonzero(known)[0]], score[rows][known], y[rows][known] > 0.5
         order = np.argsort(value, kind="stable")
-        starts = np.flatnonzero(np.diff(value[order], prepend=-np.inf)) if len(order) else order
-        if len(starts):
-            blocks.append((owner[order], label[order].astype(np.float32), starts))
+        order = order[~positive[order]]
+        places = (np.searchsorted(value[order], value[positive], side=side) for side in ("left", "right"))
+        blocks.append((owner[positive], owner[order], *places))
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         return np.concatenate([_areas(part, blocks) for part in np.array_split(weights, -(-len(weights) // _REPLICATES))])
@@ -160,15 +160,15 @@ def _weighted_correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> 
     return ratio(covariance, np.sqrt((weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)))
 
 
-def _areas(weights: np.ndarray, blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+def _areas(weights: np.ndarray, blocks: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
     right, total = np.zeros(len(weights)), np.zeros(len(weights))
-    for owner, label, starts in blocks:
-        entry = np.take(weights, owner, axis=1).astype(np.float64)
-        positive = np.add.reduceat(entry * label, starts, axis=1)
-        negative = np.add.reduceat(entry, starts, axis=1) - positive
-        below = np.cumsum(negative, axis=1)
-        right += np.einsum("bk,bk->b", positive, below - 0.5 * negative)
-        total += positive.sum(axis=1) * below[:, -1]
+    for positive, negative, below, not_above in blocks:
+        case = np.take(weights, positive, axis=1)
+        passed = np.zeros((len(weights), len(negative) + 1))
+        np.cumsum(np.take(weights, negative, axis=1), axis=1, out=passed[:, 1:], dtype=np.float64)
+        favour = np.take(passed, below, axis=1) + np.take(passed, not_above, axis=1)
+        right += 0.5 * np.einsum("bp,bp->b", case, favour)
+        total += case.sum(axis=1, dtype=np.float64) * passed[:, -1]
     return ratio(right, total)
 
 
