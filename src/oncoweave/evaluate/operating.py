@@ -106,12 +106,13 @@ def _choose(y: np.ndarray, score: np.ndarray, fixed: str, wanted: float, rule: R
         raise DataError(msg)
     candidates = np.append(np.unique(score), np.inf)
     missed, spared = (np.searchsorted(np.sort(score[rows]), candidates, side="left") for rows in (positive, ~positive))
-    reached = {"sensitivity": 1 - missed / events, "specificity": spared / (len(y) - events)}
+    reached = {"sensitivity": (events - missed) / events, "specificity": spared / (len(y) - events)}
     held, other = reached[fixed], reached["specificity" if fixed == "sensitivity" else "sensitivity"]
     distance = np.where(held >= wanted - 1e-12, 0.0, np.inf) if rule == "conservative" else np.abs(held - wanted)
-    # The last key decides first: nearest to what is wanted, then the higher of two equally near, then the best other value.
-    tie = np.zeros(len(held)) if rule == "conservative" else -held
-    best = int(np.lexsort((-other, tie, np.round(distance, 12)))[0])
+    # The last key decides first: nearest to what is wanted, then (conservative) the best other value, then the higher one held;
+    # of two equally near (empirical) the higher one first.
+    ties = (-held, -other) if rule == "conservative" else (-other, -held)
+    best = int(np.lexsort((*ties, np.round(distance, 12)))[0])
     return Threshold(
         value=float(candidates[best]),
         fixed=fixed,
