@@ -50,6 +50,14 @@ def test_binary(rng):
     assert found.km.empty and found.km_summary.empty
 
 
+def test_prediction_accuracy_is_over_the_prevalence_of_the_other_folds(rng):
+    y, p, fold = (rng.random(N) < 0.4).astype(int), rng.random(N), np.arange(N) % 3
+    endpoint = Endpoint(name="response", kind="binary", columns=("response",))
+    _, value = values(table({"y": y, "p": p}).assign(fold=fold), endpoint)
+    null = np.array([y[fold != f].mean() for f in fold])
+    assert value["ipa"] == pytest.approx(1 - ((y - p) ** 2).sum() / ((y - null) ** 2).sum())
+
+
 @pytest.mark.parametrize("kind", ["multiclass", "ordinal"])
 def test_classes(rng, kind):
     code, p = rng.integers(0, 3, N), rng.dirichlet(np.ones(3), N)
