@@ -156,6 +156,7 @@ def _with_weights(module_file: ModuleType, config: object, path: Path, name: str
     try:
         if hasattr(module_file, "from_upstream"):
             module, left_out = module_file.from_upstream(state, config)
+            left_out = [key for key in left_out if key != "mask_token"]  # every pretraining with hidden patches leaves one
             if left_out:
                 warn(f"{path.name}: {len(left_out)} of {len(state)} tensors are not the encoder's, as {left_out[0]}\n")
             return module
