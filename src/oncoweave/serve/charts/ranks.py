@@ -36,6 +36,7 @@ def rank_plot(ranking: Ranking, *, title: str) -> str:
     for index, (first, last) in enumerate(ranking.groups):
         x = right + 62 + _BAR_GAP * (index + 0.5)
         body.append(draw.line(x, middles[first] - 6, x, middles[last] + 6, class_="whisker joined"))
+    body = [draw.element("g", *body, class_="row fusion")]
     bottom = top + _ROW * num + 4
     body += draw.x_axis(scale, bottom, f"mean rank over {ranking.tasks} tasks (1 is best)", values=draw.ticks(1.0, scale.high))
     described = "; ".join(f"{name} {rank:.2f}" for name, rank in zip(ranking.models, ranking.mean_ranks, strict=True))
