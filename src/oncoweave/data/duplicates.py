@@ -85,7 +85,7 @@ def _expected(values: pd.DataFrame, row: int) -> float:
     """Rows that hold the values of one, were columns independent; of many columns some hundred tell enough."""
     columns = values.columns[:: max(1, len(values.columns) // _COLUMNS)]
     codes = [pd.factorize(values[c])[0] for c in columns]
-    return float(len(values) * np.exp(sum(np.log((code == code[row]).mean()) for code in codes)))
+    return float(len(values) * np.exp(sum(np.log(max(1, (code == code[row]).sum() - 1) / len(code)) for code in codes)))
 
 
 def _embeddings(cohort: Cohort) -> list[dict[str, pd.DataFrame]]:

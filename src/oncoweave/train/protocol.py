@@ -30,6 +30,7 @@ from oncoweave.train.results import write_results, write_table
 from oncoweave.train.scarcity import fold_of
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
+from oncoweave.train.statements import Facts, write_statements
 from oncoweave.train.study import Study, resolve
 from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, score_subsets
 from oncoweave.train.texts import masking_notes, read_texts_as
@@ -88,6 +89,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
     )
     record(out, *tables)
     record(out, *write_audits(out, _audited(out, resolved, cohort, data, splits, planned)))
+    record(out, *write_statements(out, _facts(out, resolved, data, flow, splits)))
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
 
 
@@ -105,6 +107,11 @@ def _audited(out: Path, study: Study, cohort: Cohort, data: Dataset, splits: pd.
         metrics=pd.read_parquet(out / "metrics.parquet"),
         site_audit=pd.read_parquet(site_audit) if site_audit.exists() else None,
     )
+
+
+def _facts(out: Path, study: Study, data: Dataset, flow: list[dict[str, object]], splits: pd.DataFrame) -> Facts:
+    metrics, groups, audits = (pd.read_parquet(out / f"{name}.parquet") for name in ("metrics", "groups", "audits"))
+    return Facts(study=study, data=data, flow=flow, metrics=metrics, groups=groups, audits=audits, splits=splits, commit=commit())
 
 
 def _claim_of(study: Study) -> dict[str, str]:
