@@ -37,7 +37,9 @@ def test_patients_share_a_slide_from_three_tiles_on():
 def test_equal_rows_count_where_chance_cannot_give_them():
     rng = np.random.default_rng(1)
     ids = {"patient_id": [f"p{i}" for i in range(40)], "sample_id": [f"s{i}" for i in range(40)]}
-    table = pd.DataFrame({**ids, "crp": rng.random(40), "ldh": rng.random(40), "age": rng.random(40), "sex": rng.choice(["f", "m"], 40)})
+    table = pd.DataFrame(
+        {**ids, "crp": rng.random(40), "ldh": rng.random(40), "age": rng.random(40), "sex": rng.choice(["f", "m"], 40)}
+    )
     assert equal_patients(table) == []
     table.loc[9, ["crp", "ldh", "age", "sex"]] = table.loc[4, ["crp", "ldh", "age", "sex"]]
     assert equal_patients(table) == [("p4", "p9")]
