@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError
 from oncoweave.fusion.kronecker import fitting_width
 from oncoweave.nn.gaussians import kl_to_standard, product_of_experts
 from oncoweave.nn.pooling import masked_mean
@@ -91,6 +92,8 @@ def test_kronecker_stays_within_its_terms():
     assert [fitting_width(m, config) for m in (1, 2, 3, 4, 6, 12)] == [32, 32, 15, 7, 3, 1]
     with pytest.raises(ValueError, match=r"of 13 modalities has at least 8192 terms, more than max_terms=4096"):
         fitting_width(13, config)
+    with pytest.raises(ConfigError, match="or fuse by low_rank"):  # a study is refused before anything is fitted
+        shelf.load("fusion", "kronecker").check(config, "abcdefghijklm")
     assert build("kronecker", dict.fromkeys("abcdefghijkl", 2)).mix.in_features == 4096
 
 

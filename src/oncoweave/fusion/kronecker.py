@@ -1,12 +1,13 @@
 """Kronecker (tensor) fusion: W vec([h_1; 1] x ... x [h_M; 1]), all products of entries of all modalities (Zadeh et al. 2017)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.errors import ConfigError
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tensor_product import outer_with_ones
 from oncoweave.nn.tokens import Tokens
@@ -72,6 +73,14 @@ def fitting_width(num_modalities: int, config: Config) -> int:
         f"max_terms={config.max_terms}; raise it, or fuse by low_rank"
     )
     raise ValueError(msg)
+
+
+def check(config: Config, modalities: Collection[str]) -> None:
+    """Refuse a study with more modalities than the tensor may have; raises ConfigError, before anything is fitted."""
+    try:
+        fitting_width(len(modalities), config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
