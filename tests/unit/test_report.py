@@ -28,7 +28,7 @@ TABLES = ("metrics", "comparisons", "groups", "calibration", "km", "km_summary",
 
 
 KEYS = ["flow", "missingness", "performance", "comparisons", "km", "calibration", "contributions", "groups"]
-KEYS += ["measures", "methods", "limits", "provenance"]
+KEYS += ["measures", "audits", "methods", "limits", "provenance"]
 
 
 class Outline(HTMLParser):
