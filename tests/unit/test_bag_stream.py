@@ -161,6 +161,12 @@ def test_cohorts_give_the_bags_of_their_slides(tmp_path):
     assert index.dim == 16
 
 
+def test_a_bag_of_another_width_is_named_even_where_it_calls_itself_as_another(folder):
+    write_bag(folder / "again.h5", _bag(1, 5, dim=2))
+    with pytest.raises(DataError, match=r"tiles of width \d, the other bags' of \d|comes from another encoder"):
+        open_bags([folder])
+
+
 def test_bags_that_cannot_be_read_are_counted_and_said(folder):
     (folder / "broken.h5").write_bytes(b"no bag")
     stream = _open(folder, batch=8, budget=1000)

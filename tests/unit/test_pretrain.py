@@ -196,6 +196,25 @@ def test_a_damaged_checkpoint_is_named(shard, tmp_path, toy):
         pretrain(plan(), tmp_path / "run", data=[shard])
 
 
+@pytest.mark.parametrize("fault", ["checkpoint", "log line", "no log"])
+def test_a_run_goes_on_only_from_what_it_wrote(shard, tmp_path, toy, fault):
+    toy()
+    with pytest.raises(Stopped):
+        pretrain(plan(), tmp_path / "run", data=[shard], progress=stop_at(4))
+    path, log = tmp_path / "run" / CHECKPOINT, tmp_path / "run" / LOG
+    if fault == "checkpoint":
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+    elif fault == "no log":
+        log.unlink()
+    else:
+        log.write_text("{broken\n" + log.read_text())
+    told = "was changed since the run wrote it; remove it" if fault == "checkpoint" else r"log\.jsonl: the log of this run cannot"
+    with pytest.raises(DataError, match=told):
+        pretrain(plan(), tmp_path / "run", data=[shard])
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(shard, tmp_path, toy):
     made = toy()
 

@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from oncoweave.data.bags import read_bag, write_bag
 from oncoweave.train import builtin_weights
 from oncoweave.train.slide_embedding import Work, load_trained_tile_encoder, tile_side
 from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.wsi.files import SlideFile
 from oncoweave.wsi.tiling import TileRecipe
 from slide_pair import bag, network, write_weights
 
@@ -137,6 +139,16 @@ def test_one_call_from_slide_to_embedding(write_slide, tmp_path, colour):
     assert len(embed(write_slide("b.tiff", mpp=None), **call, slide_mpp=0.5)) == 12
 
 
+@pytest.mark.parametrize("mpp", [0, -0.5, float("nan"), 1e9])
+def test_a_resolution_that_nobody_can_mean_is_refused_before_the_slide_is_opened(tmp_path, mpp):
+    path = tmp_path / "no slide"
+    wanted = rf"\(slide_mpp\): wanted micrometres a pixel between 0\.02 and 10.*, got {re.escape(repr(mpp))}$"
+    with pytest.raises(ConfigError, match=wanted):
+        embed(path, slide_mpp=mpp)
+    with pytest.raises(ConfigError, match=wanted):
+        embed(SlideFile(slide_id="a", path=path, mpp=mpp))
+
+
 def test_a_pair_that_does_not_fit_is_refused_before_the_slide_is_opened(tmp_path, colour, monkeypatch):
     with pytest.raises(ConfigError, match=r"trained on tiles of colour/tiny .* and the tiles to be made are of colour/plain"):
         embed(tmp_path / "no slide", tile_encoder="colour/plain", slide_weights=colour)
@@ -178,3 +190,11 @@ def test_the_weights_that_come_with_the_package_embed_a_slide_without_any_file(w
     np.testing.assert_allclose(found.shares.sum(), 1.0, rtol=1e-5)
     plain = load_slide_encoder("longnet/tiny")
     assert plain.card.tiles.fingerprint == found.tile_fingerprint
+
+
+def test_an_encoder_that_comes_with_weights_never_has_random_ones_at_the_command_line():
+    from oncoweave.cli.parts.slide_vectors import load_pair
+
+    alone, _ = load_pair(("vit/nano", None, "fp32"), (None, "builtin", "mean"), device="cpu")
+    beside, _ = load_pair((None, None, "fp32"), ("longnet/tiny", "builtin", "mean"), device="cpu")
+    assert alone.fingerprint == beside.fingerprint == load_trained_tile_encoder("vit/nano").fingerprint

@@ -109,6 +109,10 @@ def open_bags(paths: Sequence[Path | str]) -> BagIndex:
         msg = f"no bag in {', '.join(map(str, paths))}{said}; make them with: oncoweave slides embed"
         raise DataError(msg)
     dim = require_one_encoder({head.attrs.slide_id: head for head in heads.values()})
+    for file, head in heads.items():  # two files may call themselves the same slide
+        if head.dim != dim:
+            msg = f"{file}: tiles of width {head.dim}, the other bags' of {dim}; embed all slides with one encoder"
+            raise DataError(msg)
     marks = [[h.attrs.slide_id, h.num_tiles, h.dim, h.attrs.fingerprint or h.attrs.encoder_fingerprint] for h in heads.values()]
     return BagIndex(
         paths=tuple(heads),

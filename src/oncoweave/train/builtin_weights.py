@@ -12,6 +12,11 @@ BUILTIN = "builtin"
 FOLDER = Path(__file__).parents[1] / "weights"
 
 
+def has_builtin(name: str) -> bool:
+    """Say whether an encoder ``file/variant`` comes with weights."""
+    return "/" in name and _place(name).is_file()
+
+
 def builtin_weights(name: str) -> tuple[Path, EncoderCard]:
     """Find the built-in weights of an encoder ``file/variant``, and its card.
 

@@ -5,6 +5,7 @@ and step stand as JSON in its head. Generators have no state to keep: theirs is 
 (``DTensor``) are gathered, so that a run can go on with another number of processes.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,8 +34,9 @@ def save(
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"{_OPTIMISER}{name}/{key}"] = _whole(value)
     if write:
+        content = {"version": _VERSION, **head, "sha256": _digest(tensors)}
         with publish(path) as partial:
-            save_file(tensors, partial, metadata={_KEY: json.dumps({"version": _VERSION, **head})})
+            save_file(tensors, partial, metadata={_KEY: json.dumps(content)})
 
 
 def read_head(path: Path) -> dict:
@@ -64,11 +66,15 @@ def load(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> Non
     """Bring objective and optimiser to where a checkpoint left them.
 
     Raises:
+        DataError: its tensors are not those that were written.
         ConfigError: the checkpoint is of another network.
     """
     from safetensors.torch import load_file
 
     tensors = load_file(path)
+    if read_head(path).get("sha256") != _digest(tensors):
+        msg = f"{path}: this checkpoint was changed since the run wrote it; remove it to start anew"
+        raise DataError(msg)
     own = module.state_dict()
     saved = {key.removeprefix(_MODULE): value for key, value in tensors.items() if key.startswith(_MODULE)}
     if own.keys() != saved.keys() or any(own[k].shape != v.shape for k, v in saved.items()):
@@ -95,6 +101,15 @@ def export(path: Path, part: nn.Module, *, write: bool = True) -> None:
     if write:
         with publish(path) as partial:
             save_file(tensors, partial)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _whole(value: Tensor) -> Tensor:

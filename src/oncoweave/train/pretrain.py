@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
-from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.core.errors import ConfigError, DataError, unknown_name
 from oncoweave.core.files import locked, publish, write_json
 from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
@@ -197,9 +197,7 @@ class Loop:
         head = checkpoint.read_head(path)
         _refuse_other(head, self._head(0), self.out)
         checkpoint.load(path, self.module, self.optimiser)
-        lines = (self.out / LOG).read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # the last may have been cut short
-        self.rows = [row for line in whole if (row := json.loads(line))["step"] < head["step"]]
+        self.rows = [row for row in _rows_of(self.out / LOG) if row["step"] < head["step"]]
         if self._first:
             with publish(self.out / LOG) as partial:
                 partial.write_text("".join(map(_line, self.rows)), encoding="utf-8")
@@ -301,6 +299,15 @@ class Loop:
 
     def _head(self, done: int) -> dict[str, Any]:
         return {"step": done, "plan": as_json(self.plan), "data": self.stream.fingerprint}
+
+
+def _rows_of(log: Path) -> list[Row]:
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may have been cut short
+    except (OSError, ValueError) as error:
+        msg = f"{log}: the log of this run cannot be read ({error}); put it back, or remove {CHECKPOINT} to start anew"
+        raise DataError(msg) from error
 
 
 def _refuse_other(head: Mapping[str, Any], own: Mapping[str, Any], out: Path) -> None:

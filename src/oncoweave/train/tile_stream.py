@@ -146,7 +146,7 @@ class TileStream:
         return {
             "tiles": len(index),
             "groups": len(index.groups),
-            "classes": list(index.classes),
+            "num_classes": len(index.classes),  # the names of folders may be those of patients
             "fingerprint": self.fingerprint,
             "refused": len(index.refused),
             "redrawn_since_start": sum(self._reasons.values()),

@@ -71,14 +71,17 @@ def load_pair(
 ) -> "tuple[TileEncoder, SlideEncoder | None]":
     """Load the tile encoder (name, weights, precision) and, where one is named, the slide encoder (name, weights, readout).
 
-    Beside a slide encoder the tile encoder is, unless another is named, the one it learnt with, and never has random weights.
+    Beside a slide encoder the tile encoder is, unless another is named, the one it learnt with, and never has random weights. By
+    itself it has those of the package where there are any, and else random ones, loudly.
     """
-    from oncoweave.train.builtin_weights import BUILTIN
+    from oncoweave.train.builtin_weights import BUILTIN, has_builtin
     from oncoweave.train.slide_embedding import load_trained_tile_encoder
     from oncoweave.train.slide_encoder import load_slide_encoder
     from oncoweave.train.tile_encoder import load_tile_encoder
 
     name, weights, precision = tile
+    if weights is None and name is not None and has_builtin(name):
+        weights = Path(BUILTIN)
     if slide[0] is None and str(weights) != BUILTIN:
         return load_tile_encoder(name or "colour", weights=weights, device=device, precision=precision), None
     slide_encoder = None
