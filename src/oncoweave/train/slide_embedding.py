@@ -23,6 +23,7 @@ from oncoweave.train.slide_encoder import SlideEncoder, load_slide_encoder, requ
 from oncoweave.train.slide_record import ARTEFACTS
 from oncoweave.train.tile_encoder import TileEncoder, load_tile_encoder, tile_settings
 from oncoweave.wsi.files import SlideFile, slide_id_of
+from oncoweave.wsi.geometry import check_mpp
 from oncoweave.wsi.tiling import TileRecipe
 
 
@@ -66,7 +67,8 @@ def embed(
         work: device, batch, threads, and where the bag is kept.
 
     Raises:
-        ConfigError: weights are missing or do not fit, or tiles are not those that the slide encoder was trained on.
+        ConfigError: weights are missing or do not fit, tiles are not those that the slide encoder was trained on, or
+            ``slide_mpp`` is not a number between 0.02 and 10.
         SlideError: the slide cannot be read, states no resolution, or has no tile worth keeping.
 
     Example:
@@ -74,6 +76,9 @@ def embed(
         >>> embed("slide.svs").vector.shape  # doctest: +SKIP
         (32,)
     """
+    declared = slide.mpp if isinstance(slide, SlideFile) else slide_mpp
+    if declared is not None:
+        check_mpp(declared, what="resolution of the slide (slide_mpp)")
     if isinstance(slide_encoder, str):
         slide_encoder = load_slide_encoder(
             slide_encoder, weights=slide_weights, readout=readout, layers=layers, device=work.device
@@ -87,7 +92,7 @@ def embed(
         source = TileSource(encoder=tile_encoder.name, fingerprint=tile_encoder.fingerprint, mpp=recipe.mpp)
         require_tiles(slide_encoder, source, what="the tiles to be made")
     if not isinstance(slide, SlideFile):
-        slide = SlideFile(slide_id=slide_id_of(Path(slide)), path=Path(slide).absolute(), mpp=slide_mpp)
+        slide = SlideFile(slide_id=slide_id_of(Path(slide)), path=Path(slide).absolute(), mpp=declared)
     with TemporaryDirectory(prefix="oncoweave-") as scratch:
         folder = Path(scratch) if work.bags is None else Path(work.bags)
         result = embed_slide(slide, folder, encoder=tile_encoder, recipe=recipe, options=work.options)
