@@ -165,6 +165,31 @@ def test_weights_of_something_else_are_named():
         vit.from_upstream({"cls_token": torch.zeros(1, 1, 24), "rope_embed.periods": torch.zeros(3)}, SMALL)
 
 
+def test_what_is_no_tensor_is_passed_over():
+    trained = small()
+    model, left_out = vit.from_upstream({**trained.state_dict(), "epoch": 3, "args": {"rate": 1.0}}, SMALL)
+    assert left_out == ()
+    assert torch.equal(model.eval()(images()), trained(images()))
+    with pytest.raises(ConfigError, match=r"wanted one class token, found 0 \(none\) among 0 keys"):
+        vit.from_upstream({"epoch": 3}, SMALL)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value, dtype):
+    state = {"a": torch.ones(4), "empty": torch.zeros(0), "count": torch.tensor(3)}
+    save_file(state, tmp_path / "good.safetensors")
+    assert read_weights(tmp_path / "good.safetensors").keys() == state.keys()
+    state["b.weight"] = torch.tensor([[1.0, value], [value, 2.0]]).to(dtype)
+    wanted = r"w\.\w+: wanted finite weights, got 2 NaN or infinite values of 4 in b\.weight; take"
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=wanted):
+        read_weights(tmp_path / "w.safetensors")
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match=wanted):
+        read_weights(tmp_path / "w.pth")
+
+
 def test_our_own_weights_come_back_bit_for_bit(tmp_path):
     trained = small(mask_token=True)
     save_file(trained.state_dict(), tmp_path / "w.safetensors")

@@ -16,7 +16,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     Nested dictionaries are flattened with dots, as ``teacher.backbone.cls_token``; what is not a tensor is passed over.
 
     Raises:
-        ConfigError: there is no such file, it cannot be read that way, or it holds no tensor.
+        ConfigError: there is no such file, it cannot be read that way, it holds no tensor, or one that is not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,7 +26,27 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     if not state:
         msg = f"{path}: no tensor in it; give a state dict"
         raise ConfigError(msg)
+    _require_finite(state, path)
     return state
+
+
+def _require_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    spoilt = [key for key, value in state.items() if value.is_floating_point() and not _finite(value)]
+    if spoilt:
+        count = int((~state[spoilt[0]].float().isfinite()).sum())
+        others = "" if len(spoilt) == 1 else f", and {len(spoilt) - 1} more tensors are alike"
+        msg = (
+            f"{path}: wanted finite weights, got {count} NaN or infinite values of {state[spoilt[0]].numel()} in"
+            f" {spoilt[0]}{others}; take a checkpoint from before the training failed"
+        )
+        raise ConfigError(msg)
+
+
+def _finite(value: Tensor) -> bool:
+    if not value.numel():
+        return True
+    low, high = (value.float() if value.itemsize == 1 else value).aminmax()  # no copy of the tensor, and NaN comes through
+    return bool(low.isfinite() and high.isfinite())
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
