@@ -9,7 +9,7 @@ which it sees the middle 224 px: the outer ring of 16 px, 23 % of a tile, is nev
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -225,7 +225,7 @@ def build(config: Config, *, generator: torch.Generator) -> VisionTransformer:
     return model
 
 
-def from_upstream(state: Mapping[str, Tensor], config: Config) -> tuple[VisionTransformer, tuple[str, ...]]:
+def from_upstream(state: Mapping[str, Any], config: Config) -> tuple[VisionTransformer, tuple[str, ...]]:
     """Build the encoder with weights of timm, DINOv2 or Hugging Face, in float32; also returns the keys that were left out.
 
     Nothing is drawn and no memory but the weights' own is taken. See :func:`oncoweave.nn.upstream.convert_vit`.

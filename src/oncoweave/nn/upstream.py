@@ -7,6 +7,7 @@ of SwiGLU, and positions of class token and registers move into these tokens, or
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,18 +53,18 @@ class Converted:
     left_out: tuple[str, ...]
 
 
-def convert_vit(state: Mapping[str, Tensor], *, wanted: Mapping[str, torch.Size], patches: int) -> Converted:
+def convert_vit(state: Mapping[str, Any], *, wanted: Mapping[str, torch.Size], patches: int) -> Converted:
     """Convert the state dict of a vision transformer in any of the formats, and check it against the one ``wanted``.
 
     The encoder is found by its class token; what stands before that name is taken off every key, and the teacher is taken where
     there are teacher and student. Heads, and a mask token that is not wanted, are left out. ``patches`` is the number of stored
-    positions of patches. Weights come out in float32.
+    positions of patches. Weights come out in float32. What is no tensor, as the epoch of a checkpoint, is passed over.
 
     Raises:
         ConfigError: keys are missing, left over or of another shape (one error lists all), or there is no class token or more
             than one encoder.
     """
-    own, left_out = _find_encoder(state)
+    own, left_out = _find_encoder({key: value for key, value in state.items() if isinstance(value, Tensor)})
     if any(key.startswith(("rope_embed", "rope_embeddings")) for key in own):
         raise ConfigError("these weights are of a transformer with rotary positions (as DINOv3), which is not supported")
     renamed = _stack({_rename(key): value.float() for key, value in own.items()})
