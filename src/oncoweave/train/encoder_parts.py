@@ -16,12 +16,25 @@ def device_named(name: str) -> torch.device:
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        there += ["mps"] if torch.backends.mps.is_available() else []
         reason = str(error).partition("\n")[0]
-        msg = f"device {name!r} (--device) cannot be used: {reason}; there is {', '.join(there)}"
+        msg = f"device {name!r} (--device) cannot be used: {reason}; there is {', '.join(devices_there())}"
         raise ConfigError(msg) from error
     return torch.device(name)
+
+
+def devices_there() -> list[str]:
+    """List the devices of this machine."""
+    cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *cards, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def first_fault(error: Exception) -> str:
+    """Shorten what ``load_state_dict`` lists, a line a tensor, to the first one and how many follow."""
+    lines = [line.strip() for line in str(error).splitlines() if not line.startswith("Error(s) in loading")]
+    first, *rest = lines or [repr(error)]
+    keys, comma, others = first.partition(", ") if "key(s)" in first else (first, "", "")
+    shown = keys.rstrip(". ") + (f" and {others.count(',') + 1} more" if comma else "")
+    return shown + (f"; and {len(rest)} more faults" if rest else "")
 
 
 def told(config: object) -> dict[str, object]:

@@ -18,7 +18,7 @@ from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.encoders import longnet
 from oncoweave.encoders.longnet import Config, LongNet, lay
 from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
-from oncoweave.train.encoder_parts import device_named, told
+from oncoweave.train.encoder_parts import device_named, first_fault, told
 from oncoweave.train.tile_encoder import fingerprint
 from oncoweave.train.weights import read_weights
 
@@ -278,7 +278,7 @@ def _own(config: Config, path: Path, name: str, card: EncoderCard) -> LongNet:
             module = LongNet(dataclasses.replace(config, **card.settings), dim_in=first.shape[1])  # type: ignore[arg-type]
         module.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        msg = f"{path}: these weights do not fit the encoder {name}: {error}"
+        msg = f"{path}: these weights do not fit the encoder {name}: {first_fault(error)}"
         raise ConfigError(msg) from error
     if card.tiles is not None and card.tiles.centre and len(card.tiles.centre) != module.dim_in:
         msg = f"{path}: its card standardises {len(card.tiles.centre)} features, and the network takes {module.dim_in}"
