@@ -14,7 +14,7 @@ from oncoweave.nn.optim import Group
 from oncoweave.nn.schedules import cosine
 from oncoweave.train import pretrain as module
 from oncoweave.train.plan import Optimisation, Plan, learning_rate, weight_decay
-from oncoweave.train.pretrain import CARD, CHECKPOINT, CURVES, LOG, WEIGHTS, Loop, pretrain
+from oncoweave.train.pretrain import CARD, CHECKPOINT, CURVES, LOG, WEIGHTS, Loop, Machine, pretrain
 
 
 @pytest.fixture
@@ -223,6 +223,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(shard, tmp_path, toy):
 
     with pytest.raises(FloatingPointError, match="the loss is nan in step 1; lower the learning rate"):
         pretrain(plan(), tmp_path / "run", data=[shard], progress=spoil)
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "tpu", "cpux"])
+def test_a_machine_that_is_not_there_is_refused(tmp_path, monkeypatch, accelerator):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr("lightning_fabric.accelerators.CUDAAccelerator.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=rf"cannot train on 1 x '{accelerator}' \(--device, .*; there is cpu(, mps)?$"):
+        pretrain(plan(), tmp_path / "run", data=[], machine=Machine(accelerator=accelerator))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_parameter_in_two_groups_is_refused(tmp_path, shard):

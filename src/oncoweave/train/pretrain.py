@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
@@ -27,6 +28,7 @@ from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train import checkpoint
 from oncoweave.train.curves import write_curves
+from oncoweave.train.encoder_parts import devices_there
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.monitor import collapse, watch
 from oncoweave.train.plan import Plan, as_json, learning_rate, weight_decay
@@ -94,17 +96,12 @@ def pretrain(
         progress: Called after each step with steps done, steps in all, and the last row of the log.
 
     Raises:
-        ConfigError: the folder holds a run of another plan or other data, or another process writes there.
+        ConfigError: the folder holds a run of another plan or other data, another process writes there, or the machine is not
+            there.
         FloatingPointError: the loss is not finite.
     """
     out = Path(out)
-    fabric = Fabric(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.nodes,
-        strategy=sharded(machine.devices * machine.nodes) if machine.strategy == "sharded" else machine.strategy,
-        precision=plan.precision,
-    )
+    fabric = _fabric(machine, plan)
     fabric.launch()
     first = fabric.global_rank == 0
     objective = shelf.configure("objectives", plan.objective, plan.objective_settings)
@@ -121,6 +118,20 @@ def pretrain(
             loop.finish(seconds=time.monotonic() - started, steps=plan.steps - begun)
         card = json.loads((out / CARD).read_text(encoding="utf-8")) if first else {}
         return PretrainResult(folder=out, weights=out / WEIGHTS, log=tuple(loop.rows), card=card)
+
+
+def _fabric(machine: Machine, plan: Plan) -> Fabric:
+    strategy = sharded(machine.devices * machine.nodes) if machine.strategy == "sharded" else machine.strategy
+    asked = {"accelerator": machine.accelerator, "devices": machine.devices, "num_nodes": machine.nodes}
+    try:
+        return Fabric(**asked, strategy=strategy, precision=plan.precision)  # type: ignore[arg-type]
+    except (RuntimeError, ValueError, TypeError, ImportError, MisconfigurationException) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        msg = (
+            f"cannot train on {machine.devices} x {machine.accelerator!r} (--device, --devices), strategy {machine.strategy!r},"
+            f" precision {plan.precision!r}: {reason}; there is {', '.join(devices_there())}"
+        )
+        raise ConfigError(msg) from error
 
 
 def build(plan: Plan, stream: Stream, *, teacher: Path | None = None) -> nn.Module:
