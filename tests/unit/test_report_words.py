@@ -1,5 +1,6 @@
 """Words and privacy of the report: numbers as journals print them, identifiers never."""
 
+import numpy as np
 import pytest
 
 from oncoweave.evaluate.metrics import MAIN
@@ -20,6 +21,11 @@ from oncoweave.serve.privacy import eraser
 )
 def test_numbers(value, sign, wanted):
     assert wording.number(value, sign=sign) == wanted
+
+
+@pytest.mark.parametrize("value", [14, 14.0, np.int64(14), np.float32(14)])
+def test_counts_of_any_number_type(value):
+    assert wording.count(value) == "14"
 
 
 @pytest.mark.parametrize(

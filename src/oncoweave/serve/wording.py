@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import TypeGuard
 
 import pandas as pd
@@ -59,7 +60,7 @@ NOT_ESTIMABLE = "not estimable"
 
 def known(value: object) -> TypeGuard[float]:
     """Say whether a cell of a table holds a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def number(value: object, digits: int = 3, *, sign: bool = False) -> str:
