@@ -240,7 +240,7 @@ def _one_split(
     rng: np.random.Generator,
     avoid: Collection[bytes] = (),
 ) -> np.ndarray:
-    strata = _strata(target)
+    strata = outcome_strata(target)
     _refuse_infeasible(target, groups, folds=folds, grouped=grouped)
     if not grouped and strata.ndim == 1:
         return deal(strata, folds=folds, rng=rng)
@@ -308,7 +308,7 @@ def _needed_names(target: Target) -> list[str]:
     return [f"class {classes[int(value)]!r}" for value in np.unique(target.values)]
 
 
-def _strata(target: Target) -> np.ndarray:
+def outcome_strata(target: Target) -> np.ndarray:
     """``Int[n]``: stratum of each patient; multilabel ``Float[n, column]``: each label known positive, and known at all."""
     if target.endpoint.kind == "survival":
         return _quantile_of(target.time, 4, within=target.event) + 4 * target.event
