@@ -131,8 +131,8 @@ def tcga_reports(data: Path, out: Path) -> Cohort:
 def colon_mil(data: Path, out: Path) -> Cohort:
     """Bags of nucleus crops from 100 images of colon, called malignant where any nucleus was typed as epithelial (Ilse et al.).
 
-    Nothing but these types says what is malignant. The data name no patients: several images may be of one, so that folds by image
-    are not folds by patient.
+    Nothing but these types says what is malignant. The data name no patients: several images may be of one, so that folds by
+    image are not folds by patient.
     """
     folder = data / "colon_mil"
     encoder = load_tile_encoder("colour")
