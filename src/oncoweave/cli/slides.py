@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from oncoweave.train.embed import EmbedOptions
     from oncoweave.train.slide_encoder import SlideEncoder
     from oncoweave.train.slide_record import SlideRecord
+    from oncoweave.train.tile_encoder import TileEncoder
     from oncoweave.wsi.files import Found, SlideFile
-    from oncoweave.wsi.tiling import TileRecipe
+    from oncoweave.wsi.tiling import Stain, TileRecipe
 
 slides_app = typer.Typer(help="Slides to bags of tile features, and a look at them.", no_args_is_help=True)
 
@@ -63,7 +64,7 @@ def embed(
     overlap: float = _OVERLAP,
     min_tissue: float = _MIN_TISSUE,
     slide_mpp: float | None = _SLIDE_MPP,
-    stain: str = typer.Option("none", help="Stain normalisation: none, macenko or reinhard."),
+    stain: Literal["none", "macenko", "reinhard"] = typer.Option("none", help="Stain normalisation."),
     reader: str = _READER,
     pen: bool = _PEN,
     blood: bool = _BLOOD,
@@ -185,14 +186,14 @@ def preview(
 
 
 def _recipe(
-    mpp: float, tile: int, overlap: float, min_tissue: float, stain: str, looked_for: tuple[bool, bool, bool, bool]
+    mpp: float, tile: int, overlap: float, min_tissue: float, stain: "Stain", looked_for: tuple[bool, bool, bool, bool]
 ) -> "TileRecipe":
     from oncoweave.wsi.quality import QualityRecipe
     from oncoweave.wsi.tiling import TileRecipe
 
     pen, blood, fold, blur = looked_for
     quality = QualityRecipe(pen=pen, blood=blood, fold=fold, blur=blur)
-    return TileRecipe(mpp=mpp, tile=tile, overlap=overlap, min_tissue=min_tissue, stain=stain, quality=quality)  # type: ignore[arg-type]
+    return TileRecipe(mpp=mpp, tile=tile, overlap=overlap, min_tissue=min_tissue, stain=stain, quality=quality)
 
 
 def _options(batch: int, readers: int, reader: str, *, previews: bool) -> "EmbedOptions":
@@ -240,7 +241,7 @@ def find(paths: list[Path], mpp: float | None) -> "Found":
 
 
 def _run(
-    slides: "tuple[SlideFile, ...]", folder: Path, encoder: object, recipe: "TileRecipe", options: "EmbedOptions"
+    slides: "tuple[SlideFile, ...]", folder: Path, encoder: "TileEncoder", recipe: "TileRecipe", options: "EmbedOptions"
 ) -> "SlideRecord":
     from dataclasses import replace
 
@@ -260,7 +261,7 @@ def _run(
             bars.update(overall, completed=order[slide_id])
             bars.update(tiles, completed=done, total=total, description=f"tiles of slide {order[slide_id] + 1} of {len(slides)}")
 
-        record = embed_slides(slides, folder, encoder=encoder, recipe=recipe, options=replace(options, progress=show))  # type: ignore[arg-type]
+        record = embed_slides(slides, folder, encoder=encoder, recipe=recipe, options=replace(options, progress=show))
     _echo_summary(record)
     return record
 
