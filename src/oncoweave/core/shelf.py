@@ -2,17 +2,24 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from oncoweave.core.errors import unknown_name
 
 SHELVES = ("modalities", "encoders", "fusion", "missingness", "objectives", "recipes", "tasks")
 
 _ROOT = Path(__file__).parents[1]
+
+
+@runtime_checkable
+class Configuration(Protocol):
+    """What a file's ``Config`` is, whichever: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +53,10 @@ def load(shelf: str, name: str) -> ModuleType:
     return import_module(f"oncoweave.{shelf}.{stem}")
 
 
-def variant(shelf: str, name: str) -> object:
+def variant(shelf: str, name: str) -> Configuration:
     """Look up ``file/key`` in the file's ``VARIANTS``; a bare ``file`` means its first variant."""
     module = load(shelf, name)
-    variants: dict[str, object] = module.VARIANTS
+    variants: dict[str, Configuration] = module.VARIANTS
     key = name.partition("/")[2] or next(iter(variants))
     if key not in variants:
         raise unknown_name(f"variant of {name.partition('/')[0]!r}", key, variants)

@@ -9,7 +9,7 @@ the class token is not used.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxtyping import Bool, Float, Int
@@ -46,13 +46,13 @@ class Config:
     readout: Readout = "document"
 
 
-_TINY = {"vocabulary": VOCABULARY_SIZE, "width": 32, "depth": 2, "heads": 2, "hidden": 64, "positions": 66, "dropout": 0.0}
+_TINY = Config(vocabulary=VOCABULARY_SIZE, width=32, depth=2, heads=2, hidden=64, positions=66, dropout=0.0)
 VARIANTS: dict[str, Config] = {
     "base": Config(),
     "tokens": Config(readout="words"),
     "windows": Config(readout="windows"),
-    "tiny": Config(**_TINY),  # type: ignore[arg-type]
-    "tiny_tokens": Config(**_TINY, readout="words"),  # type: ignore[arg-type]
+    "tiny": _TINY,
+    "tiny_tokens": replace(_TINY, readout="words"),
 }
 
 

@@ -9,7 +9,7 @@ which it sees the middle 224 px: the outer ring of 16 px, 23 % of a tile, is nev
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -186,8 +186,8 @@ class VisionTransformer(nn.Module):
         if visible is not None:
             shown = x[:, self.prefix :].gather(1, visible.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
             x = torch.cat([x[:, : self.prefix], shown], dim=1)
-        for block in self.blocks:
-            x = block(x, *block.draw_kept(len(x), device=x.device, generator=generator))  # type: ignore[operator]
+        for block in cast("list[Block]", list(self.blocks)):
+            x = block(x, *block.draw_kept(len(x), device=x.device, generator=generator))
         return self.norm(x)
 
     def _positions(self, shape: tuple[int, int]) -> Float[Tensor, "1 position dim"]:

@@ -123,8 +123,8 @@ def _resolve(record: Record, path: object) -> Path:
     return Path(str(path)) if record.root is None else record.root / str(path)
 
 
-def _radiomics(record: Record, mask_path: object, volume: Volume) -> tuple[tuple[str, ...], np.ndarray]:
-    if mask_path is None or pd.isna(mask_path) or not str(mask_path).strip():  # type: ignore[call-overload]
+def _radiomics(record: Record, mask_path: str | float | None, volume: Volume) -> tuple[tuple[str, ...], np.ndarray]:
+    if mask_path is None or pd.isna(mask_path) or not str(mask_path).strip():
         return (), np.zeros(0)
     from oncoweave.scans.radiomics import radiomics
 

@@ -82,13 +82,13 @@ def patch_encoder(encoder: nn.Module, objective: str) -> PatchEncoder:
     Raises:
         ConfigError: naming what it lacks.
     """
-    lacking = [name for name in ("config", "prefix", "tokens") if not hasattr(encoder, name)]
-    if lacking:
+    if not isinstance(encoder, PatchEncoder):
+        lacking = [name for name in ("config", "prefix", "tokens") if not hasattr(encoder, name)]
         msg = (
             f"{objective}: wanted an encoder with patch tokens, such as vit; {type(encoder).__name__} has no {', '.join(lacking)}"
         )
         raise ConfigError(msg)
-    return encoder  # type: ignore[return-value]
+    return encoder
 
 
 def rest_unused(encoder: nn.Module, *names: str) -> nn.Module:

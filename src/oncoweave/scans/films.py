@@ -4,8 +4,10 @@ The window is the file's own: an 8-bit picture's full range; of DICOM the first 
 DICOM, 16-bit pictures) from the ``WINDOW`` quantiles of the film. MONOCHROME1 is inverted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
@@ -151,10 +153,10 @@ def window(
     return np.clip((values - (centre - 0.5)) / max(width - 1, 1) + 0.5, 0, 1)
 
 
-def _first(value: object) -> float | None:
+def _first(value: SupportsFloat | str | Sequence[SupportsFloat] | None) -> float | None:
     if value is None or value == "":
         return None
-    return float(value[0]) if hasattr(value, "__getitem__") and not isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    return float(value[0]) if isinstance(value, Sequence) and not isinstance(value, str) else float(value)
 
 
 def _grey(colours: Float[np.ndarray, "height width 3"], path: Path) -> Float[np.ndarray, "height width"]:

@@ -1,10 +1,15 @@
 """What tile and slide encoders share when they are loaded: the device by name, and the settings that a fingerprint hashes."""
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TypeVar
 
 import torch
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.shelf import Configuration
+
+Config = TypeVar("Config", bound=Configuration)
 
 
 def device_named(name: str) -> torch.device:
@@ -37,7 +42,12 @@ def first_fault(error: Exception) -> str:
     return shown + (f"; and {len(rest)} more faults" if rest else "")
 
 
-def told(config: object) -> dict[str, object]:
+def changed(config: Config, settings: Mapping[str, object]) -> Config:
+    """Give a configuration the settings that a plan or a card states; raises TypeError for one that it does not have."""
+    return replace(config, **settings)
+
+
+def told(config: Configuration) -> dict[str, object]:
     """List the settings that are not the usual ones, so that a setting added later changes no fingerprint."""
-    pairs = ((f.name, getattr(config, f.name), f.default) for f in fields(config))  # type: ignore[arg-type]
+    pairs = ((f.name, getattr(config, f.name), f.default) for f in fields(config))
     return {name: value for name, value, default in pairs if value != default}

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train import checkpoint
 from oncoweave.train.curves import write_curves
-from oncoweave.train.encoder_parts import devices_there
+from oncoweave.train.encoder_parts import changed, devices_there
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.monitor import collapse, watch
 from oncoweave.train.plan import Plan, as_json, learning_rate, weight_decay
@@ -122,9 +122,14 @@ def pretrain(
 
 def _fabric(machine: Machine, plan: Plan) -> Fabric:
     strategy = sharded(machine.devices * machine.nodes) if machine.strategy == "sharded" else machine.strategy
-    asked = {"accelerator": machine.accelerator, "devices": machine.devices, "num_nodes": machine.nodes}
     try:
-        return Fabric(**asked, strategy=strategy, precision=plan.precision)  # type: ignore[arg-type]
+        return Fabric(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            strategy=strategy,
+            precision=plan.precision,
+        )
     except (RuntimeError, ValueError, TypeError, ImportError, MisconfigurationException) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         msg = (
@@ -148,11 +153,11 @@ def build(plan: Plan, stream: Stream, *, teacher: Path | None = None) -> nn.Modu
 
 def _encoder(plan: Plan, stream: Stream) -> nn.Module:
     variant = shelf.variant("encoders", plan.encoder)
-    known = list(type(variant).__dataclass_fields__)  # type: ignore[attr-defined]
+    known = [f.name for f in fields(variant)]
     for key in plan.encoder_settings:
         if key not in known:
             raise unknown_name(f"setting of encoder {plan.encoder!r}", key, known)
-    config: Any = replace(variant, **plan.encoder_settings)  # type: ignore[type-var]
+    config: Any = changed(variant, plan.encoder_settings)
     module = shelf.load("encoders", plan.encoder)
     torch.manual_seed(plan.seed)  # inside pretrain's fork: for networks that draw from torch itself
     shape = {} if "tile" in module.KINDS else {"dim_in": cast("Any", stream).dim, "num_tokens": None, "dim_out": config.dim}

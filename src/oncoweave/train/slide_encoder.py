@@ -1,6 +1,5 @@
 """Slide encoders by name, ready to use: weights loaded, and what is known of the tiles that they learnt on."""
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.encoders import longnet
 from oncoweave.encoders.longnet import Config, LongNet, lay
 from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
-from oncoweave.train.encoder_parts import device_named, first_fault, told
+from oncoweave.train.encoder_parts import changed, device_named, first_fault, told
 from oncoweave.train.tile_encoder import fingerprint
 from oncoweave.train.weights import read_weights
 
@@ -275,7 +274,7 @@ def _own(config: Config, path: Path, name: str, card: EncoderCard) -> LongNet:
     try:
         first = state["patch_embed.proj.weight"]
         with torch.device("meta"):  # nothing is drawn
-            module = LongNet(dataclasses.replace(config, **card.settings), dim_in=first.shape[1])  # type: ignore[arg-type]
+            module = LongNet(changed(config, card.settings), dim_in=first.shape[1])
         module.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         msg = f"{path}: these weights do not fit the encoder {name}: {first_fault(error)}"

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args
+from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,6 +21,7 @@ from oncoweave.train.encoder_parts import device_named, told
 from oncoweave.train.weights import read_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SEED = 0
 _RANDOM_WEIGHTS = """\
@@ -36,6 +37,14 @@ _OTHER_TILES = """\
 *** It is given {given}; its features may be worth little.
 ********************************************************************************
 """
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What a tile encoder's file builds; it is an ``nn.Module`` as well."""
+
+    dim: int
+    """Width of its vectors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -81,8 +90,9 @@ def load_tile_encoder(
             at this precision.
     """
     where = device_named(device)
-    if precision not in get_args(Precision):
-        raise unknown_name("precision", precision, get_args(Precision))
+    arithmetic = next((known for known in _PRECISIONS if known == precision), None)
+    if arithmetic is None:
+        raise unknown_name("precision", precision, _PRECISIONS)
     warn = warn or sys.stderr.write
     known = [entry.name for entry in shelf.catalogue("encoders") if entry.constants.get("KINDS") == ("tile",)]
     stem, _, key = name.partition("/")
@@ -111,11 +121,11 @@ def load_tile_encoder(
     return TileEncoder(
         name=full_name,
         module=module.eval().to(where),
-        dim=int(module.dim),  # type: ignore[arg-type]
+        dim=cast("Network", module).dim,
         fingerprint=fingerprint(settings, module),
         device=where,
         card=card,
-        precision=precision,  # type: ignore[arg-type]
+        precision=arithmetic,
     )
 
 

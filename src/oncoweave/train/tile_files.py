@@ -12,6 +12,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,6 +21,10 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish
 from oncoweave.train.tile_sources import JoinedTiles, Refusal, TileIndex, TileSource, hash_of, number_classes
 from oncoweave.wsi.files import identity
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.lib.npyio import NpzFile
 
 IMAGES = (".jpg", ".jpeg", ".png")
 SHARDS = (".tar", ".h5", ".hdf5", ".npz")
@@ -195,10 +200,10 @@ def _index(labels: Sequence[str | None], groups: Sequence[str], *, fingerprint: 
     )
 
 
-def _texts(held: object, name: str, count: int, path: Path) -> list[str]:
-    if name not in held:  # type: ignore[operator]
+def _texts(held: "h5py.File | NpzFile", name: str, count: int, path: Path) -> list[str]:
+    if name not in held:
         return []
-    values = [v.decode() if isinstance(v, bytes) else str(v) for v in held[name][()]]  # type: ignore[index]
+    values = [v.decode() if isinstance(v, bytes) else str(v) for v in held[name][()]]
     if len(values) != count:
         msg = f"{path}: array {name!r} has {len(values)} entries for {count} images"
         raise DataError(msg)
