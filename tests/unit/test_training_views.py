@@ -9,7 +9,7 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.model import ModalityShape, Model, ModelConfig, drop_modalities
 from oncoweave.nn.tokens import Tokens, pad
-from oncoweave.nn.views import Views, pack, unpack
+from oncoweave.nn.views import Hybrid, Views, pack, unpack
 from oncoweave.train.gradients import accumulate
 from oncoweave.train.training_objective import TrainingObjective
 
@@ -123,3 +123,11 @@ def test_modalities_are_dropped_at_the_rate_of_each_and_survivors_are_not_scaled
         assert abs(gone - rate) <= 3 * (rate * (1 - rate) / n) ** 0.5, name
         assert torch.equal(dropped[name].values, tokens[name].values)
         assert torch.equal(dropped[name].keep.any(dim=1), dropped[name].keep.all(dim=1))
+
+
+def test_a_half_written_hybrid_cannot_be_built():
+    class HalfWritten(Hybrid):
+        """Scores, but does not say what it is trained on."""
+
+    with pytest.raises(TypeError, match="abstract method '?views"):
+        HalfWritten((1.0, 0.5), dims={"slide": 4}, dim_out=8, num_outputs=1, fusion=Penalised())

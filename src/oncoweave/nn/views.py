@@ -1,5 +1,6 @@
 """Several outputs of one network, each with the patients it is trained on, and how they travel through the training loop."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -124,10 +125,10 @@ class ModalityHeads(nn.Module):
         return torch.where(present.unsqueeze(-1), torch.stack(outputs, dim=1), 0.0), present
 
 
-class Hybrid(nn.Module):
+class Hybrid(nn.Module, ABC):
     """A network that wraps an operator and scores by heads of its own: one on what is fused, one a modality.
 
-    ``forward`` gives the outputs, which are view 0 of ``views``.
+    ``forward`` gives the outputs, which are view 0 of ``views``; each hybrid says what its views are.
     """
 
     def __init__(
@@ -143,9 +144,9 @@ class Hybrid(nn.Module):
         """Score; raises ValueError for a patient without any modality and for other names or widths than built for."""
         return self.head(self.fusion(tokens))
 
+    @abstractmethod
     def views(self, tokens: Mapping[str, Tokens]) -> Views:
         """Score with everything that training needs."""
-        raise NotImplementedError
 
     def arranged(
         self,
