@@ -129,5 +129,5 @@ def test_a_half_written_hybrid_cannot_be_built():
     class HalfWritten(Hybrid):
         """Scores, but does not say what it is trained on."""
 
-    with pytest.raises(TypeError, match="abstract method '?views"):
+    with pytest.raises(TypeError, match=r"abstract method '?views"):
         HalfWritten((1.0, 0.5), dims={"slide": 4}, dim_out=8, num_outputs=1, fusion=Penalised())
