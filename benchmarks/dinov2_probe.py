@@ -32,20 +32,12 @@ from oncoweave.evaluate.weighted import mean_recall
 from oncoweave.phantom.labelled_tiles import cut_tiles
 from oncoweave.train import pretrain as pretraining
 from oncoweave.train.plan import Plan
-from oncoweave.train.probe import (
-    COSTS,
-    LabelledTiles,
-    Probed,
-    ProbeData,
-    embed_tiles,
-    linear,
-    load_probe,
-    nearest_mean,
-    probe_embeddings,
-    stain_clusters,
-)
+from oncoweave.train.probe import LabelledTiles, Probed, ProbeData, embed_tiles, embedded, load_probe, probe_embeddings
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_files import write_tiles
+from oncoweave.train.tile_protocols.embedded import standardised
+from oncoweave.train.tile_protocols.linear_probe import COSTS, linear
+from oncoweave.train.tile_protocols.simpleshot import nearest_mean
 
 RECIPE = "vit_tiny_cpu"
 CROPS = {"simclr": ("views", 2), "pixel_mae": ("image", 1)}
@@ -139,10 +131,11 @@ def probed(encode, data: ProbeData, name: str, *, seed: str) -> Row:
     x, z = embed_tiles(encode, data.train.images), embed_tiles(encode, data.test.images)
     y = data.train.label
     found = probe_embeddings((x, z), data, name=name)
+    scaled_x, scaled_z = standardised(x, z)
     return Row(
         seed=seed,
         probed=found,
-        means=nearest_mean(x, y, z),
+        means=nearest_mean(scaled_x, y, scaled_z),
         by_cost=[balanced_accuracy(data.test.label, linear(x, y, z, cost=cost)) for cost in COSTS],
         within=within(x, data.train, cost=found.cost),
     )
@@ -151,7 +144,7 @@ def probed(encode, data: ProbeData, name: str, *, seed: str) -> Row:
 def within(x: np.ndarray, train: LabelledTiles, *, cost: float) -> float:
     """Balanced accuracy of five folds of the training tiles, each classified by the others."""
     label = train.label
-    slides = stain_clusters(train.images) if len(np.unique(train.group)) == len(label) else train.group
+    slides = embedded(x, train).together
     predicted = np.empty_like(label)
     for fit, held in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(x, label, slides):
         predicted[held] = linear(x[fit], label[fit], x[held], cost=cost)

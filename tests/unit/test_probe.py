@@ -7,22 +7,22 @@ from pretraining_toys import tiles
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.discrimination import balanced_accuracy
-from oncoweave.train import probe as module
 from oncoweave.train.probe import (
-    COSTS,
     LabelledTiles,
     ProbeData,
-    choose_cost,
     compare,
+    embedded,
     in_training,
-    linear,
     load_probe,
-    nearest_mean,
-    nearest_neighbours,
     probe_embeddings,
     stain_clusters,
 )
 from oncoweave.train.tile_files import write_tiles
+from oncoweave.train.tile_protocols import linear_probe as module
+from oncoweave.train.tile_protocols.embedded import standardised
+from oncoweave.train.tile_protocols.linear_probe import COSTS, choose_cost, linear
+from oncoweave.train.tile_protocols.neighbours import nearest_neighbours
+from oncoweave.train.tile_protocols.simpleshot import nearest_mean
 
 
 def labelled(label, group=None, side: int = 4) -> LabelledTiles:
@@ -70,20 +70,23 @@ def test_constant_columns_are_of_no_account(rng):
     wild = 1e3 + rng.normal(size=(30, 1))  # constant in training, not in the test
     wide = np.hstack([x, constant]), label, np.hstack([z, wild])
     np.testing.assert_array_equal(linear(*wide, cost=0.1), linear(x, label, z, cost=0.1))
-    np.testing.assert_array_equal(nearest_mean(*wide), nearest_mean(x, label, z))
+    for part, plain in zip(standardised(wide[0], wide[2]), standardised(x, z), strict=True):
+        np.testing.assert_array_equal(part, np.hstack([plain, np.zeros((len(plain), 1))]))
 
 
 def test_the_nearest_class_mean_by_hand():
     x = np.array([[0.0, 0.0], [2.0, 0.0], [10.0, 1.0], [12.0, 1.0]])
     z = np.array([[1.0, 0.0], [5.9, 0.2], [5.9, 0.9], [20.0, 1.0]])
     # standardised, the means lie at (-.98, -1) and (.98, 1): what decides is .98 times the first and the second together
-    assert nearest_mean(x, np.array([4, 4, 7, 7]), z).tolist() == [4, 4, 7, 7]
+    scaled, tested = standardised(x, z)
+    assert nearest_mean(scaled, np.array([4, 4, 7, 7]), tested).tolist() == [4, 4, 7, 7]
 
 
 def test_the_nearest_class_mean_is_the_limit_of_strong_penalties(rng):
     """With as many tiles in every class, the logistic regression's first step points from the common mean to the class's."""
     (x, label), (z, _) = clouds(rng, 300, apart=1.0), clouds(rng, 300, apart=1.0)
-    assert (nearest_mean(x, label, z) == linear(x, label, z, cost=1e-5)).mean() > 0.93
+    scaled, tested = standardised(x, z)
+    assert (nearest_mean(scaled, label, tested) == linear(x, label, z, cost=1e-5)).mean() > 0.93
 
 
 def test_far_classes_are_told_apart_and_random_ones_are_not(rng):
@@ -127,7 +130,7 @@ def test_the_cost_is_chosen_on_training_tiles_and_by_slide(rng, monkeypatch):
         return real(x, label, z, cost=cost)
 
     monkeypatch.setattr(module, "linear", spy)
-    cost = choose_cost(x, labelled(label, slide))
+    cost = choose_cost(embedded(x, labelled(label, slide)))
     assert cost in COSTS
     assert all(a + b == 120 and b % 10 == 0 for a, b in seen)  # whole slides are held out
 
@@ -144,8 +147,8 @@ def test_of_costs_that_folds_cannot_tell_apart_the_smallest_is_chosen(rng, monke
     monkeypatch.setattr(module, "linear", as_told)
     x = np.arange(400.0)[:, None]
     many, few = np.arange(400) // 2, (np.arange(400) // 2 * 7919 % 200) // 50
-    assert choose_cost(x, labelled(label, many)) == COSTS[3]
-    assert choose_cost(x, labelled(label, few)) == COSTS[2]
+    assert choose_cost(embedded(x, labelled(label, many))) == COSTS[3]
+    assert choose_cost(embedded(x, labelled(label, few))) == COSTS[2]
 
 
 def stained(rng, stain: np.ndarray, side: int = 4) -> torch.Tensor:
@@ -174,7 +177,7 @@ def test_where_slides_are_not_known_folds_keep_stains_together(rng, monkeypatch)
         return real(x, label, z, cost=cost)
 
     monkeypatch.setattr(module, "linear", spy)
-    choose_cost(x, LabelledTiles(images=stained(rng, slide), label=label, group=np.arange(40)))
+    choose_cost(embedded(x, LabelledTiles(images=stained(rng, slide), label=label, group=np.arange(40))))
     assert held_out
     assert not any(held_out)
 

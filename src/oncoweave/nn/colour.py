@@ -4,6 +4,8 @@ Stains are unmixed as in Ruifrok and Johnston (2001): the optical density ``-log
 haematoxylin, eosin and a residual (their DAB), each vector of length one. Jitter of stains follows Tellez et al. (IEEE TMI 2018).
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,9 +25,11 @@ def to_stains(image: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*
     return torch.einsum("...chw,cs->...shw", density, torch.linalg.inv(_vectors(image)))
 
 
-def from_stains(stains: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
-    """Mix amounts of stain back into RGB, from 0 to 1."""
-    density = torch.einsum("...shw,sc->...chw", stains, _vectors(stains))
+def from_stains(
+    stains: Float[Tensor, "*batch 3 height width"], vectors: Sequence[Sequence[float]] = STAINS
+) -> Float[Tensor, "*batch 3 height width"]:
+    """Mix amounts of stain back into RGB, from 0 to 1; ``vectors`` are densities like :data:`STAINS`, of any length."""
+    density = torch.einsum("...shw,sc->...chw", stains, _vectors(stains, vectors))
     return torch.pow(10.0, -density).clamp(0, 1)
 
 
@@ -88,6 +92,6 @@ def blur(image: Float[Tensor, "*batch 3 height width"], sigma: float) -> Float[T
     return planes.reshape(shape)
 
 
-def _vectors(like: Tensor) -> Float[Tensor, "3 3"]:
-    vectors = torch.tensor(STAINS, dtype=like.dtype, device=like.device)
+def _vectors(like: Tensor, of: Sequence[Sequence[float]] = STAINS) -> Float[Tensor, "3 3"]:
+    vectors = torch.tensor(of, dtype=like.dtype, device=like.device)
     return vectors / vectors.norm(dim=1, keepdim=True)

@@ -1,17 +1,13 @@
 """How much an encoder's embeddings tell of labelled tiles: nearest neighbours and linear classifiers, none of which moves it.
 
-k-NN: the class that most of the 20 nearest training tiles have, by cosine of centred embeddings, ties to the nearer ones (UNI's
-protocol, Chen et al. 2024). Linear: multinomial logistic regression on standardised embeddings; its cost is chosen on inner folds
-of the training tiles, and never on test tiles. Folds keep the tiles of a slide together; where slides are not known, those of a
-cluster of stain, as tiles of one slide on both sides of a fold would speak for weak penalties, which learn slides. Class means:
-the class whose mean is nearest (SimpleShot, Wang et al. 2019, with standardised embeddings), linear too, with nothing to choose.
+The quick look that pretraining takes; every protocol is in :mod:`oncoweave.train.tile_protocols`, which the classifiers are of.
+k-NN: the class that most of the 20 nearest training tiles have. Linear: multinomial logistic regression, its cost chosen on inner
+folds of the training tiles, and never on test tiles. Class means: the class whose mean is nearest, of standardised embeddings.
 The metric is balanced accuracy, its interval a bootstrap of the test slides; where slides are not known it is one of tiles, and
 too narrow. What it means shows beside the same network with random weights and beside colour statistics, which :func:`compare`
 always runs.
 """
 
-import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +21,17 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import Interval, bootstrap
 from oncoweave.evaluate.weighted import mean_recall
 from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.train.tile_protocols.embedded import Embedded, standardised
+from oncoweave.train.tile_protocols.linear_probe import choose_cost, linear
+from oncoweave.train.tile_protocols.neighbours import nearest_neighbours
+from oncoweave.train.tile_protocols.simpleshot import nearest_mean
 from oncoweave.train.tile_sources import TileSource, open_tiles
 from oncoweave.train.tile_stream import resized
 from oncoweave.wsi.tiling import TileRecipe
 
-NEIGHBOURS = 20
-COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse strengths of the ridge penalty that are tried."""
 STAINS = 12
 """Clusters of stain that stand for slides where these are not known: few, so that a slide is seldom cut in two."""
-_FOLDS = 3
 _TILES_A_STAIN = 10
-_DRAWS = 200
-_ONE_ERROR = 0.6827
-"""Level of an interval of one standard error to either side."""
 _PART = 64
 
 
@@ -123,14 +116,15 @@ def probe_embeddings(
     """Probe embeddings of the training and of the test tiles."""
     x, z = embeddings
     nearest = nearest_neighbours(x, data.train.label, z)
-    cost = choose_cost(x, data.train, seed=seed)
+    cost = choose_cost(embedded(x, data.train, seed=seed), seed=seed)
     predicted = linear(x, data.train.label, z, cost=cost)
+    means, scaled = standardised(x, z)
     return Probed(
         encoder=name,
         dim=x.shape[1],
         neighbours=_interval(nearest, data.test, seed=seed, replicates=replicates),
         linear=_interval(predicted, data.test, seed=seed, replicates=replicates),
-        means=_interval(nearest_mean(x, data.train.label, z), data.test, seed=seed, replicates=replicates),
+        means=_interval(nearest_mean(means, data.train.label, scaled), data.test, seed=seed, replicates=replicates),
         cost=cost,
         predicted=predicted,
     )
@@ -176,75 +170,11 @@ def embed_tiles(
     return torch.cat([encode(part) for part in images.split(_PART)]).double().numpy()
 
 
-def nearest_neighbours(
-    x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], z: Float[np.ndarray, "test dim"], *, k: int = NEIGHBOURS
-) -> Int64[np.ndarray, " test"]:
-    """Give each row of ``z`` the class that most of its ``k`` nearest rows of ``x`` have."""
-    centre = x.mean(axis=0)
-    cosines = _unit(z - centre) @ _unit(x - centre).T
-    k = min(k, len(x))
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-    votes = np.zeros((len(z), int(label.max()) + 1))
-    # a nearer tile counts a trifle more: enough to break ties, too little to outvote one tile
-    for rank in range(k):
-        np.add.at(votes, (np.arange(len(z)), label[order[:, rank]]), 1 + (k - rank) / (2 * k * k))
-    return votes.argmax(axis=1)
-
-
-def linear(
-    x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], z: Float[np.ndarray, "test dim"], *, cost: float
-) -> Int64[np.ndarray, " test"]:
-    """Fit a logistic regression on ``x``, standardised by its own mean and deviation, and classify ``z``."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    x, z = _standardised(x, z)
-    model = LogisticRegression(C=cost, max_iter=1000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a classifier stopped early is a weaker one, not a wrong one
-        model.fit(x, label)
-    return model.predict(z)
-
-
-def nearest_mean(
-    x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], z: Float[np.ndarray, "test dim"]
-) -> Int64[np.ndarray, " test"]:
-    """Give each row of ``z`` the class whose mean is nearest, all standardised by mean and deviation of ``x``."""
-    x, z = _standardised(x, z)
-    classes = np.unique(label)
-    means = np.stack([x[label == c].mean(axis=0) for c in classes])
-    return classes[(z @ means.T - (means**2).sum(axis=1) / 2).argmax(axis=1)]
-
-
-def choose_cost(x: Float[np.ndarray, "tile dim"], train: LabelledTiles, *, seed: int = 0) -> float:
-    """Choose the cost by balanced accuracy on inner folds of the training tiles.
-
-    It is the smallest whose accuracy is within a standard error, over slides or stains, of the best one's (Breiman et al. 1984):
-    folds differ less from each other than new slides do, so that of costs which folds cannot tell apart the smaller is safer.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    counts = np.bincount(train.label)
-    folds = min(_FOLDS, int(counts[counts > 0].min()))
-    if folds < 2:
-        return 1e-2
-    slides = train.group if len(np.unique(train.group)) < len(x) else stain_clusters(train.images, seed=seed)
-    together = len(np.unique(slides)) >= _FOLDS
-    splitter = (StratifiedGroupKFold if together else StratifiedKFold)(folds, shuffle=True, random_state=seed)
-    correct = {cost: np.zeros(len(x)) for cost in COSTS}
-    for fit, held in splitter.split(x, train.label, slides if together else None):
-        if len(np.unique(train.label[fit])) < len(counts):
-            continue  # a class whose slides all fell into one fold
-        for cost in COSTS:
-            correct[cost][held] = linear(x[fit], train.label[fit], x[held], cost=cost) == train.label[held]
-    draw = np.random.default_rng(seed)
-    drawn = slides if together else np.arange(len(x))
-    once = np.ones((1, len(x)), dtype=np.float32)
-    scores = {cost: float(mean_recall(train.label, hits)(once)[0]) for cost, hits in correct.items()}
-    best = max(COSTS, key=lambda cost: scores[cost])
-    interval = bootstrap(mean_recall(train.label, correct[best]), drawn, replicates=_DRAWS, generator=draw, level=_ONE_ERROR)
-    least = scores[best] - (interval.high - interval.low) / 2
-    return next(cost for cost in COSTS if cost == best or scores[cost] >= least)
+def embedded(x: Float[np.ndarray, "tile dim"], tiles: LabelledTiles, *, seed: int = 0) -> Embedded:
+    """Join embeddings with the labels and slides of their tiles, and with clusters of stain where slides are not known."""
+    known = len(np.unique(tiles.group)) < len(tiles.group)
+    stain = None if known else stain_clusters(tiles.images, seed=seed)
+    return Embedded(features=x, label=tiles.label, group=tiles.group, stain=stain)
 
 
 def stain_clusters(images: UInt8[Tensor, "tile 3 side side"], *, seed: int = 0) -> Int64[np.ndarray, " tile"]:
@@ -254,7 +184,7 @@ def stain_clusters(images: UInt8[Tensor, "tile 3 side side"], *, seed: int = 0) 
     density = (
         torch.cat([-torch.log10((part.float() + 1) / 256).mean(dim=(2, 3)) for part in images.split(_PART)]).double().numpy()
     )
-    stains, _ = _standardised(density, density)
+    stains, _ = standardised(density, density)
     clusters = min(STAINS, len(stains) // _TILES_A_STAIN, len(np.unique(stains, axis=0)))
     if clusters < 2:
         return np.zeros(len(stains), dtype=np.int64)
@@ -269,17 +199,6 @@ def _interval(predicted: np.ndarray, test: LabelledTiles, *, seed: int, replicat
 def _load(source: TileSource, side: int) -> LabelledTiles:
     images = torch.stack([resized(source.read(i), side) for i in range(len(source.index))])
     return LabelledTiles(images=images, label=source.index.label, group=source.index.group)
-
-
-def _standardised(x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and scale both as the columns of ``x`` are; constant columns say nothing and become zero."""
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(deviation > 1e-8 * max(1.0, float(np.abs(x).max())), deviation, np.inf)
-    return (x - mean) / scale, (z - mean) / scale
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), math.sqrt(np.finfo(float).tiny))
 
 
 def _quiet(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Every tile-level protocol for some encoders on one task, beside their random twins and colour statistics, as tables and a page."""
+"""Every tile-level protocol for encoders on one task, beside random weights and colour statistics, as tables and a page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
