@@ -5,6 +5,7 @@ import pytest
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import UnknownNameError
 from oncoweave.evaluate.censoring import fit_censoring
+from oncoweave.evaluate.compare import corrected_resampled_t
 from oncoweave.evaluate.summary import BOOTSTRAP, RESAMPLED_T, SummaryOptions, summarise
 from oncoweave.evaluate.survival import brier_score, harrell_c, kaplan_meier, uno_c
 
@@ -210,3 +211,23 @@ def test_unknown_models_are_refused(predictions):
         summary(predictions, roles={"clinical": "baseline"})
     with pytest.raises(UnknownNameError, match="no reference model named 'clinicl'; did you mean 'clinical'"):
         summary(predictions, options=SummaryOptions(references=("clinicl",)))
+
+
+def test_folds_of_monte_carlo_splits_are_compared_where_the_training_patients_are_counted(predictions):
+    one_fold = predictions[predictions["fold"] == 0]
+    survival = {(repeat, 0): fit_censoring(np.arange(1.0, 9.0), np.ones(8)) for repeat in (0, 1)}
+    told = cell(summary(one_fold, train_censoring=survival).comparisons, model="fused", method=RESAMPLED_T, metric="c_index")
+    assert np.isnan(told["p"])
+    assert told["note"] == "number of training patients not known"
+    options = SummaryOptions(references=("clinical",), replicates=60, trained={(0, 0): 60, (1, 0): 60})
+    counted = summary(one_fold, options=options, train_censoring=survival).comparisons
+    found = cell(counted, model="fused", method=RESAMPLED_T, metric="c_index")
+    folds = [harrell(one_fold, "fused", r) - harrell(one_fold, "clinical", r) for r in (0, 1)]
+    expected = corrected_resampled_t(np.array(folds), test_to_train=0.5)
+    assert found["p"] == pytest.approx(expected.p)
+    assert found["low"] == pytest.approx(expected.low)
+
+
+def harrell(predictions, model, repeat):
+    rows = predictions[(predictions["model"] == model) & (predictions["repeat"] == repeat)]
+    return harrell_c(*(rows[c].to_numpy(dtype=float) for c in ("time", "event", "risk")))

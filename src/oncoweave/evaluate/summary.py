@@ -42,6 +42,8 @@ class SummaryOptions:
     """Calibration bins."""
     attributes: pd.DataFrame | None = None
     """Further groupings, such as age group and sex: a column each, indexed by ``patient_id``; missing counts as unknown."""
+    trained: Mapping[tuple[int, int], int] | None = None
+    """How many patients trained for each (repeat, fold); by default those whom the same repeat tests in its other folds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -75,6 +77,7 @@ class _Study:
     roles: Mapping[str, str]
     metrics: list[Metric]
     resamples: Resamples
+    trained: Mapping[tuple[int, int], int] | None = None
     measured: dict[str, dict[str, Measured]] = field(default_factory=dict)
 
     @property
@@ -123,7 +126,7 @@ def summarise(
     survival = endpoint.kind == "survival"
     curves = train_censoring if train_censoring is not None else training_curves(table) if survival else {}
     resamples = draw(table, replicates=options.replicates, level=options.level, generator=generator)
-    study = _Study(table=table, roles=roles, metrics=metrics_of(table, curves), resamples=resamples)
+    study = _Study(table=table, roles=roles, metrics=metrics_of(table, curves), resamples=resamples, trained=options.trained)
     for model in table.models:
         study.measured[model] = measure(table.of(model), study.metrics, endpoint, resamples)
     km, km_summary = km_tables(table, study.models("ablation"), level=options.level)
@@ -186,7 +189,7 @@ def _compare(study: _Study, model: str, reference: str) -> list[dict[str, object
     for metric in study.main:
         one, other = first[metric.name], second[metric.name]
         boot = paired_difference(one.value - other.value, one.replicates - other.replicates, level=study.resamples.level)
-        resampled, reason = _over_folds(one.folds - other.folds, shared, level=study.resamples.level)
+        resampled, reason = over_folds(one.folds - other.folds, shared, study.trained, level=study.resamples.level)
         for method, difference, why in ((BOOTSTRAP, boot, ""), (RESAMPLED_T, resampled, reason)):
             row = {
                 "model": model,
@@ -210,22 +213,49 @@ def _on_common_rows(
 ) -> tuple[pd.DataFrame, dict[str, Measured], dict[str, Measured], str]:
     """Measure two models on the rows that both predict; what is measured already is used where those are all rows."""
     first, second = study.table.of(model), study.table.of(reference)
-    keys = ["repeat", "fold", "patient_id"]
-    if first[keys].equals(second[keys]):
+    if first[_ROW].equals(second[_ROW]):
         return first, study.measured[model], study.measured[reference], ""
-    common = first[keys].merge(second[keys], on=keys)
-    if common.empty:
-        msg = f"models {model!r} and {reference!r} predict no patient in common, so they cannot be compared"
-        raise DataError(msg)
-    shared = [rows.merge(common, on=keys).sort_values(keys, ignore_index=True) for rows in (first, second)]
+    shared = common_rows(first, second)
     measured = [measure(rows, study.main, study.table.endpoint, study.resamples) for rows in shared]
-    note = f"on the rows that both models have: {len(common)} of {len(first)} and {len(second)}"
+    note = f"on the rows that both models have: {len(shared[0])} of {len(first)} and {len(second)}"
     return shared[0], measured[0], measured[1], note
 
 
-def _over_folds(differences: np.ndarray, rows: pd.DataFrame, *, level: float) -> tuple[Difference, str]:
+_ROW = ["repeat", "fold", "patient_id"]
+
+
+def common_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keep the rows of two models that both predict, in the same order.
+
+    Raises:
+        DataError: there are none.
+    """
+    common = first[_ROW].merge(second[_ROW], on=_ROW)
+    if common.empty:
+        msg = (
+            f"models {first['model'].iloc[0]!r} and {second['model'].iloc[0]!r} predict no patient in common, so they cannot be"
+            " compared"
+        )
+        raise DataError(msg)
+    one, other = (rows.merge(common, on=_ROW).sort_values(_ROW, ignore_index=True) for rows in (first, second))
+    return one, other
+
+
+def over_folds(
+    differences: np.ndarray, rows: pd.DataFrame, counts: Mapping[tuple[int, int], int] | None, *, level: float
+) -> tuple[Difference, str]:
+    """Test differences within folds by the corrected resampled t test; also says why that cannot be done, or what it leaves out.
+
+    Args:
+        differences: of a metric, one a (repeat, fold) of ``rows``, in order; NaN where not defined.
+        rows: the predictions of one of the models.
+        counts: training patients of each (repeat, fold); None for those whom the same repeat tests in its other folds.
+        level: of the interval.
+    """
     tested = rows.groupby(["repeat", "fold"]).size()
     trained = tested.groupby("repeat").transform("sum") - tested
+    if counts is not None:
+        trained = pd.Series([counts[fold] for fold in tested.index], index=tested.index)
     defined = differences[~np.isnan(differences)]
     if len(defined) < 2 or (trained == 0).any():
         reason = (

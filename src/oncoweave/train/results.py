@@ -45,7 +45,9 @@ def write_results(
         endpoint,
         roles={p.name: p.role for p in planned},
         generator=rng,
-        options=SummaryOptions(references=references, replicates=study.protocol.bootstrap, attributes=attributes),
+        options=SummaryOptions(
+            references=references, replicates=study.protocol.bootstrap, attributes=attributes, trained=trained(splits)
+        ),
         train_censoring=censoring,
     )
     tables |= summary.tables()
@@ -62,6 +64,12 @@ def write_results(
         )
     tables["missingness"] = _missingness(data)
     return [write_table(out / f"{name}.parquet", frame) for name, frame in tables.items()]
+
+
+def trained(splits: pd.DataFrame) -> dict[tuple[int, int], int]:
+    """Count the training patients of each (repeat, fold)."""
+    tested = splits.loc[splits["fold"] >= 0, ["repeat", "fold"]].drop_duplicates().to_numpy().tolist()
+    return {(repeat, fold): int(((splits["repeat"] == repeat) & (splits["fold"] != fold)).sum()) for repeat, fold in tested}
 
 
 def _train_censoring(data: Dataset, splits: pd.DataFrame) -> dict[tuple[int, int], Censoring]:

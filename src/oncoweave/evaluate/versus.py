@@ -1,0 +1,86 @@
+"""Two models of one task held against each other by one metric: how a bench asks its questions, one a task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import unknown_name
+from oncoweave.evaluate.compare import paired_difference
+from oncoweave.evaluate.measure import draw, measure
+from oncoweave.evaluate.metrics import Curves, metrics_of, training_curves
+from oncoweave.evaluate.summary import common_rows, over_folds
+from oncoweave.evaluate.tables import check_predictions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Versus:
+    """A paired difference, first model minus second, on the rows that both predict."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    """Of the paired bootstrap over patients."""
+    p_folds: float
+    """Of the corrected resampled t test over folds; NaN where ``note`` says why."""
+    n: int
+    events: int | None
+    note: str
+
+
+def versus(
+    predictions: pd.DataFrame,
+    endpoint: Endpoint,
+    *,
+    first: str,
+    second: str,
+    metric: str,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+    trained: Mapping[tuple[int, int], int] | None = None,
+    train_censoring: Curves | None = None,
+    level: float = 0.95,
+) -> Versus:
+    """Compare two models of a prediction table by a metric of its endpoint.
+
+    Args:
+        predictions: the prediction table; see ``tables``.
+        endpoint: what is predicted.
+        first: name of a model.
+        second: the one it is held against.
+        metric: name of a metric, as ``metrics.metrics_of`` lists them.
+        generator: draws the bootstrap.
+        replicates: of the bootstrap.
+        trained: training patients of each (repeat, fold), where the table cannot tell.
+        train_censoring: censoring of the training patients, where the table cannot tell.
+        level: of the interval.
+
+    Raises:
+        DataError: the models predict no patient in common.
+        UnknownNameError: no such model or metric.
+    """
+    table = check_predictions(predictions[predictions["model"].isin([first, second])], endpoint)
+    curves = train_censoring
+    if curves is None:
+        curves = training_curves(table) if endpoint.kind == "survival" else {}
+    known = {m.name: m for m in metrics_of(table, curves)}
+    if metric not in known:
+        raise unknown_name(f"metric of a {endpoint.kind} endpoint", metric, known)
+    rows = common_rows(table.of(first), table.of(second))
+    resamples = draw(table, replicates=replicates, level=level, generator=generator)
+    one, other = (measure(model, [known[metric]], endpoint, resamples)[metric] for model in rows)
+    found = paired_difference(one.value - other.value, one.replicates - other.replicates, level=level)
+    folds, note = over_folds(one.folds - other.folds, rows[0], trained, level=level)
+    return Versus(
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        p_folds=folds.p,
+        n=one.n,
+        events=one.events,
+        note=note,
+    )
