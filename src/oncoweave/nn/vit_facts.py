@@ -1,4 +1,4 @@
-"""What is published of vision transformers for tiles, and what is known of ours: titles, licences, resolutions, counts, citations.
+"""What is published of vision transformers for tiles, and what is known of ours: title, licence, resolution, count, citation.
 
 Licence, input and shape as TRIDENT, lazyslide-models and the encoders' own pages state them.
 """
