@@ -6,6 +6,7 @@ import numpy as np
 
 from oncoweave.core.endpoint import Target
 from oncoweave.nn.availability import present_scores, weighted_mean
+from oncoweave.nn.late_rules import log_risk_origin
 
 STAGE = "late"
 
@@ -30,8 +31,4 @@ class Fitted:
 
 def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
     """Take the origins from out-of-fold scores ``[n, m, c]`` of the training patients."""
-    present = present_scores(scores)
-    if target.endpoint.kind != "survival":
-        return Fitted(origin=np.zeros(scores.shape[1:]))
-    total = np.nansum(scores, axis=0)
-    return Fitted(origin=total / np.maximum(present.sum(axis=0), 1)[:, None])
+    return Fitted(origin=log_risk_origin(scores, target))

@@ -6,6 +6,7 @@ import numpy as np
 
 from oncoweave.core.endpoint import Target
 from oncoweave.nn.availability import present_scores, weighted_mean
+from oncoweave.nn.late_rules import exclusive_classes, sum_to_one
 
 STAGE = "late"
 
@@ -43,7 +44,7 @@ class Fitted:
         present_scores(scores, self.ordered.shape[:2])
         rank = weighted_mean(self.ranks(scores), np.ones(len(self.ordered)))
         value = np.stack([self._quantile(rank[:, c], self.ordered[:, c]) for c in range(rank.shape[1])], axis=1)
-        return value / value.sum(axis=1, keepdims=True) if self.sums_to_one else value
+        return sum_to_one(value) if self.sums_to_one else value
 
     @staticmethod
     def _quantile(rank: np.ndarray, ordered: np.ndarray) -> np.ndarray:
@@ -54,4 +55,4 @@ def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
     """Keep the out-of-fold scores ``[n, m, c]`` of the training patients in order."""
     present_scores(scores)
     ordered = np.sort(np.moveaxis(scores, 0, -1), axis=-1)
-    return Fitted(ordered=ordered, sums_to_one=target.endpoint.kind in ("multiclass", "ordinal"))
+    return Fitted(ordered=ordered, sums_to_one=exclusive_classes(target))
