@@ -18,7 +18,7 @@ from oncoweave.evaluate.weighted import mean_of, mean_recall
 REPLICATES = 1000
 
 Resampled = Literal["slides", "tiles", "episodes"]
-"""What an interval draws; ``tiles`` where no slide is known: tiles of a slide count as independent, the interval is too narrow."""
+"""What an interval draws; ``tiles`` where no slide is known: tiles of a slide count as independent, which makes it too narrow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
