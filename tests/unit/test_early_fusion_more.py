@@ -59,7 +59,7 @@ def test_two_complete_blocks_without_shrinkage_are_plain_cca(rng):
     x, y = plain.transform(blocks["a"], blocks["b"])
     output = cca.fit(blocks, cca.Config(components=2, shrinkage=0.0, max_axes=5))
     # 95 % of the variance is all of four or five columns here, or their correlations would differ
-    assert output.blocks["a"].loadings.shape == (4, 2)
+    assert output.blocks["a"].axes.shape == (4, 2)
     ours = output.transform(blocks)
     for k in range(2):
         assert _correlation(ours[:, k], x[:, k]) > 0.95

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.nn.availability import present_blocks
-from oncoweave.nn.block_columns import Standard, principal_axes, standardise
+from oncoweave.nn.block_columns import Projection, SideBySide, principal_axes, standardise
 
 STAGE = "early"
 JOINT = True
@@ -25,40 +25,20 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Block:
-    """One modality's training statistics and directions."""
-
-    standard: Standard
-    loadings: np.ndarray
-    """``[d, k]``, of standardised columns; the variates of the training patients have total variance 1."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Fitted:
+class Fitted(SideBySide):
     """Variates side by side, block by block (Sun et al., Pattern Recognit 38:2437, 2005); an absent block's stand at zero.
 
     Blocks agree as far as patients have both: each cross-covariance is taken over the training patients who have the two blocks,
     each block's own over all who have it.
     """
 
-    blocks: dict[str, Block]
     agreement: np.ndarray
     """``[k]``: eigenvalues, from 0 to the number of blocks; 1 is what one block alone would reach without shrinkage."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each output column."""
-        return tuple(f"{m} variate {k + 1}" for m, block in self.blocks.items() for k in range(block.loadings.shape[1]))
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Modality of each output column."""
-        return tuple(m for m, block in self.blocks.items() for _ in range(block.loadings.shape[1]))
-
-    def transform(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Project blocks ``[n, d]`` to ``[n, column]``, finite; rows all NaN are absent patients."""
-        present = present_blocks(blocks, {name: len(block.loadings) for name, block in self.blocks.items()})
-        return np.hstack([b.standard.apply(blocks[name], present[name]) @ b.loadings for name, b in self.blocks.items()])
+        return self.numbered("variate")
 
 
 def fit(blocks: Mapping[str, np.ndarray], config: Config) -> Fitted:
@@ -71,19 +51,17 @@ def fit(blocks: Mapping[str, np.ndarray], config: Config) -> Fitted:
     standards = {name: standardise(block, present[name]) for name, block in blocks.items()}
     whitened, directions = {}, {}
     for name, block in blocks.items():
-        columns = standards[name].apply(block, present[name])
-        axes, variance = principal_axes(
-            columns[present[name]] if present[name].any() else columns[:1], explained=0.95, most=config.max_axes
-        )
+        columns = standards[name].of_present(block, present[name])
+        axes, variance = principal_axes(columns, explained=0.95, most=config.max_axes)
         shrunk = (1 - config.shrinkage) * variance + config.shrinkage * variance.mean()
         directions[name] = axes / np.sqrt(np.where(shrunk > 0, shrunk, np.inf))
-        whitened[name] = columns @ directions[name]
+        whitened[name] = standards[name].apply(block, present[name]) @ directions[name]
     correlation = _correlation(whitened, present)
     values, vectors = np.linalg.eigh(correlation)
     order = np.argsort(-values, kind="stable")[: config.components]
     parts = np.split(vectors[:, order], np.cumsum([d.shape[1] for d in directions.values()])[:-1])
     fitted = {
-        name: Block(standard=standards[name], loadings=_scaled(directions[name] @ part, whitened[name] @ part, present[name]))
+        name: Projection(standard=standards[name], axes=_scaled(directions[name] @ part, whitened[name] @ part, present[name]))
         for (name, part) in zip(blocks, parts, strict=True)
     }
     return Fitted(blocks=fitted, agreement=values[order])

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from oncoweave.nn.availability import present_blocks
+from oncoweave.nn.block_columns import Standard, standardise
 
 STAGE = "early"
 
@@ -36,7 +37,7 @@ class Block:
 
     def transform(self, values: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Scale one block ``[n, d]``; an absent patient stands at the training mean."""
-        scaled = np.where(present[:, None], (np.where(present[:, None], values, 0.0) - self.centre) / self.scale, 0.0)
+        scaled = Standard(centre=self.centre, deviation=self.scale).apply(values, present)
         return np.hstack([scaled, self.indicator * (present[:, None] - self.share)]) if self.indicator else scaled
 
 
@@ -73,14 +74,12 @@ def fit(blocks: Mapping[str, np.ndarray], config: Config) -> Fitted:
 
 
 def _fit_block(block: np.ndarray, present: np.ndarray, config: Config) -> Block:
-    known = block[present] if present.any() else np.zeros((1, block.shape[1]))
-    centre, deviation = known.mean(axis=0), known.std(axis=0)
-    # a column that did not vary in training carries nothing that could be learnt: it stays at zero for everybody
-    deviation = np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(centre)), deviation, np.inf)
+    standard = standardise(block, present)
     if config.scaling == "size":
-        weight = np.sqrt(max(int(np.isfinite(deviation).sum()), 1))
+        weight = np.sqrt(max(int(np.isfinite(standard.deviation).sum()), 1))
     else:
-        weight = np.linalg.norm((known - centre) / deviation, ord=2) / np.sqrt(len(known)) or 1.0
+        columns = standard.of_present(block, present)
+        weight = np.linalg.norm(columns, ord=2) / np.sqrt(len(columns)) or 1.0
     share = float(present.mean())
     indicator = 1.0 / weight if config.indicator and 0 < share < 1 else 0.0
-    return Block(centre=centre, scale=deviation * weight, share=share, indicator=float(indicator))
+    return Block(centre=standard.centre, scale=standard.deviation * weight, share=share, indicator=float(indicator))

@@ -8,7 +8,7 @@ import numpy as np
 from oncoweave.core.endpoint import Target
 from oncoweave.evaluate.likelihoods import cox_likelihood
 from oncoweave.nn.availability import present_blocks
-from oncoweave.nn.block_columns import Standard, standardise
+from oncoweave.nn.block_columns import Projection, SideBySide, standardise
 
 STAGE = "early"
 NEEDS = ("target",)
@@ -22,37 +22,16 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Block:
-    """One modality's training statistics and components."""
-
-    standard: Standard
-    axes: np.ndarray
-    """``[d, k]``, of standardised columns; the components of the training patients have total variance 1."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Fitted:
+class Fitted(SideBySide):
     """Components side by side, block by block; an absent block's stand at zero.
 
     They saw the outcome: whatever is fitted on top of them needs the components of a patient by a fit that left the patient out.
     """
 
-    blocks: dict[str, Block]
-
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each output column."""
-        return tuple(f"{m} component {k + 1}" for m, block in self.blocks.items() for k in range(block.axes.shape[1]))
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Modality of each output column."""
-        return tuple(m for m, block in self.blocks.items() for _ in range(block.axes.shape[1]))
-
-    def transform(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Project blocks ``[n, d]`` to ``[n, column]``, finite; rows all NaN are absent patients."""
-        present = present_blocks(blocks, {name: len(block.axes) for name, block in self.blocks.items()})
-        return np.hstack([b.standard.apply(blocks[name], present[name]) @ b.axes for name, b in self.blocks.items()])
+        return self.numbered("component")
 
 
 def fit(blocks: Mapping[str, np.ndarray], config: Config, target: Target) -> Fitted:
@@ -79,7 +58,7 @@ def _residuals(target: Target) -> np.ndarray:
     return np.nan_to_num(values - np.nanmean(values, axis=0))
 
 
-def _fit_block(block: np.ndarray, present: np.ndarray, residuals: np.ndarray, components: int) -> Block:
+def _fit_block(block: np.ndarray, present: np.ndarray, residuals: np.ndarray, components: int) -> Projection:
     standard = standardise(block, present)
     whole = standard.apply(block, present)
     x, weights, loadings = whole[present], [], []
@@ -100,4 +79,4 @@ def _fit_block(block: np.ndarray, present: np.ndarray, residuals: np.ndarray, co
         w, p = np.stack(weights, axis=1), np.stack(loadings, axis=1)
         found = w @ np.linalg.inv(p.T @ w)
         axes[:, : len(weights)] = found / np.sqrt(((whole[present] @ found) ** 2).sum() / present.sum())
-    return Block(standard=standard, axes=axes)
+    return Projection(standard=standard, axes=axes)

@@ -88,8 +88,7 @@ def fit(blocks: Mapping[str, np.ndarray], config: Config) -> Fitted:
 
 def _unregressed(block: np.ndarray, present: np.ndarray, most: int) -> Block:
     standard = standardise(block, present)
-    columns = standard.apply(block, present)
-    axes, variance = principal_axes(columns[present] if present.any() else columns[:1], explained=0.99, most=most)
+    axes, variance = principal_axes(standard.of_present(block, present), explained=0.99, most=most)
     return Block(standard=standard, axes=axes, size=float(np.sqrt(variance.sum())) or 1.0, slopes=np.zeros((0, axes.shape[1])))
 
 

@@ -1,8 +1,11 @@
-"""One block of columns on a common scale: standardised, and as few orthogonal directions as its patients span."""
+"""Blocks of columns on a common scale: standardised, and projected to a few directions that stand side by side."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from oncoweave.nn.availability import present_blocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -16,6 +19,10 @@ class Standard:
     def apply(self, block: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Standardise ``[n, d]``; rows of absent patients (``Bool[n]``) become zero."""
         return np.where(present[:, None], (np.where(present[:, None], block, 0.0) - self.centre) / self.deviation, 0.0)
+
+    def of_present(self, block: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """Standardise the patients present; where nobody is, one row of zeros stands for them."""
+        return self.apply(block, present)[present] if present.any() else np.zeros((1, block.shape[1]))
 
 
 def standardise(block: np.ndarray, present: np.ndarray) -> Standard:
@@ -38,3 +45,33 @@ def principal_axes(columns: np.ndarray, *, explained: float = 1.0, most: int | N
     count = int(np.clip(reached, 1, min(len(singular), most or len(singular))))
     signs = np.sign(axes[np.arange(count), np.abs(axes[:count]).argmax(axis=1)])
     return (axes[:count] * np.where(signs == 0, 1.0, signs)[:, None]).T, variance[:count]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Projection:
+    """One modality's training statistics and directions."""
+
+    standard: Standard
+    axes: np.ndarray
+    """``[d, k]``, of standardised columns; what the training patients project to has total variance 1."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class SideBySide:
+    """Projections of several modalities, in the order of ``blocks``; an absent block's stand at zero, the training mean."""
+
+    blocks: dict[str, Projection]
+
+    def numbered(self, what: str) -> tuple[str, ...]:
+        """Name each output column: the modality, what it is, and its number."""
+        return tuple(f"{m} {what} {k + 1}" for m, block in self.blocks.items() for k in range(block.axes.shape[1]))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Modality of each output column."""
+        return tuple(m for m, block in self.blocks.items() for _ in range(block.axes.shape[1]))
+
+    def transform(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Project blocks ``[n, d]`` to ``[n, column]``, finite; rows all NaN are absent patients."""
+        present = present_blocks(blocks, {name: len(block.axes) for name, block in self.blocks.items()})
+        return np.hstack([b.standard.apply(blocks[name], present[name]) @ b.axes for name, b in self.blocks.items()])
