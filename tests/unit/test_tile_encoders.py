@@ -192,6 +192,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     save_file({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "w.safetensors")
     with pytest.raises(ConfigError, match=r"these weights do not fit the encoder vit/tiny"):
         load_tile_encoder("vit/tiny", weights=tmp_path / "w.safetensors")
+    save_file({f"layer{i}.weight": torch.zeros(1) for i in range(40)}, tmp_path / "w.safetensors")
+    with pytest.raises(
+        ConfigError, match=r'do not fit the encoder colour/plain: Unexpected key[^,]*"layer0\.weight" and 39 more$'
+    ):
+        load_tile_encoder("colour", weights=tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("device", ["cuda:63", "gpu", "meta"])

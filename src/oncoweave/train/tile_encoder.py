@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from oncoweave.core import shelf
 from oncoweave.core.card import TileCard
 from oncoweave.core.errors import ConfigError, unknown_name
-from oncoweave.train.encoder_parts import device_named, told
+from oncoweave.train.encoder_parts import device_named, first_fault, told
 from oncoweave.train.weights import read_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -115,18 +115,30 @@ def load_tile_encoder(
         module = _fresh(module_file, config)
         if any(True for _ in module.parameters()):
             warn(_RANDOM_WEIGHTS.format(name=full_name))
-    settings: list[object] = [stem, module_file.REVISION, told(config)]
-    settings += [] if precision == "fp32" else [precision]
     _check_precision(precision, module, where, full_name)
     return TileEncoder(
         name=full_name,
         module=module.eval().to(where),
         dim=cast("Network", module).dim,
-        fingerprint=fingerprint(settings, module),
+        fingerprint=fingerprint(_settings(module_file, stem, config, precision), module),
         device=where,
         card=card,
         precision=arithmetic,
     )
+
+
+def random_twin(encoder: TileEncoder) -> TileEncoder | None:
+    """Build the same network with random weights, the same every time, as a control; None where there are no weights to learn.
+
+    Raises:
+        UnknownNameError: the encoder is not from the shelf, so that nothing is known of how it is built.
+    """
+    if not any(True for _ in encoder.module.parameters()):
+        return None
+    module_file, config = shelf.load("encoders", encoder.name), shelf.variant("encoders", encoder.name)
+    module = _fresh(module_file, config).eval().to(encoder.device)
+    settings = _settings(module_file, encoder.name.partition("/")[0], config, encoder.precision)
+    return replace(encoder, module=module, fingerprint=fingerprint(settings, module))
 
 
 def tile_settings(
@@ -155,6 +167,11 @@ def fingerprint(settings: object, module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _settings(module_file: ModuleType, stem: str, config: shelf.Configuration, precision: str) -> list[object]:
+    """List what a fingerprint hashes beside the weights."""
+    return [stem, module_file.REVISION, told(config), *([] if precision == "fp32" else [precision])]
+
+
 def _fresh(module_file: ModuleType, config: object) -> nn.Module:
     if "generator" in module_file.build.__annotations__:
         return module_file.build(config, generator=torch.Generator().manual_seed(_SEED))
@@ -174,7 +191,7 @@ def _with_weights(module_file: ModuleType, config: object, path: Path, name: str
         module.load_state_dict(state, strict=True)
         return module
     except (RuntimeError, ConfigError) as error:
-        msg = f"{path}: these weights do not fit the encoder {name}: {error}"
+        msg = f"{path}: these weights do not fit the encoder {name}: {first_fault(error)}"
         raise ConfigError(msg) from error
 
 
