@@ -9,6 +9,7 @@ import torch
 from oncoweave.core import shelf
 from oncoweave.fusion import bottleneck, mcat, motcat, perceiver, survpath
 from oncoweave.nn.few_many import FewManyBlock
+from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.transport import unbalanced_plan
 from oncoweave.train.network_learner import default_encoder
@@ -164,11 +165,15 @@ def test_a_tile_that_comes_twice_counts_as_one_of_double_mass():
     torch.testing.assert_close(twice[:, :, :4] + twice[:, :, 4:], _plan(cost, reg=0.1, relax=0.5), rtol=0, atol=1e-12)
 
 
+def _joined(values, keep):
+    return Joined(values=values, keep=keep, spans={})
+
+
 def test_motcat_reads_the_mean_of_tiles_that_all_match():
     """Equal tiles at no cost: the plan is uniform with mass one, and each gene token reads the tiles' common value."""
     reader = motcat.TransportAttention(motcat.Config())
     tile = torch.randn(1, 1, 6)
-    read = reader(tile.expand(1, 3, 6), tile.expand(1, 8, 6), keep_query=_all_kept(1, 3), keep_key=_all_kept(1, 8))
+    read = reader(_joined(tile.expand(1, 3, 6), _all_kept(1, 3)), _joined(tile.expand(1, 8, 6), _all_kept(1, 8)))
     torch.testing.assert_close(read, tile.expand(1, 3, 6), rtol=1e-5, atol=1e-5)
 
 
@@ -184,10 +189,10 @@ def test_mcat_reads_by_hand_computed_weights():
         reader.attention.out.bias.zero_()
     gene = torch.tensor([[[math.sqrt(2) * math.log(3), 0.0]]])
     tiles = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
-    keeps = {"keep_query": _all_kept(1, 1), "keep_key": torch.tensor([[True, True, False]])}
+    asking, asked = _joined(gene, _all_kept(1, 1)), _joined(tiles, torch.tensor([[True, True, False]]))
     # scores log 3 and 0: weights 3/4 and 1/4
-    torch.testing.assert_close(reader.weights(gene, tiles, **keeps), torch.tensor([[[[0.75, 0.25, 0.0]]]]))
-    torch.testing.assert_close(reader(gene, tiles, **keeps), torch.tensor([[[0.75, 0.25]]]))
+    torch.testing.assert_close(reader.weights(asking, asked), torch.tensor([[[[0.75, 0.25, 0.0]]]]))
+    torch.testing.assert_close(reader(asking, asked), torch.tensor([[[0.75, 0.25]]]))
 
 
 @pytest.mark.parametrize("name", ["mcat", "motcat", "survpath"])

@@ -6,61 +6,40 @@ pooling each, and are concatenated. Departs from the paper in that a few learned
 a slide is read of a patient who has nothing else, and the slide's half is zero for one who has none.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.nn.attention import MultiheadAttention
-from oncoweave.nn.guided import GuidedFusion
+from oncoweave.nn.guided import GuidedConfig, GuidedFusion, Reader
+from oncoweave.nn.token_sets import Joined
 
 STAGE = "intermediate"
 READS = "tokens"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(GuidedConfig):
     """Width, and depth and heads of the two set transformers."""
 
-    width: int = 64
-    depth: int = 2
-    heads: int = 4
-    learned: int = 4
-    """Queries that are learned, and the same for every patient."""
-    dropout: float = 0.25
 
-
-class CoAttention(nn.Module):
+class CoAttention(Reader):
     """Scaled dot-product attention of the queries to the bags' tokens."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.attention = MultiheadAttention(width, heads=1)
 
-    def forward(
-        self,
-        queries: Float[Tensor, "batch query dim"],
-        keys: Float[Tensor, "batch key dim"],
-        *,
-        keep_query: Bool[Tensor, "batch query"],
-        keep_key: Bool[Tensor, "batch key"],
-    ) -> Float[Tensor, "batch query dim"]:
+    def forward(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch query dim"]:
         """Read a token for each query."""
-        del keep_query  # a query reads by itself; what is read for one that is not kept is left out later
-        return self.attention(queries, keys, keep=keep_key)
+        return self.attention(asking.values, asked.values, keep=asked.keep)
 
-    def weights(
-        self,
-        queries: Float[Tensor, "batch query dim"],
-        keys: Float[Tensor, "batch key dim"],
-        *,
-        keep_query: Bool[Tensor, "batch query"],
-        keep_key: Bool[Tensor, "batch key"],
-    ) -> Float[Tensor, "batch head query key"]:
-        """Return the attention; it sums to one over the kept keys."""
-        return self.attention.weights(queries, keys, keep=keep_key) * keep_query[:, None, :, None]
+    def weights(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch head query key"]:
+        """Return the attention."""
+        return self.attention.weights(asking.values, asked.values, keep=asked.keep)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
     """Build for modalities of widths ``dims``; ``bags`` are read, the others ask."""
-    return GuidedFusion(CoAttention(config.width), dims, bags, settings=asdict(config), dim_out=dim_out)
+    return GuidedFusion(CoAttention(config.width), config, dims=dims, bags=bags, dim_out=dim_out)

@@ -7,13 +7,14 @@ paper: whole bags instead of micro-batches; the plan's entropy is relative to th
 twice counts as one of double mass); a few learned queries read beside the genes. The rest is MCAT.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oncoweave.nn.guided import GuidedFusion
+from oncoweave.nn.guided import GuidedConfig, GuidedFusion, Reader
+from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.transport import unbalanced_plan
 
 STAGE = "intermediate"
@@ -21,75 +22,47 @@ READS = "tokens"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(GuidedConfig):
     """Transport, width, and depth and heads of the two set transformers."""
 
-    width: int = 64
-    depth: int = 2
-    heads: int = 4
     reg: float = 0.1
     """Weight of the entropy: the smaller, the sharper the match."""
     tau: float = 0.5
     """Weight of the marginals: the smaller, the more may stay behind."""
     iterations: int = 10
     """Of Sinkhorn; the Newton step that follows leaves an error of rounding."""
-    learned: int = 4
-    """Queries that are learned, and the same for every patient."""
-    dropout: float = 0.25
 
 
-class TransportAttention(nn.Module):
+class TransportAttention(Reader):
     """The transport plan between the queries and the bags' tokens, used as attention; it has no parameters."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
 
-    def plan(
-        self,
-        queries: Float[Tensor, "batch query dim"],
-        keys: Float[Tensor, "batch key dim"],
-        *,
-        keep_query: Bool[Tensor, "batch query"],
-        keep_key: Bool[Tensor, "batch key"],
-    ) -> Float[Tensor, "batch query key"]:
+    def plan(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch query key"]:
         """Return how much mass goes where; all of it sums to one or less."""
-        cost = 1 - F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).transpose(1, 2)
+        cost = 1 - F.normalize(asking.values, dim=-1) @ F.normalize(asked.values, dim=-1).transpose(1, 2)
         return unbalanced_plan(
             cost,
-            keep_query=keep_query,
-            keep_key=keep_key,
+            keep_query=asking.keep,
+            keep_key=asked.keep,
             reg=self.config.reg,
             relax=self.config.tau,
             iterations=self.config.iterations,
         )
 
-    def forward(
-        self,
-        queries: Float[Tensor, "batch query dim"],
-        keys: Float[Tensor, "batch key dim"],
-        *,
-        keep_query: Bool[Tensor, "batch query"],
-        keep_key: Bool[Tensor, "batch key"],
-    ) -> Float[Tensor, "batch query dim"]:
+    def forward(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch query dim"]:
         """Read a token for each query."""
-        plan = self.plan(queries, keys, keep_query=keep_query, keep_key=keep_key)
-        return (plan * keep_query.sum(dim=1)[:, None, None]) @ keys
+        return (self.plan(asking, asked) * asking.keep.sum(dim=1)[:, None, None]) @ asked.values
 
-    def weights(
-        self,
-        queries: Float[Tensor, "batch query dim"],
-        keys: Float[Tensor, "batch key dim"],
-        *,
-        keep_query: Bool[Tensor, "batch query"],
-        keep_key: Bool[Tensor, "batch key"],
-    ) -> Float[Tensor, "batch head query key"]:
-        """Return where each query's matched mass comes from; it sums to one over the kept keys."""
-        plan = self.plan(queries, keys, keep_query=keep_query, keep_key=keep_key)
+    def weights(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch head query key"]:
+        """Return where each query's matched mass comes from."""
+        plan = self.plan(asking, asked)
         total = plan.sum(dim=2, keepdim=True)
         return (plan / total.where(total > 0, 1.0)).unsqueeze(1)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
     """Build for modalities of widths ``dims``; ``bags`` are read, the others ask."""
-    return GuidedFusion(TransportAttention(config), dims, bags, settings=asdict(config), dim_out=dim_out)
+    return GuidedFusion(TransportAttention(config), config, dims=dims, bags=bags, dim_out=dim_out)

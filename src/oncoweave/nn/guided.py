@@ -1,7 +1,8 @@
 """Fusion in which one set of tokens guides what is read from the other: the frame of MCAT and of MOTCat."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol, cast
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -29,44 +30,46 @@ class SetTransformer(nn.Module):
         return self.pool(self.norm(x), keep)
 
 
-class Reader(Protocol):
-    """What ``GuidedFusion`` asks of the module that reads: its attention, beside its output."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuidedConfig:
+    """Width, and depth and heads of the two set transformers."""
 
-    def weights(
-        self,
-        queries: Float[Tensor, "batch query dim"],
-        keys: Float[Tensor, "batch key dim"],
-        *,
-        keep_query: Bool[Tensor, "batch query"],
-        keep_key: Bool[Tensor, "batch key"],
-    ) -> Float[Tensor, "batch head query key"]:
-        """Return each query's attention to the keys."""
+    width: int = 64
+    depth: int = 2
+    heads: int = 4
+    learned: int = 4
+    """Queries that are learned, and the same for every patient."""
+    dropout: float = 0.25
+
+
+class Reader(nn.Module, ABC):
+    """How each token that asks reads one from the tokens that are asked."""
+
+    @abstractmethod
+    def forward(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch query dim"]:
+        """Read a token for each query; what is read for one that is not kept is left out later."""
+
+    @abstractmethod
+    def weights(self, asking: Joined, asked: Joined) -> Float[Tensor, "batch head query key"]:
+        """Return each query's attention to the keys; it sums to one over the kept keys."""
 
 
 class GuidedFusion(nn.Module):
     """Each token that asks reads one token from the bags; both sets go through set transformers, and are concatenated.
 
-    ``reader`` says how: ``forward(queries, keys, *, keep_query, keep_key)`` returns a token a query, ``weights`` (the same
-    arguments) ``[batch, head, query, key]``. A bag's tokens never attend to each other, so cost is linear in their number.
+    A bag's tokens never attend to each other, so cost is linear in their number.
     """
 
     def __init__(
-        self,
-        reader: nn.Module,
-        dims: Mapping[str, int],
-        bags: frozenset[str],
-        *,
-        settings: Mapping[str, int | float],
-        dim_out: int,
+        self, reader: Reader, config: GuidedConfig, *, dims: Mapping[str, int], bags: frozenset[str], dim_out: int
     ) -> None:
         super().__init__()
-        width = int(settings["width"])
-        self.projections = TokenProjections(dims, width)
-        self.roles = Roles(dims, bags, width=width, learned=int(settings["learned"]))
-        self.asking = _set_transformer(settings)
+        self.projections = TokenProjections(dims, config.width)
+        self.roles = Roles(dims, bags, width=config.width, learned=config.learned)
+        self.asking = _set_transformer(config)
         self.reader = reader if bags else None
-        self.read = _set_transformer(settings) if bags else None
-        self.out = nn.Linear(width * (2 if bags else 1), dim_out)
+        self.read = _set_transformer(config) if bags else None
+        self.out = nn.Linear(config.width * (2 if bags else 1), dim_out)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
@@ -74,7 +77,7 @@ class GuidedFusion(nn.Module):
         pooled = [self.asking(asking.values, asking.keep)]
         if asked is not None and self.reader is not None and self.read is not None:
             keep = asking.keep & asked.keep.any(dim=1, keepdim=True)
-            pooled.append(self.read(self.reader(asking.values, asked.values, **_keeps(asking, asked)), keep))
+            pooled.append(self.read(self.reader(asking, asked), keep))
         return self.out(torch.cat(pooled, dim=1))
 
     def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
@@ -82,15 +85,8 @@ class GuidedFusion(nn.Module):
         asking, asked = self.roles(self.projections(tokens))
         if asked is None or self.reader is None:
             return {}
-        maps = cast("Reader", self.reader).weights(asking.values, asked.values, **_keeps(asking, asked))
-        return pairs(maps * asking.keep[:, None, :, None], asking.spans, asked.spans)
+        return pairs(self.reader.weights(asking, asked) * asking.keep[:, None, :, None], asking.spans, asked.spans)
 
 
-def _keeps(asking: Joined, asked: Joined) -> dict[str, Tensor]:
-    return {"keep_query": asking.keep, "keep_key": asked.keep}
-
-
-def _set_transformer(settings: Mapping[str, int | float]) -> SetTransformer:
-    return SetTransformer(
-        int(settings["width"]), depth=int(settings["depth"]), heads=int(settings["heads"]), dropout=float(settings["dropout"])
-    )
+def _set_transformer(config: GuidedConfig) -> SetTransformer:
+    return SetTransformer(config.width, depth=config.depth, heads=config.heads, dropout=config.dropout)
