@@ -9,25 +9,21 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from oncoweave.nn.patches import LearnedGrid, PatchEncoder, PatchTransformer
+from oncoweave.nn.patches import LearnedGrid, PatchConfig, PatchEncoder
 
 KINDS = ("film",)
 ORDER_INVARIANT = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(PatchConfig):
     """Size of the transformer, of its table of positions, and whether patches are returned beside the summary."""
 
-    width: int = 96
     depth: int = 3
-    heads: int = 4
     side: int = 14
     """Patches along a side of the table of positions."""
     films: int = 4
     """Films of a patient that are told apart; later ones count as the last."""
-    dropout: float = 0.1
-    patches: bool = False
 
 
 VARIANTS: dict[str, Config] = {
@@ -41,12 +37,5 @@ VARIANTS: dict[str, Config] = {
 def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:
     """Build the network; the number of patches may be any."""
     del num_tokens
-    network = PatchTransformer(
-        LearnedGrid(config.width, side=config.side, films=config.films),
-        dim_in=dim_in,
-        width=config.width,
-        depth=config.depth,
-        heads=config.heads,
-        dropout=config.dropout,
-    )
-    return PatchEncoder(network, width=config.width, dim_out=dim_out, patches=config.patches)
+    places = LearnedGrid(config.width, side=config.side, films=config.films)
+    return PatchEncoder(places, config, dim_in=dim_in, dim_out=dim_out)

@@ -9,22 +9,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from oncoweave.nn.patches import PatchEncoder, PatchTransformer, SineCode
+from oncoweave.nn.patches import PatchConfig, PatchEncoder, SineCode
 
 KINDS = ("volume",)
 ORDER_INVARIANT = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Size of the transformer, and whether cubes are returned beside the summary."""
-
-    width: int = 96
-    """Divides by 6, for positions in three axes, and by the heads."""
-    depth: int = 2
-    heads: int = 4
-    dropout: float = 0.1
-    patches: bool = False
+class Config(PatchConfig):
+    """Size of the transformer, whose width divides by 6, for positions in three axes; patches are cubes."""
 
 
 VARIANTS: dict[str, Config] = {
@@ -38,12 +31,4 @@ VARIANTS: dict[str, Config] = {
 def build(config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> nn.Module:
     """Build the network; the number of cubes may be any."""
     del num_tokens
-    network = PatchTransformer(
-        SineCode(config.width),
-        dim_in=dim_in,
-        width=config.width,
-        depth=config.depth,
-        heads=config.heads,
-        dropout=config.dropout,
-    )
-    return PatchEncoder(network, width=config.width, dim_out=dim_out, patches=config.patches)
+    return PatchEncoder(SineCode(config.width), config, dim_in=dim_in, dim_out=dim_out)

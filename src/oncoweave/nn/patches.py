@@ -1,5 +1,7 @@
 """Transformers over patches of images and volumes, and what they know of where a patch lies."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -67,18 +69,32 @@ class SineCode(nn.Module):
         return torch.where(keep.unsqueeze(-1), torch.cat([angle.sin(), angle.cos()], dim=-1), 0.0)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchConfig:
+    """Size of the transformer, and whether patches are returned beside the summary."""
+
+    width: int = 96
+    depth: int = 2
+    heads: int = 4
+    dropout: float = 0.1
+    patches: bool = False
+
+
 class PatchTransformer(nn.Module):
     """A summary token and patches, mixed by pre-norm transformer blocks; patches that are not kept take no part."""
 
     INPUT = ("embed", "places", "summary")
 
-    def __init__(self, places: nn.Module, *, dim_in: int, width: int, depth: int, heads: int, dropout: float) -> None:
+    def __init__(self, places: nn.Module, config: PatchConfig, *, dim_in: int) -> None:
         super().__init__()
+        width = config.width
         self.dim_in = dim_in
         self.embed = nn.Sequential(nn.Linear(dim_in, width), nn.LayerNorm(width))
         self.places = places
         self.summary = nn.Parameter(torch.empty(1, 1, width).normal_(0.0, 0.02))
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads=heads, dropout=dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, heads=config.heads, dropout=config.dropout) for _ in range(config.depth)
+        )
 
     def forward(self, tokens: Tokens) -> tuple[Float[Tensor, "batch token width"], Bool[Tensor, "batch token"]]:
         """Encode to the summary token and the patches, and say which are kept."""
@@ -92,13 +108,13 @@ class PatchTransformer(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-    """One summary token a patient, and one a kept patch where asked for."""
+    """One summary token a patient, and one a kept patch where asked for; ``places`` says where patches lie."""
 
-    def __init__(self, network: PatchTransformer, *, width: int, dim_out: int, patches: bool) -> None:
+    def __init__(self, places: nn.Module, config: PatchConfig, *, dim_in: int, dim_out: int) -> None:
         super().__init__()
-        self.network = network
-        self.patches = patches
-        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim_out))
+        self.network = PatchTransformer(places, config, dim_in=dim_in)
+        self.patches = config.patches
+        self.out = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, dim_out))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Encode each patient's kept patches."""
