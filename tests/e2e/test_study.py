@@ -16,7 +16,7 @@ from oncoweave.data.store import write_cohort
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import draw_cohort
 from oncoweave.serve.report import write_report
-from oncoweave.train import protocol
+from oncoweave.train import fitting
 from oncoweave.train.predict import predict_cohort
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, resolve, run_study
 
@@ -83,7 +83,7 @@ def test_what_modalities_contribute_is_divided_on_all_patients_and_adds_up(run):
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(run, cohort, tmp_path, monkeypatch):
     calls = []
-    original = protocol.lock
+    original = fitting.lock
 
     def cut(*arguments):
         calls.append(1)
@@ -91,11 +91,11 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(run, cohort, tmp_path, mon
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(protocol, "lock", cut)
+    monkeypatch.setattr(fitting, "lock", cut)
     with pytest.raises(KeyboardInterrupt):
         run_study(study(cohort), tmp_path / "run")
     assert len(list((tmp_path / "run" / "parts").glob("*.parquet"))) == 1
-    monkeypatch.setattr(protocol, "lock", original)
+    monkeypatch.setattr(fitting, "lock", original)
     resumed = pd.read_parquet(run_study(study(cohort), tmp_path / "run") / "predictions.parquet")
     pd.testing.assert_frame_equal(resumed, pd.read_parquet(run / "predictions.parquet"))
 

@@ -11,9 +11,8 @@ import yaml
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import ConfigError, OncoweaveError
+from oncoweave.core.errors import ConfigError
 from oncoweave.core.files import locked, publish, read_json, sha256, sweep_partials, write_json
-from oncoweave.core.state import load_state, save_state
 from oncoweave.data.attributes import attributes
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import splits_hash, write_splits
@@ -22,17 +21,14 @@ from oncoweave.train.audits.result import Audited
 from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.environment import commit, versions
-from oncoweave.train.fold import Fold
+from oncoweave.train.fitting import Fitting, fit_all, read_scores, training_fold
 from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, record, recorded
-from oncoweave.train.locked import LockedModel, lock
-from oncoweave.train.panel import SITE_ONLY, Planned, plan
+from oncoweave.train.panel import SITE_ONLY
 from oncoweave.train.results import write_results, write_table
-from oncoweave.train.scarcity import fold_of
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.statements import Facts, write_statements
 from oncoweave.train.study import Study, resolve
-from oncoweave.train.subsets import SubsetPlan, SubsetScores, plan_subsets, score_subsets
 from oncoweave.train.texts import masking_notes, read_texts_as
 
 _CLAIM = "claim.json"
@@ -40,12 +36,14 @@ _COHORT = "cohort manifest"
 """Name under which a manifest holds the hash of the cohort, which is no file of the run."""
 
 
-def run(study: Study, out: Path) -> Path:
+def run(study: Study, out: Path, *, jobs: int = 1) -> Path:
     """Run a study into a folder: splits, predictions of every model on every fold, locked models, result tables.
 
     An interrupted run is resumed fold by fold, and a finished one is left as it is. What was changed since the run wrote it is
     made again, never relied on. A folder that holds another study, or the same study of a cohort that has changed since, is
     refused, unless nothing was fitted there yet. A study whose splits cannot be made leaves nothing in the folder.
+
+    With ``jobs``, so many processes fit folds at a time, each with its own copy of the data; see ``train.fitting``.
     """
     started = time.time()
     cohort = Cohort.open(study.cohort)
@@ -58,51 +56,49 @@ def run(study: Study, out: Path) -> Path:
     with locked(out):
         _refuse_other(out, resolved)
         if not _is_finished(out):
-            _run(out, resolved, cohort, started)
+            _run(out, resolved, cohort, started, jobs)
     return out
 
 
-def _run(out: Path, resolved: Study, cohort: Cohort, started: float) -> None:
+def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) -> None:
     data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, resolved.modalities or ()))
     splits, warnings = study_splits(resolved, data)
-    has_sites = len(np.unique(data.site)) > 1
-    planned = plan(resolved, has_sites=has_sites)
+    fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
+    planned = fitting.planned
     _claim(out, resolved)
     warnings += _unread(cohort) + masking_notes(data, splits) + _made_again(out)
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)
     record(out, out / "flow.json", out / "splits.parquet", out / "study.yaml")
-    if not has_sites:
+    if not fitting.has_sites:
         warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
     elif resolved.protocol.group_by_site:
         audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY))
         write_table(out / "site_audit.parquet", audit)
         record(out, out / "site_audit.parquet")
         warnings.append(sentence)
-    subsets = plan_subsets(resolved)
-    predictions = _cross_validate(out, resolved, data, splits, planned, subsets)
-    _lock_final(out, resolved, data, planned)
-    scored = () if subsets is None else _read_scores(out, splits)
+    predictions, subsets = fit_all(fitting, jobs=jobs), fitting.subsets
+    scored = read_scores(fitting)
     tables = write_results(
         out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored, attributes=attributes(cohort)
     )
     record(out, *tables)
-    record(out, *write_audits(out, _audited(out, resolved, cohort, data, splits, planned)))
+    record(out, *write_audits(out, _audited(fitting, cohort)))
     record(out, *write_statements(out, _facts(out, resolved, data, flow, splits)))
     _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
 
 
-def _audited(out: Path, study: Study, cohort: Cohort, data: Dataset, splits: pd.DataFrame, planned: list[Planned]) -> Audited:
-    site_audit = out / "site_audit.parquet"
+def _audited(fitting: Fitting, cohort: Cohort) -> Audited:
+    out, site_audit = fitting.out, fitting.out / "site_audit.parquet"
     return Audited(
-        study=study,
+        study=fitting.study,
         cohort=cohort,
-        data=data,
-        splits=splits,
-        planned=planned,
-        make_fold=_training_fold,
-        scratch=out / "checkpoints",
+        data=fitting.data,
+        splits=fitting.splits,
+        planned=fitting.planned,
+        make_fold=training_fold,
+        scratch=fitting.checkpoints,
         predictions=pd.read_parquet(out / "predictions.parquet"),
         metrics=pd.read_parquet(out / "metrics.parquet"),
         site_audit=pd.read_parquet(site_audit) if site_audit.exists() else None,
@@ -217,86 +213,6 @@ def _events(target: Target, rows: np.ndarray) -> int | None:
     if target.endpoint.kind == "survival":
         return int(np.nansum(target.values[rows, 1]))
     return int(np.nansum(target.values[rows])) if target.endpoint.kind == "binary" else None
-
-
-def _cross_validate(
-    out: Path, study: Study, data: Dataset, splits: pd.DataFrame, planned: list[Planned], subsets: SubsetPlan | None
-) -> pd.DataFrame:
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
-    folds, frames = _folds(splits), []
-    with Progress(transient=True) as progress:
-        task = progress.add_task(f"{escape(study.name)}: {len(planned)} models", total=len(folds) * len(planned))
-        for repeat, fold in folds:
-            path = out / "parts" / f"repeat{repeat}_fold{fold}.parquet"
-            if path.exists() and (subsets is None or _scores_path(out, repeat, fold).exists()):
-                frames.append(pd.read_parquet(path))
-                progress.advance(task, len(planned))
-                continue
-            in_repeat = splits[splits["repeat"] == repeat]
-            rows = np.array([row_of[p] for p in in_repeat["patient_id"]])
-            is_test = in_repeat["fold"].to_numpy() == fold
-            test = rows[is_test]
-            train = _training_fold(study, data, np.sort(rows[~is_test]), repeat, fold, out / "checkpoints")
-            parts = []
-            for model in planned:
-                predicted = _lock(model, train, study).frame(data.take(test), everyone=model.role == "ablation")
-                parts.append(predicted.assign(repeat=repeat, fold=fold))
-                progress.advance(task)
-            if subsets is not None:
-                scores = _scores_path(out, repeat, fold)
-                save_state(scores, score_subsets(subsets, study, train, data.take(test)))
-                record(out, scores)
-            frames.append(pd.concat(parts, ignore_index=True))
-            write_table(path, frames[-1])
-            record(out, path)
-            shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return pd.concat(frames, ignore_index=True)
-
-
-def _training_fold(study: Study, data: Dataset, rows: np.ndarray, repeat: int, fold: int, scratch: Path | None) -> Fold:
-    """Make what a fold trains on; audits make it again in the same way."""
-    return fold_of(study, data.take(rows), repeat=repeat, fold=fold, scratch=scratch)
-
-
-def _folds(splits: pd.DataFrame) -> list[tuple[int, int]]:
-    tested = splits[splits["fold"] >= 0]
-    return sorted(set(zip(tested["repeat"].astype(int), tested["fold"].astype(int), strict=True)))
-
-
-def _scores_path(out: Path, repeat: int, fold: int) -> Path:
-    return out / "subsets" / f"repeat{repeat}_fold{fold}.safetensors"
-
-
-def _read_scores(out: Path, splits: pd.DataFrame) -> list[tuple[int, int, SubsetScores]]:
-    scored = []
-    for repeat, fold in _folds(splits):
-        scores = load_state(_scores_path(out, repeat, fold))
-        assert isinstance(scores, SubsetScores), f"{out}: repeat {repeat}, fold {fold} holds a {type(scores).__name__}"
-        scored.append((repeat, fold, scores))
-    return scored
-
-
-def _lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
-    try:
-        return lock(model, fold, study)
-    except OncoweaveError as error:
-        error.add_note(f"while fitting model {model.name!r} on {len(fold.train)} training patients")
-        raise
-
-
-def _lock_final(out: Path, study: Study, data: Dataset, planned: list[Planned]) -> None:
-    """Fit every model a user may apply on all patients, and store it."""
-    fold = fold_of(study, data, repeat=study.protocol.repeats, fold=0, scratch=out / "checkpoints")
-    for model in planned:
-        path = out / "models" / f"{model.name}.safetensors"
-        if model.role in ("null", "ablation") or path.exists():
-            continue
-        save_state(path, _lock(model, fold, study))
-        record(out, path)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str], *, seconds: float) -> None:

@@ -337,8 +337,12 @@ def _resolve_protocol(study: Study, cohort: Cohort) -> Protocol:
     return protocol.model_copy(update={"group_by_site": grouped, "horizons": horizons})
 
 
-def run_study(study: Study | Path | str, out: Path | str) -> Path:
-    """Run a study into a folder and return the folder; see ``train.protocol.run``."""
+def run_study(study: Study | Path | str, out: Path | str, *, jobs: int = 1) -> Path:
+    """Run a study into a folder and return the folder; see ``train.protocol.run``.
+
+    With more than one of ``jobs``, a script that calls this has to do so below ``if __name__ == "__main__":``, as the processes
+    import it.
+    """
     from oncoweave.train.protocol import run
 
-    return run(study if isinstance(study, Study) else read_study(Path(study)), Path(out))
+    return run(study if isinstance(study, Study) else read_study(Path(study)), Path(out), jobs=jobs)
