@@ -9,6 +9,7 @@ import torch
 from oncoweave.core import shelf
 from oncoweave.fusion import bottleneck, mcat, motcat, perceiver, survpath
 from oncoweave.nn.few_many import FewManyBlock
+from oncoweave.nn.latents import LatentReading
 from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.transport import unbalanced_plan
@@ -229,7 +230,7 @@ def test_perceiver_with_one_modality_equals_cross_attention_to_it_alone():
 
 
 def test_perceiver_latents_of_patients_who_lack_a_modality_are_untouched():
-    reading = perceiver.Reading(perceiver.Config(width=8, heads=2)).eval()
+    reading = LatentReading(8, heads=2, ratio=2.0, dropout=0.1).eval()
     latents, context = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
     keep = torch.tensor([[True] * 5, [False] * 5])
     read = reading(latents, context, keep=keep)

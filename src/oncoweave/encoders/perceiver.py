@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from oncoweave.nn.attention import MultiheadAttention
-from oncoweave.nn.blocks import FeedForward, TransformerBlock
+from oncoweave.nn.blocks import TransformerBlock
+from oncoweave.nn.latents import LatentReading
 from oncoweave.nn.tokens import Tokens, require_shape
 
 KINDS = ("slide",)
@@ -61,27 +61,22 @@ class Perceiver(nn.Module):
         return Tokens(values=torch.where(keep.unsqueeze(-1), self.out(latents), 0.0), keep=keep)
 
 
-class Block(nn.Module):
-    """Pre-norm cross-attention to the tiles with its feed-forward layer, then a transformer block among the latents."""
+class Block(LatentReading):
+    """A reading of the tiles, then a transformer block among the latents."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(config.width)
-        self.cross = MultiheadAttention(config.width, heads=config.heads, dropout=config.dropout)
-        self.norm_feed = nn.LayerNorm(config.width)
-        self.feed = FeedForward(config.width, ratio=config.ratio, dropout=config.dropout)
+        super().__init__(config.width, heads=config.heads, ratio=config.ratio, dropout=config.dropout)
         self.among = TransformerBlock(config.width, heads=config.heads, ratio=config.ratio, dropout=config.dropout)
 
     def forward(
         self,
         latents: Float[Tensor, "batch latent dim"],
-        tiles: Float[Tensor, "batch token dim"],
+        context: Float[Tensor, "batch token dim"],
         *,
         keep: Bool[Tensor, "batch token"],
     ) -> Float[Tensor, "batch latent dim"]:
         """Look at the tiles, then at each other."""
-        latents = latents + self.cross(self.norm(latents), tiles, keep=keep)
-        latents = latents + self.feed(self.norm_feed(latents))
+        latents = super().forward(latents, context, keep=keep)
         return self.among(latents, keep=torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device))
 
 

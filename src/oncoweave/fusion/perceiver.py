@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from oncoweave.nn.attention import MultiheadAttention
-from oncoweave.nn.blocks import FeedForward, TransformerBlock
+from oncoweave.nn.blocks import TransformerBlock
+from oncoweave.nn.latents import LatentReading
 from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
 from oncoweave.nn.tokens import Tokens
 
@@ -37,37 +37,15 @@ class Config:
     dropout: float = 0.1
 
 
-class Reading(nn.Module):
-    """Pre-norm cross-attention of the latents to one modality, with its feed-forward layer."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(config.width)
-        self.cross = MultiheadAttention(config.width, heads=config.heads, dropout=config.dropout)
-        self.norm_feed = nn.LayerNorm(config.width)
-        self.feed = FeedForward(config.width, ratio=config.ratio, dropout=config.dropout)
-
-    def forward(
-        self,
-        latents: Float[Tensor, "batch latent dim"],
-        context: Float[Tensor, "batch token dim"],
-        *,
-        keep: Bool[Tensor, "batch token"],
-    ) -> Float[Tensor, "batch latent dim"]:
-        """Update the latents of patients who have the modality; those of others stay."""
-        read = latents + self.cross(self.norm(latents), context, keep=keep)
-        read = read + self.feed(self.norm_feed(read))
-        return torch.where(keep.any(dim=1)[:, None, None], read, latents)
-
-
 class Round(nn.Module):
     """One reading a modality, then a transformer block among the latents."""
 
     def __init__(self, config: Config, names: tuple[str, ...]) -> None:
         super().__init__()
         self.names = names
-        self.readings = nn.ModuleList(Reading(config) for _ in names)
-        self.among = TransformerBlock(config.width, heads=config.heads, ratio=config.ratio, dropout=config.dropout)
+        heads, ratio, dropout = config.heads, config.ratio, config.dropout
+        self.readings = nn.ModuleList(LatentReading(config.width, heads=heads, ratio=ratio, dropout=dropout) for _ in names)
+        self.among = TransformerBlock(config.width, heads=heads, ratio=ratio, dropout=dropout)
 
     def forward(
         self, latents: Float[Tensor, "batch latent dim"], projected: Mapping[str, Tokens]
@@ -101,9 +79,9 @@ class LatentFusion(nn.Module):
         latents, last = self._run(projected, self.depth - 1), cast("Round", self.rounds[-1])
         maps = {}
         for name, part in zip(self.projections.dims, last.readings, strict=True):
-            reading = cast("Reading", part)
+            reading = cast("LatentReading", part)
             values, keep = projected[name].values, projected[name].keep
-            maps[f"latents->{name}"] = reading.cross.weights(reading.norm(latents), values, keep=keep)
+            maps[f"latents->{name}"] = reading.weights(latents, values, keep=keep)
             latents = reading(latents, values, keep=keep)
         return maps
 
