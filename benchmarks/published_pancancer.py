@@ -106,7 +106,7 @@ def run(data: Path, out: Path) -> Result:
     splits = pd.read_parquet(out / "pancancer_song.splits.parquet").set_index("patient_id")["fold"]
     fold = splits.loc[cohort.patient_ids].to_numpy()
     rows = as_published(data, cohort, survival_rows(cohort.patient_ids, fold, cohort.target("overall_survival")))
-    rows["cancer"] = cohort.patients["cancer_type"].to_numpy()
+    rows["cancer"] = cohort.patients["tumour_type"].to_numpy()
     for name, dataset in our_models(data, cohort).items():
         rows[name] = cross_validated(dataset, fold)
     models = [*PUBLISHED, "ours demo", "ours canc-demo", "ours canc-demo-stage"]

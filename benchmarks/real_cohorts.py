@@ -39,6 +39,8 @@ DRIVERS = (
 )  # fmt: skip
 """Genes that are asked for; those with fewer than ``FEWEST_MUTATED`` mutated patients are no labels."""
 FEWEST_MUTATED = 50
+FEWEST_HOSPITALS = 5
+"""A cancer type of fewer hospitals is no class: five folds by hospital could not all have it."""
 MSI_SENSOR = 10.0
 """Unstable from here: the score in percent of sites, cBioPortal's threshold (96 % of 919 gastrointestinal cancers as typed)."""
 BURDEN = 10.0
@@ -63,7 +65,7 @@ def pancancer_song(data: Path, out: Path) -> Cohort:
             "site": index.map(tcga_site),
             "overall_survival_time": cases["days_to_death_or_censor"].to_numpy(float),
             "overall_survival_event": cases["dead"].to_numpy(float),
-            "cancer_type": clinical["cancer_type"].to_numpy(),
+            "tumour_type": clinical["cancer_type"].to_numpy(),
         },
         index=index,
     )
@@ -78,6 +80,7 @@ def pancancer_song(data: Path, out: Path) -> Cohort:
 def tcga_reports(data: Path, out: Path) -> Cohort:
     """Reports, and what the tumour's genome and the registry say of their patients.
 
+    The column ``tumour_type`` names every patient's cancer; the endpoint ``cancer_type`` leaves out what few hospitals sent.
     ``variants`` holds copy numbers alone: mutations would state three of the endpoints. ``expression`` holds the genes that all
     cohorts with expression share, as z-scores within a cohort, so that it says little of the cancer type itself.
     """
@@ -88,9 +91,11 @@ def tcga_reports(data: Path, out: Path) -> Cohort:
     registry = registry.set_index("bcr_patient_barcode").loc[index]
     stage = registry["ajcc_pathologic_tumor_stage"].str.extract(r"^(Stage (?:IV|III|II|I))[ABC]?\d?$")[0]
     patients = pd.DataFrame(
-        {"site": index.map(tcga_site), "source": texts["source"].to_numpy(), "cancer_type": registry["type"], "stage": stage},
+        {"site": index.map(tcga_site), "source": texts["source"].to_numpy(), "tumour_type": registry["type"], "stage": stage},
         index=index,
     )
+    hospitals = patients.groupby("tumour_type")["site"].nunique()
+    patients["cancer_type"] = patients["tumour_type"].where(patients["tumour_type"].map(hospitals) >= FEWEST_HOSPITALS)
     labels = _mutated(data / "tcga_molecular").reindex(index)[list(DRIVERS)]
     labels = labels.loc[:, labels.sum() >= FEWEST_MUTATED]
     patients = patients.join(labels.add_prefix("driver_"))
@@ -106,7 +111,7 @@ def tcga_reports(data: Path, out: Path) -> Cohort:
             name="cancer_type",
             kind="multiclass",
             columns=("cancer_type",),
-            classes=tuple(sorted(patients["cancer_type"].unique())),
+            classes=tuple(sorted(patients["cancer_type"].dropna().unique())),
         ),
         Endpoint(name="stage", kind="ordinal", columns=("stage",), classes=STAGES),
         Endpoint(
