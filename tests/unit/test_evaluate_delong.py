@@ -68,3 +68,23 @@ def test_what_the_patients_do_not_define_is_nan():
 def test_other_labels_are_refused():
     with pytest.raises(DataError, match=r"wanted 0 or 1, got 2\.0"):
         delong(np.array([0.0, 2.0]), np.zeros(2))
+
+
+def test_strata_add_up_and_equal_rows_of_a_patient_are_no_evidence(rng):
+    y, scores = (rng.random(90) < 0.4).astype(float), rng.normal(size=(90, 2))
+    fold = np.arange(90) % 3
+    parts = [delong(y[fold == f], scores[fold == f]) for f in range(3)]
+    pairs = np.array([p.events * (p.n - p.events) for p in parts])
+    share = pairs / pairs.sum()
+    found = delong(y, scores + 100 * fold[:, None], strata=fold)
+    assert found.values == pytest.approx(sum(s * p.values for s, p in zip(share, parts, strict=True)))
+    assert found.covariance == pytest.approx(sum(s**2 * p.covariance for s, p in zip(share, parts, strict=True)))
+    twice = delong(np.tile(y, 2), np.tile(scores, (2, 1)), strata=np.append(fold, fold + 3), patients=np.tile(np.arange(90), 2))
+    alone = delong(y, scores, strata=fold)
+    assert (twice.n, twice.events) == (alone.n, alone.events)
+    assert twice.values == pytest.approx(alone.values) and twice.covariance == pytest.approx(alone.covariance)
+
+
+def test_a_patient_with_two_outcomes_is_refused():
+    with pytest.raises(DataError, match="wanted one outcome a patient, got both in the rows of 1"):
+        delong(np.array([0.0, 1, 1]), np.arange(3.0), patients=np.array([4, 4, 5]))

@@ -8,7 +8,12 @@ from sklearn import metrics as theirs
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.evaluate.calibration import recalibrate, reliability
-from oncoweave.evaluate.summary import SummaryOptions, summarise
+from oncoweave.evaluate.compare import benjamini_hochberg
+from oncoweave.evaluate.delong import delong
+from oncoweave.evaluate.intervals import bootstrap
+from oncoweave.evaluate.pairs import ordered_pairs
+from oncoweave.evaluate.summary import BOOTSTRAP, DELONG, RESAMPLED_T, SummaryOptions, summarise
+from oncoweave.evaluate.weighted import mean_of
 
 N = 120
 GRADES = ("low", "middle", "high")
@@ -131,3 +136,58 @@ def test_a_fold_without_a_class_is_noted_and_left_out(rng):
     areas = [theirs.roc_auc_score(y[fold == k], frame["p"][fold == k]) for k in (0, 1)]
     assert row["fold_mean"] == pytest.approx(np.mean(areas))
     assert row["note"] == "not defined in 1 of 3 folds"
+
+
+def test_prediction_accuracy_takes_the_training_prevalence_that_is_given(rng):
+    y, p = (rng.random(N) < 0.4).astype(int), rng.random(N)
+    endpoint = Endpoint(name="response", kind="binary", columns=("response",))
+    found = summarise(
+        table({"y": y, "p": p}),
+        endpoint,
+        roles={"m": "fusion"},
+        generator=np.random.default_rng(0),
+        options=SummaryOptions(replicates=20),
+        train_prevalence={(0, 0): 0.3},
+    )
+    value = found.metrics.set_index("metric").loc["ipa", "value"]
+    assert value == pytest.approx(1 - ((y - p) ** 2).sum() / ((y - 0.3) ** 2).sum())
+
+
+def test_areas_have_the_bca_interval_and_the_rest_percentiles(rng):
+    y = (np.arange(N) < 40).astype(float)
+    p = 1 / (1 + np.exp(-(rng.normal(size=N) + 3 * y)))
+    frame = table({"y": y.astype(int), "p": p})
+    endpoint = Endpoint(name="response", kind="binary", columns=("response",))
+    options = SummaryOptions(replicates=400)
+    found = summarise(frame, endpoint, roles={"m": "fusion"}, generator=np.random.default_rng(3), options=options).metrics
+    found = found.set_index("metric")
+    statistic = ordered_pairs(y, p, np.zeros(N, dtype=int))
+    drawn = {"generator": np.random.default_rng(3), "replicates": 400}
+    wanted = bootstrap(statistic, frame["patient_id"].to_numpy(), method="bca", **drawn)
+    assert (found.loc["auroc", "low"], found.loc["auroc", "high"]) == pytest.approx((wanted.low, wanted.high))
+    drawn["generator"] = np.random.default_rng(3)
+    brier = bootstrap(mean_of((y - p) ** 2), frame["patient_id"].to_numpy(), **drawn)
+    assert (found.loc["brier", "low"], found.loc["brier", "high"]) == pytest.approx((brier.low, brier.high))
+    flawless = table({"y": y.astype(int), "p": y})
+    found = summarise(flawless, endpoint, roles={"m": "fusion"}, generator=np.random.default_rng(3), options=options).metrics
+    assert found.set_index("metric").loc["auroc", ["value", "low", "high"]].tolist() == [1, 1, 1]
+
+
+def test_two_models_are_compared_by_delong_too_and_questions_have_a_false_discovery_rate(rng):
+    y, fold = (rng.random(N) < 0.4).astype(int), np.arange(N) % 3
+    frames = [table({"y": y, "p": rng.random(N) * 0.5 + 0.4 * y * (m != "a")}).assign(model=m, fold=fold) for m in "abc"]
+    endpoint = Endpoint(name="response", kind="binary", columns=("response",))
+    found = summarise(
+        pd.concat(frames),
+        endpoint,
+        roles=dict.fromkeys("abc", "fusion"),
+        generator=np.random.default_rng(0),
+        options=SummaryOptions(references=("a",), replicates=50),
+    ).comparisons
+    rows = found[(found["metric"] == "auroc") & (found["method"] == DELONG)].set_index("model")
+    scores = np.column_stack([f["p"] for f in frames])
+    wanted = [delong(y, scores, strata=fold).difference(k, 0) for k in (1, 2)]
+    assert rows["p"].tolist() == pytest.approx([w.p for w in wanted])
+    assert rows["difference"].tolist() == pytest.approx([w.value for w in wanted])
+    assert rows["q"].tolist() == pytest.approx(benjamini_hochberg(rows["p"].to_numpy()).tolist())
+    assert set(found.loc[found["metric"] != "auroc", "method"]) == {BOOTSTRAP, RESAMPLED_T}

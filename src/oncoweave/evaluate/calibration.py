@@ -95,17 +95,23 @@ def reliability(
     probability = _probability(probability, len(y))
     member, n = bin_by_mass(probability, bins) if by == "mass" else _bin_by_width(probability, bins)
     observed = np.bincount(member, weights=y) / n
-    z = stats.norm.ppf(0.5 + level / 2)
-    centre = (observed + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(observed * (1 - observed) / n + z**2 / (4 * n**2))
+    low, high = wilson(observed, n, level=level)
     return Reliability(
         predicted=np.bincount(member, weights=probability) / n,
         observed=observed,
-        low=np.minimum(centre - reach, observed).clip(0),
-        high=np.maximum(centre + reach, observed).clip(None, 1),
+        low=low,
+        high=high,
         error=np.sqrt(observed * (1 - observed) / n),
         n=n,
     )
+
+
+def wilson(share: np.ndarray, n: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval (1927) of shares of ``n`` patients, which need not be whole where shares are means over repeats."""
+    z = stats.norm.ppf(0.5 + level / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.minimum(centre - reach, share).clip(0), np.maximum(centre + reach, share).clip(None, 1)
 
 
 def survival_reliability(

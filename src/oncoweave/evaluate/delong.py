@@ -2,7 +2,7 @@
 
 The area is the mean of each positive's share of negatives that score lower (equal scores count half), and equally of each
 negative's share of positives that score higher; the variance comes from how these shares vary (DeLong, DeLong and Clarke-Pearson
-1988). Sun and Xu (2014) read the shares from midranks. One row is one patient: of clustered rows bootstrap the patients instead.
+1988). Sun and Xu (2014) read the shares from midranks.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from scipy import stats
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.compare import Difference
 from oncoweave.evaluate.inputs import finite
+from oncoweave.evaluate.pairs import rows_by_stratum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,27 +64,66 @@ class Areas:
         return statistic, degrees, float(stats.chi2.sf(statistic, degrees)) if degrees else 1.0
 
 
-def delong(y: np.ndarray, scores: np.ndarray) -> Areas:
+def delong(y: np.ndarray, scores: np.ndarray, *, strata: np.ndarray | None = None, patients: np.ndarray | None = None) -> Areas:
     """AUROC of each column of ``scores``, ``Float[n, model]`` or ``Float[n]``, for 0/1 outcomes ``y``, with their covariance.
 
+    With ``strata``, a label a row, only pairs within a stratum (the fold of one model) count, and all their pairs add up; what
+    the rows of a patient add, over the repeats in which he was tested, is summed before it is squared (Obuchowski 1997). With
+    one stratum and one row a patient this is DeLong's covariance. A stratum that lacks a class adds nothing; without a stratum
+    that has two of each class the covariance is NaN.
+
+    Args:
+        y: ``[n]`` 0 or 1.
+        scores: as above.
+        strata: ``[n]`` labels, by default one stratum.
+        patients: ``[n]`` whose each row is, by default everybody's own.
+
     Raises:
-        DataError: a label that is not 0 or 1, or a NaN score.
+        DataError: a label that is not 0 or 1, a NaN score, or a patient with two outcomes.
     """
     y = finite("y", y)
     if not np.isin(y, (0.0, 1.0)).all():
         msg = f"y: wanted 0 or 1, got {y[~np.isin(y, (0.0, 1.0))][0]}"
         raise DataError(msg)
-    columns = np.asarray(scores, dtype=np.float64).reshape(len(y), -1).T
+    columns = np.asarray(scores, dtype=np.float64).reshape(len(y), -1)
+    for column in columns.T:
+        finite("score", column, len(y))
+    owner = np.arange(len(y)) if patients is None else np.unique(patients, return_inverse=True)[1]
     positive = y > 0.5
+    of_owner = np.zeros(int(owner.max(initial=-1)) + 1, dtype=bool)
+    of_owner[owner[positive]] = True
+    if (of_owner[owner] != positive).any():
+        msg = f"y: wanted one outcome a patient, got both in the rows of {len(np.unique(owner[of_owner[owner] != positive]))}"
+        raise DataError(msg)
+    num_pairs, value, influence, enough = 0, np.zeros(columns.shape[1]), np.zeros((len(y), columns.shape[1])), False
+    for rows in rows_by_stratum(np.zeros(len(y), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]):
+        ones, others = int(positive[rows].sum()), int((~positive[rows]).sum())
+        if ones and others:
+            num_pairs += ones * others
+            area, influence[rows] = _stratum(positive[rows], columns[rows])
+            value += ones * others * area
+            enough |= ones > 1 and others > 1
+    if not num_pairs:
+        value[:] = np.nan
+    covariance = np.full((columns.shape[1], columns.shape[1]), np.nan)
+    if enough:
+        summed = np.stack([np.bincount(owner, weights=column) for column in influence.T]) / num_pairs
+        covariance = summed @ summed.T
+    return Areas(values=value / max(num_pairs, 1), covariance=covariance, n=len(of_owner), events=int(of_owner.sum()))
+
+
+def _stratum(positive: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Areas of one stratum, and how far each row's pairs won lie from what the area lets expect."""
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
-    above, below = np.empty((len(columns), num_positive)), np.empty((len(columns), num_negative))
-    for index, column in enumerate(columns):
-        ranks = stats.rankdata(finite("score", column, len(y)))
-        if num_positive and num_negative:
-            above[index] = (ranks[positive] - stats.rankdata(column[positive])) / num_negative
-            below[index] = 1 - (ranks[~positive] - stats.rankdata(column[~positive])) / num_positive
-    values = np.full(len(columns), np.nan) if not num_positive or not num_negative else above.mean(axis=1)
-    covariance = np.full((len(columns), len(columns)), np.nan)
-    if num_positive > 1 and num_negative > 1:
-        covariance = np.atleast_2d(np.cov(above)) / num_positive + np.atleast_2d(np.cov(below)) / num_negative
-    return Areas(values=values, covariance=covariance, n=len(y), events=num_positive)
+    area, influence = np.empty(columns.shape[1]), np.empty(columns.shape)
+    for index, column in enumerate(columns.T):
+        ranks = stats.rankdata(column)
+        above = ranks[positive] - stats.rankdata(column[positive])
+        below = num_positive - (ranks[~positive] - stats.rankdata(column[~positive]))
+        area[index] = above.sum() / (num_positive * num_negative)
+        for rows, won, num, rivals in (
+            (positive, above, num_positive, num_negative),
+            (~positive, below, num_negative, num_positive),
+        ):
+            influence[rows, index] = (won - rivals * area[index]) * np.sqrt(num / max(num - 1, 1))
+    return area, influence

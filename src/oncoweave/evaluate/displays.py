@@ -1,6 +1,6 @@
-"""What a report draws of a prediction table: calibration in bins, and Kaplan-Meier curves of the high- and low-risk patients.
+"""What a report draws of a prediction table: calibration, and Kaplan-Meier curves of the high- and low-risk patients.
 
-Both use the first repeat only, in which every patient stands once; probabilities and cut-offs of different folds may be pooled,
+All use the first repeat only, in which every patient stands once; probabilities and cut-offs of different folds may be pooled,
 as each was made on its own training patients.
 """
 
@@ -12,11 +12,25 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.calibration import Reliability, reliability, survival_reliability
 from oncoweave.evaluate.cox import hazard_ratio
 from oncoweave.evaluate.curves import kaplan_meier, logrank
-from oncoweave.evaluate.tables import PredictionTable, horizon_column
+from oncoweave.evaluate.distribution_calibration import distribution_calibration
+from oncoweave.evaluate.restricted import restricted_mean_difference
+from oncoweave.evaluate.tables import OWN_SURVIVAL, PredictionTable, horizon_column
 
 _CALIBRATION = ["model", "horizon", "bin", "predicted", "observed", "low", "high", "n"]
 _KM = ["model", "group", "time", "survival", "low", "high", "at_risk"]
-_KM_SUMMARY = ["model", "logrank_p", "hazard_ratio", "hr_low", "hr_high", "n", "events", "note"]
+_KM_SUMMARY = [
+    "model",
+    "logrank_p",
+    "hazard_ratio",
+    "hr_low",
+    "hr_high",
+    "rmst_until",
+    "rmst_difference",
+    "rmst_low",
+    "rmst_high",
+]
+_KM_SUMMARY += ["rmst_p", "n", "events", "note"]
+_DISTRIBUTION = ["model", "bins", "statistic", "p", "n", "events", "note"]
 
 
 def first_repeat(rows: pd.DataFrame) -> pd.DataFrame:
@@ -47,8 +61,10 @@ def calibration_table(table: PredictionTable, models: list[str], *, bins: int = 
 
 
 def km_tables(table: PredictionTable, models: list[str], *, level: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Kaplan-Meier curves by the train-derived cut-off in ``high_risk``, and the log-rank test and hazard ratio of each model.
+    """Kaplan-Meier curves by the train-derived cut-off in ``high_risk``, and what sets the groups of each model apart.
 
+    That is the log-rank test, the hazard ratio and the difference of restricted mean survival, low minus high risk, up to
+    ``rmst_until``: the last of the table's horizons, or the end of the shorter follow-up of the two groups where that is earlier.
     Models without a cut-off are left out; where a group has nobody or no event, the summary says so in ``note``.
     """
     curves: list[pd.DataFrame] = []
@@ -64,9 +80,8 @@ def km_tables(table: PredictionTable, models: list[str], *, level: float = 0.95)
                 km = kaplan_meier(time[inside], event[inside], level=level)
                 content = {"time": km.times, "survival": km.survival, "low": km.low, "high": km.high, "at_risk": km.at_risk}
                 curves.append(pd.DataFrame({"model": model, "group": group, **content}))
-        summaries.append(
-            {"model": model, "n": len(rows), "events": int(event.sum()), **_separation(time, event, high, level=level)}
-        )
+        apart = _separation(time, event, high, level=level) | _restricted(time, event, high, table.horizons, level=level)
+        summaries.append({"model": model, "n": len(rows), "events": int(event.sum()), **apart})
     frame = pd.concat(curves, ignore_index=True)[_KM] if curves else pd.DataFrame(columns=_KM)
     return frame, pd.DataFrame(summaries, columns=_KM_SUMMARY).astype({"n": "Int64", "events": "Int64"})
 
@@ -81,6 +96,43 @@ def _separation(time: np.ndarray, event: np.ndarray, high: np.ndarray, *, level:
     except DataError as error:
         notes.append(str(error))
     return {**found, "note": "; ".join(notes)}
+
+
+def _restricted(
+    time: np.ndarray, event: np.ndarray, high: np.ndarray, horizons: tuple[float, ...], *, level: float
+) -> dict[str, object]:
+    if high.all() or not high.any() or not time.max() > 0:
+        return {}
+    until = min(*horizons[-1:], float(time.max()), *(_followed(time[group], event[group]) for group in (~high, high)))
+    if not until > 0:
+        return {}
+    found = restricted_mean_difference(time, event, ~high, until=until, level=level)
+    ends = {"rmst_low": found.low, "rmst_high": found.high, "rmst_p": found.p}
+    return {"rmst_until": until, "rmst_difference": found.value, **ends}
+
+
+def _followed(time: np.ndarray, event: np.ndarray) -> float:
+    """Last time to which somebody of a group is followed; infinite where everyone died before."""
+    last = float(time.max())
+    return float("inf") if event[time == last].all() else last
+
+
+def distribution_table(table: PredictionTable, models: list[str], *, bins: int = 10) -> pd.DataFrame:
+    """D-calibration of each model's whole predicted curve, from predicted survival at each patient's own time.
+
+    The curves must have been read when the predictions were made; models without are left out.
+    """
+    out = []
+    for model in models if OWN_SURVIVAL in table.frame.columns else []:
+        rows = first_repeat(table.of(model))
+        own, event = rows[OWN_SURVIVAL].to_numpy(dtype=float), rows["event"].to_numpy(dtype=float)
+        if not np.isnan(own).any():
+            found = distribution_calibration(own, event, bins=bins)
+            few = len(own) < 5 * bins
+            note = f"fewer than 5 patients a bin are expected: {len(own)} in {bins} bins" if few else ""
+            row = {"model": model, "bins": bins, "statistic": found.statistic, "p": float("nan") if few else found.p}
+            out.append({**row, "n": found.n, "events": found.events, "note": note})
+    return pd.DataFrame(out, columns=_DISTRIBUTION).astype(dict.fromkeys(("bins", "n", "events"), "Int64"))
 
 
 def _reliabilities(table: PredictionTable, rows: pd.DataFrame, *, bins: int, level: float) -> list[tuple[float, Reliability]]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, NoComparablePairsError
-from oncoweave.evaluate.intervals import Interval, draw_weights, percentile_interval, replicate
+from oncoweave.evaluate.intervals import Interval, bca_interval, draw_weights, jackknife, percentile_interval, replicate
 from oncoweave.evaluate.metrics import Metric, strata
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.tables import PredictionTable
@@ -39,9 +39,15 @@ class Measured:
     n: int
     events: int | None
     note: str
+    left_out: np.ndarray | None = None
+    """The value without each patient, where the metric's interval is BCa."""
 
     def interval(self, level: float) -> Interval:
-        """Percentile interval of the value."""
+        """Interval of the value by the metric's method; percentile where no correction can be told, as with an area of 1."""
+        if self.left_out is not None:
+            corrected = bca_interval(self.value, self.replicates, left_out=self.left_out, level=level)
+            if np.isfinite(corrected.low):
+                return corrected
         return percentile_interval(self.value, self.replicates, level=level)
 
 
@@ -67,6 +73,7 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
     once = np.ones((1, len(rows)), dtype=np.float32)
     draws = replicate(statistics, resamples.weights, resamples.index_of(rows))
     counts = {label: count(rows, endpoint, label) for label in {metric.label for metric in metrics}}
+    own = np.unique(rows["patient_id"].to_numpy(), return_inverse=True)[1]
     measured = {}
     for metric in metrics:
         n, events, unknown = counts[metric.label]
@@ -75,9 +82,15 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
             value, values, folds = float("nan"), np.full(len(resamples.weights), np.nan), np.full(len(indicators), np.nan)
         else:
             value, values, folds = float(statistic(once)[0]), draws[metric.name], statistic(indicators)
-        note = notes.get(metric.name) or _note(value, values, folds, unknown)
         measured[metric.name] = Measured(
-            metric=metric, value=value, replicates=values, folds=folds, n=n, events=events, note=note
+            metric=metric,
+            value=value,
+            replicates=values,
+            folds=folds,
+            n=n,
+            events=events,
+            note=notes.get(metric.name) or _note(value, values, folds, unknown),
+            left_out=jackknife(statistic, own) if statistic is not None and metric.interval == "bca" else None,
         )
     return measured
 

@@ -17,6 +17,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate import calibration_error, pairs, weighted
 from oncoweave.evaluate.censoring import Censoring, fit_censoring
 from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, Weighting
+from oncoweave.evaluate.intervals import Method
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.pooling import pair_strata
 from oncoweave.evaluate.survival import brier_terms, integrate
@@ -63,13 +64,22 @@ class Metric:
     build: Callable[[pd.DataFrame], Statistic]
     label: str | None = None
     """Multilabel only: the label whose known patients the metric is about."""
+    interval: Method = "percentile"
+    """How its interval is read from the replicates: areas under the ROC curve, whose replicates are skewed near 1, by BCa."""
 
 
-def metrics_of(table: PredictionTable, curves: Curves) -> list[Metric]:
-    """List the metrics of a table's endpoint, the main one first."""
+Prevalence = Mapping[tuple[int, int], float]
+"""Share of positive training patients of each (repeat, fold)."""
+
+
+def metrics_of(table: PredictionTable, curves: Curves, prevalence: Prevalence | None = None) -> list[Metric]:
+    """List the metrics of a table's endpoint, the main one first.
+
+    ``prevalence`` is that of the training patients of a binary endpoint, by default :func:`training_prevalence`.
+    """
     return {
         "survival": lambda: _survival(table.horizons, curves),
-        "binary": lambda: _binary(training_prevalence(table)),
+        "binary": lambda: _binary(training_prevalence(table) if prevalence is None else prevalence),
         "multiclass": lambda: _multiclass(table.endpoint),
         "ordinal": lambda: _ordinal(table.endpoint),
         "multilabel": lambda: _multilabel(table.endpoint),
@@ -152,7 +162,7 @@ def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
     return [harrell, _higher("uno_c", uno), *aucs, *briers, *whole, *scaled]
 
 
-def _binary(prevalence: Mapping[tuple[int, int], float]) -> list[Metric]:
+def _binary(prevalence: Prevalence) -> list[Metric]:
     def both(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         return _column(rows, "y"), _column(rows, "p")
 
@@ -173,7 +183,7 @@ def _binary(prevalence: Mapping[tuple[int, int], float]) -> list[Metric]:
         return weighted.improvement_over((y - null) ** 2, (y - p) ** 2)
 
     return [
-        _higher("auroc", lambda r: pairs.ordered_pairs(*both(r), pair_strata(r))),
+        _area("auroc", lambda r: pairs.ordered_pairs(*both(r), pair_strata(r))),
         _higher("auprc", lambda r: weighted.average_precision(*both(r), pair_strata(r))),
         _higher("balanced_accuracy", lambda r: recall(*both(r))),
         _higher("f1", lambda r: weighted.f1(_column(r, "y"), _column(r, "p") >= 0.5, (1,))),
@@ -198,9 +208,9 @@ def _multiclass(endpoint: Endpoint) -> list[Metric]:
         return weighted.micro_area(np.eye(p.shape[1])[y], p, pair_strata(rows))
 
     return [
-        _higher("macro_auroc", partial(one_vs_rest, make=pairs.ordered_pairs)),
+        _area("macro_auroc", partial(one_vs_rest, make=pairs.ordered_pairs)),
         _higher("macro_auprc", partial(one_vs_rest, make=weighted.average_precision)),
-        _higher("micro_auroc", micro),
+        _area("micro_auroc", micro),
         *_chosen_class(endpoint, "none"),
     ]
 
@@ -261,12 +271,13 @@ def _multilabel(endpoint: Endpoint) -> list[Metric]:
         y, p = (rows[[f"{column}@{label}" for label in labels]].to_numpy(dtype=float) for column in ("y", "p"))
         return weighted.micro_area(y, p, pair_strata(rows))
 
-    averages = [_higher(f"macro_{name}", partial(macro, make=make)) for name, make in kinds.items()]
-    return [*averages, _higher("micro_auroc", micro)] + [
-        _higher(f"{name}@{label}", partial(single, label=label, make=make), label)
-        for label in labels
-        for name, make in kinds.items()
+    found: list[tuple[str, Callable[[pd.DataFrame], Statistic], str | None]]
+    found = [(f"macro_{name}", partial(macro, make=make), None) for name, make in kinds.items()]
+    found += [("micro_auroc", micro, None)]
+    found += [
+        (f"{name}@{label}", partial(single, label=label, make=make), label) for label in labels for name, make in kinds.items()
     ]
+    return [(_area if "auroc" in name else _higher)(name, build, label) for name, build, label in found]
 
 
 def _regression() -> list[Metric]:
@@ -282,6 +293,10 @@ def _regression() -> list[Metric]:
 
 def _higher(name: str, build: Callable[[pd.DataFrame], Statistic], label: str | None = None) -> Metric:
     return Metric(name=name, higher_is_better=True, build=build, label=label)
+
+
+def _area(name: str, build: Callable[[pd.DataFrame], Statistic], label: str | None = None) -> Metric:
+    return Metric(name=name, higher_is_better=True, build=build, label=label, interval="bca")
 
 
 def _lower(name: str, build: Callable[[pd.DataFrame], Statistic]) -> Metric:

@@ -11,10 +11,21 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, unknown_name
-from oncoweave.evaluate.compare import FEW, Difference, corrected_resampled_t, holm, paired_difference
-from oncoweave.evaluate.displays import calibration_table, km_tables
+from oncoweave.evaluate.acting import DECISION, RECLASSIFICATION, decision_table, operating_table, reclassification_table
+from oncoweave.evaluate.certainty import certainty_table, novelty_table
+from oncoweave.evaluate.compare import (
+    FEW,
+    Difference,
+    benjamini_hochberg,
+    corrected_resampled_t,
+    holm,
+    paired_difference,
+)
+from oncoweave.evaluate.delong import delong
+from oncoweave.evaluate.displays import calibration_table, distribution_table, km_tables
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
-from oncoweave.evaluate.metrics import MAIN, Curves, Metric, metrics_of, training_curves
+from oncoweave.evaluate.metrics import MAIN, Curves, Metric, Prevalence, metrics_of, training_curves
+from oncoweave.evaluate.pooling import pair_strata
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
 
 MIN_PATIENTS = 10
@@ -23,6 +34,7 @@ MIN_EVENTS = 5
 
 BOOTSTRAP = f"paired patient bootstrap (normal p where fewer than {FEW} samples lie beyond zero)"
 RESAMPLED_T = "corrected resampled t over folds"
+DELONG = "paired DeLong test"
 _BY_GROUP = ("site", "pattern")
 _UNKNOWN = "unknown"
 COMPLETE = "complete"
@@ -36,6 +48,8 @@ class SummaryOptions:
 
     references: tuple[str, ...] = ()
     """Models that every other model is compared with."""
+    pair: tuple[str, str] | None = None
+    """The main model and the reference, whose decisions are held against each other."""
     replicates: int = 1000
     level: float = 0.95
     bins: int = 5
@@ -50,13 +64,18 @@ class SummaryOptions:
 class Summary:
     """Result tables by name; the fields are the names of the files of a run folder.
 
-    - ``metrics``: model, role, metric, value, low, high, n, events, fold_mean, fold_sd, higher_is_better, note
+    - ``metrics``: model, role, metric, value, low, high, n, events, fold_mean, fold_sd, higher_is_better, note; intervals of
+      areas under the ROC curve are BCa, all others percentile
     - ``comparisons``: model, reference, metric, difference (model minus reference), low, high, p, p_adjusted (Holm, over all
-      comparisons of a metric and method), method, n, events, note
+      comparisons of a metric and method), q (Benjamini and Hochberg, over the same), method, n, events, note
     - ``groups``: model, grouping, group, metric, value, low, high, n, events, note
     - ``calibration``: model, horizon, bin, predicted, observed, low, high, n
     - ``km``: model, group, time, survival, low, high, at_risk
-    - ``km_summary``: model, logrank_p, hazard_ratio, hr_low, hr_high, n, events, note
+    - ``km_summary``: model, logrank_p, hazard_ratio, hr_low, hr_high, rmst_until, rmst_difference, rmst_low, rmst_high, rmst_p,
+      n, events, note
+    - ``distribution`` (D-calibration): model, bins, statistic, p, n, events, note
+    - ``operating``, ``decision``, ``reclassification``: see ``acting``; the last two are of the ``pair`` of the options
+    - ``certainty``, ``novelty``: see ``certainty``
     """
 
     metrics: pd.DataFrame
@@ -65,6 +84,12 @@ class Summary:
     calibration: pd.DataFrame
     km: pd.DataFrame
     km_summary: pd.DataFrame
+    distribution: pd.DataFrame
+    operating: pd.DataFrame
+    decision: pd.DataFrame
+    reclassification: pd.DataFrame
+    certainty: pd.DataFrame
+    novelty: pd.DataFrame
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Give the tables by name."""
@@ -96,6 +121,7 @@ def summarise(
     generator: np.random.Generator,
     options: SummaryOptions | None = None,
     train_censoring: Curves | None = None,
+    train_prevalence: Prevalence | None = None,
 ) -> Summary:
     """Summarise the predictions of a study.
 
@@ -110,6 +136,7 @@ def summarise(
         generator: draws the bootstrap.
         options: references, replicates, level, bins.
         train_censoring: censoring of the training patients, where the table cannot tell.
+        train_prevalence: share of positive training patients of a binary endpoint, by default that of the other folds.
 
     Raises:
         DataError: the table is not as the schema says.
@@ -120,23 +147,40 @@ def summarise(
     for model in table.models:
         if model not in roles:
             raise unknown_name("role of a model", model, roles)
-    for reference in options.references:
+    for reference in (*options.references, *(options.pair or ())):
         if reference not in table.models:
             raise unknown_name("reference model", reference, table.models)
     survival = endpoint.kind == "survival"
     curves = train_censoring if train_censoring is not None else training_curves(table) if survival else {}
     resamples = draw(table, replicates=options.replicates, level=options.level, generator=generator)
-    study = _Study(table=table, roles=roles, metrics=metrics_of(table, curves), resamples=resamples, trained=options.trained)
+    study = _Study(
+        table=table,
+        roles=roles,
+        metrics=metrics_of(table, curves, train_prevalence),
+        resamples=resamples,
+        trained=options.trained,
+    )
     for model in table.models:
         study.measured[model] = measure(table.of(model), study.metrics, endpoint, resamples)
-    km, km_summary = km_tables(table, study.models("ablation"), level=options.level)
+    shown = study.models("ablation")
+    km, km_summary = km_tables(table, shown, level=options.level)
+    main, reference = options.pair if options.pair is not None else ("", "")
+    differ = main != reference
     return Summary(
         metrics=_metrics(study),
         comparisons=_comparisons(study, options.references),
         groups=_groups(study, options.attributes),
-        calibration=calibration_table(table, study.models("ablation"), bins=options.bins, level=options.level),
+        calibration=calibration_table(table, shown, bins=options.bins, level=options.level),
         km=km,
         km_summary=km_summary,
+        distribution=distribution_table(table, shown),
+        operating=operating_table(table, shown, reference=reference if differ else None, level=options.level),
+        decision=decision_table(table, resamples, main=main, reference=reference) if differ else pd.DataFrame(columns=DECISION),
+        reclassification=reclassification_table(table, resamples, main=main, reference=reference, curves=curves)
+        if differ
+        else pd.DataFrame(columns=RECLASSIFICATION),
+        certainty=certainty_table(table, shown),
+        novelty=novelty_table(table, shown),
     )
 
 
@@ -165,32 +209,37 @@ def _metrics(study: _Study) -> pd.DataFrame:
 
 
 def _comparisons(study: _Study, references: tuple[str, ...]) -> pd.DataFrame:
-    columns = ["model", "reference", "metric", "difference", "low", "high", "p", "p_adjusted", "method", "n", "events", "note"]
+    columns = ["model", "reference", "metric", "difference", "low", "high", "p", "p_adjusted", "q"]
+    columns += ["method", "n", "events", "note"]
     rows = []
     for reference in references:
         for model in study.models("ablation", "null"):
             if model != reference:
                 rows += _compare(study, model, reference)
-    frame = _frame(rows, [c for c in columns if c != "p_adjusted"])
+    frame = _frame(rows, [c for c in columns if c not in ("p_adjusted", "q")])
     # Two references compared with each other stand in the table twice and are one question.
     pairs = [tuple(sorted(names)) for names in zip(frame["model"], frame["reference"], strict=True)]
     pair = pd.Series(pairs, index=frame.index, dtype=object)
-    adjusted = pd.Series(np.nan, index=frame.index)
+    adjusted = {name: pd.Series(np.nan, index=frame.index) for name in ("p_adjusted", "q")}
     for _, family in frame.groupby(["metric", "method"]):
         questions = family.assign(pair=pair).drop_duplicates("pair").set_index("pair")["p"]
-        answers = pd.Series(holm(questions.to_numpy(dtype=float)), index=questions.index)
-        adjusted[family.index] = pair[family.index].map(answers)
-    return frame.assign(p_adjusted=adjusted)[columns]
+        for name, adjust in (("p_adjusted", holm), ("q", benjamini_hochberg)):
+            answers = pd.Series(adjust(questions.to_numpy(dtype=float)), index=questions.index)
+            adjusted[name][family.index] = pair[family.index].map(answers)
+    return frame.assign(**adjusted)[columns]
 
 
 def _compare(study: _Study, model: str, reference: str) -> list[dict[str, object]]:
-    shared, first, second, left_out = _on_common_rows(study, model, reference)
-    rows = []
+    (shared, beside), first, second, left_out = _on_common_rows(study, model, reference)
+    rows, level = [], study.resamples.level
     for metric in study.main:
         one, other = first[metric.name], second[metric.name]
-        boot = paired_difference(one.value - other.value, one.replicates - other.replicates, level=study.resamples.level)
-        resampled, reason = over_folds(one.folds - other.folds, shared, study.trained, level=study.resamples.level)
-        for method, difference, why in ((BOOTSTRAP, boot, ""), (RESAMPLED_T, resampled, reason)):
+        boot = paired_difference(one.value - other.value, one.replicates - other.replicates, level=level)
+        resampled = over_folds(one.folds - other.folds, shared, study.trained, level=level)
+        tests = [(BOOTSTRAP, boot, ""), (RESAMPLED_T, *resampled)]
+        if metric.name == "auroc":
+            tests.append((DELONG, *_paired_areas(shared, beside, level=level)))
+        for method, difference, why in tests:
             row = {
                 "model": model,
                 "reference": reference,
@@ -210,15 +259,23 @@ def _compare(study: _Study, model: str, reference: str) -> list[dict[str, object
 
 def _on_common_rows(
     study: _Study, model: str, reference: str
-) -> tuple[pd.DataFrame, dict[str, Measured], dict[str, Measured], str]:
+) -> tuple[tuple[pd.DataFrame, pd.DataFrame], dict[str, Measured], dict[str, Measured], str]:
     """Measure two models on the rows that both predict; what is measured already is used where those are all rows."""
     first, second = study.table.of(model), study.table.of(reference)
     if first[_ROW].equals(second[_ROW]):
-        return first, study.measured[model], study.measured[reference], ""
+        return (first, second), study.measured[model], study.measured[reference], ""
     shared = common_rows(first, second)
     measured = [measure(rows, study.main, study.table.endpoint, study.resamples) for rows in shared]
     note = f"on the rows that both models have: {len(shared[0])} of {len(first)} and {len(second)}"
-    return shared[0], measured[0], measured[1], note
+    return shared, measured[0], measured[1], note
+
+
+def _paired_areas(first: pd.DataFrame, second: pd.DataFrame, *, level: float) -> tuple[Difference, str]:
+    scores = np.column_stack([rows["p"].to_numpy(dtype=float) for rows in (first, second)])
+    strata, patients = pair_strata(first), first["patient_id"].to_numpy()
+    found = delong(first["y"].to_numpy(dtype=float), scores, strata=strata, patients=patients)
+    reason = "no fold tests two patients of each class" if np.isnan(found.covariance).any() else ""
+    return found.difference(level=level), reason
 
 
 _ROW = ["repeat", "fold", "patient_id"]

@@ -2,7 +2,11 @@
 
 Columns of every kind: ``patient_id, site, model, repeat, fold, pattern``. By endpoint kind: survival ``time, event, risk,
 high_risk`` and ``survival@<horizon>``; binary ``y, p``; multiclass and ordinal ``y`` (class name) and ``p@<class>``; multilabel
-``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yhat``. Optional: ``stratum``, see ``pooling``.
+``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yhat``. Optional: ``stratum``, see ``pooling``; and what a
+model that was locked with out-of-fold scores of its training patients says besides: binary ``called@<point>`` (above the cut-off
+of an operating point, such as ``called@specificity0.9``), with classes ``in_set@<class>`` (the conformal prediction set),
+regression ``yhat_low, yhat_high`` (the conformal interval), survival ``own_survival`` (predicted S at the patient's own time),
+and ``novelty_p, novel`` (how strange the patient is to the training patients, and the modalities in which that shows).
 """
 
 from collections.abc import Callable
@@ -18,6 +22,9 @@ from oncoweave.evaluate.pooling import STRATUM
 
 KEYS = ("patient_id", "site", "model", "repeat", "fold", "pattern")
 HORIZON = "survival@"
+CALLED, IN_SET, INTERVAL = "called@", "in_set@", ("yhat_low", "yhat_high")
+OWN_SURVIVAL = "own_survival"
+NOVELTY_P, NOVEL = "novelty_p", "novel"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +55,11 @@ class PredictionTable:
 def horizon_column(horizon: float) -> str:
     """Name the column of predicted survival at a horizon: ``survival@36``."""
     return f"{HORIZON}{horizon:g}"
+
+
+def class_names(endpoint: Endpoint) -> tuple[str, ...]:
+    """Names of the classes of a prediction set; those of a binary endpoint without names are 0 and 1."""
+    return endpoint.classes if endpoint.kind != "binary" or len(endpoint.classes) == 2 else ("0", "1")
 
 
 def wanted_columns(endpoint: Endpoint) -> tuple[str, ...]:
@@ -88,6 +100,7 @@ def check_predictions(frame: pd.DataFrame, endpoint: Endpoint) -> PredictionTabl
         "multilabel": _check_labels,
         "regression": _check_regression,
     }[endpoint.kind](frame, endpoint)
+    _check_certainty(frame)
     fixed = ("time", "event", "y", "site", "pattern", STRATUM)
     _check_constant(frame, [c for c in frame.columns if c in fixed or str(c).startswith("y@")])
     return PredictionTable(endpoint=endpoint, frame=frame.reset_index(drop=True), horizons=horizons)
@@ -119,10 +132,7 @@ def _check_survival(frame: pd.DataFrame, endpoint: Endpoint) -> None:
     _numbers(frame, "event", lambda v: np.isin(v, (0, 1)), "0 or 1")
     _numbers(frame, "risk", np.isfinite, "a finite log-risk")
     optional = ["high_risk", *(c for c in frame.columns if str(c).startswith(HORIZON))]
-    for column in optional:
-        absent = frame[column].isna().to_numpy()
-        share = frame["model"].map(frame[column].isna().groupby(frame["model"]).mean()).to_numpy(dtype=float)
-        _refuse(frame, column, absent & (share < 1), "a value in all rows of a model or in none")
+    _all_or_none(frame, optional)
     _numbers(frame[frame["high_risk"].notna()], "high_risk", lambda v: np.isin(v, (0, 1)), "True or False")
     for column in optional[1:]:
         _numbers(frame[frame[column].notna()], column, lambda v: (v >= 0) & (v <= 1), "a probability")
@@ -133,6 +143,23 @@ def _check_survival(frame: pd.DataFrame, endpoint: Endpoint) -> None:
     for earlier, later in pairwise(ordered):
         rises = (frame[later].astype(float) > frame[earlier].astype(float) + 1e-6).to_numpy()
         _refuse(frame, later, rises, f"a survival not above that of {earlier!r}")
+
+
+def _check_certainty(frame: pd.DataFrame) -> None:
+    """Check the optional columns; cut-offs may lack in a fold, and novelty where a patient cannot be judged."""
+    whole = [c for c in frame.columns if c in (OWN_SURVIVAL, *INTERVAL) or str(c).startswith(IN_SET)]
+    _all_or_none(frame, whole)
+    for column in (c for c in frame.columns if str(c).startswith((CALLED, IN_SET))):
+        _numbers(frame[frame[column].notna()], column, lambda v: np.isin(v, (0, 1)), "True or False")
+    for column in (c for c in frame.columns if c in (OWN_SURVIVAL, NOVELTY_P)):
+        _numbers(frame[frame[column].notna()], column, lambda v: (v >= 0) & (v <= 1), "a probability")
+
+
+def _all_or_none(frame: pd.DataFrame, columns: list[str]) -> None:
+    for column in columns:
+        absent = frame[column].isna().to_numpy()
+        share = frame["model"].map(frame[column].isna().groupby(frame["model"]).mean()).to_numpy(dtype=float)
+        _refuse(frame, column, absent & (share < 1), "a value in all rows of a model or in none")
 
 
 def _check_binary(frame: pd.DataFrame, endpoint: Endpoint) -> None:

@@ -1,6 +1,6 @@
 """The result tables of a run, beside its predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +39,22 @@ def write_results(
     tables = {"predictions": table.frame}
     rng = np.random.default_rng([study.protocol.seed, 4])
     censoring = _train_censoring(data, splits) if endpoint.kind == "survival" else None
-    references = tuple(dict.fromkeys((ALONE + str(study.reference), study.main)))
+    prevalence = _train_prevalence(data, splits) if endpoint.kind == "binary" else None
+    reference = ALONE + str(study.reference)
     summary = summarise(
         table,
         endpoint,
         roles={p.name: p.role for p in planned},
         generator=rng,
         options=SummaryOptions(
-            references=references, replicates=study.protocol.bootstrap, attributes=attributes, trained=trained(splits)
+            references=tuple(dict.fromkeys((reference, study.main))),
+            pair=(study.main, reference),
+            replicates=study.protocol.bootstrap,
+            attributes=attributes,
+            trained=trained(splits),
         ),
         train_censoring=censoring,
+        train_prevalence=prevalence,
     )
     tables |= summary.tables()
     refitted = _refitted(study, planned)
@@ -68,21 +74,28 @@ def write_results(
 
 def trained(splits: pd.DataFrame) -> dict[tuple[int, int], int]:
     """Count the training patients of each (repeat, fold)."""
-    tested = splits.loc[splits["fold"] >= 0, ["repeat", "fold"]].drop_duplicates().to_numpy().tolist()
-    return {(repeat, fold): int(((splits["repeat"] == repeat) & (splits["fold"] != fold)).sum()) for repeat, fold in tested}
+    return {fold: len(rows) for fold, rows in _training(splits)}
 
 
 def _train_censoring(data: Dataset, splits: pd.DataFrame) -> dict[tuple[int, int], Censoring]:
     """Fit the censoring curve of each fold on the patients that trained for it."""
     time = pd.Series(data.outcome.time, index=data.patient_ids)
     event = pd.Series(data.outcome.event, index=data.patient_ids)
-    curves = {}
+    return {fold: fit_censoring(time[rows].to_numpy(), event[rows].to_numpy()) for fold, rows in _training(splits)}
+
+
+def _train_prevalence(data: Dataset, splits: pd.DataFrame) -> dict[tuple[int, int], float]:
+    """Count the share of positive patients among those that trained for each fold."""
+    y = pd.Series(data.outcome.values, index=data.patient_ids)
+    return {fold: float(np.nanmean(y[rows].to_numpy(dtype=float))) for fold, rows in _training(splits)}
+
+
+def _training(splits: pd.DataFrame) -> Iterator[tuple[tuple[int, int], pd.Series]]:
+    """Yield who trained for each (repeat, fold)."""
     for repeat in splits["repeat"].unique().tolist():
         rows = splits[splits["repeat"] == repeat]
         for fold in rows.loc[rows["fold"] >= 0, "fold"].unique().tolist():
-            trained = rows.loc[rows["fold"] != fold, "patient_id"]
-            curves[int(repeat), int(fold)] = fit_censoring(time[trained].to_numpy(), event[trained].to_numpy())
-    return curves
+            yield (int(repeat), int(fold)), rows.loc[rows["fold"] != fold, "patient_id"]
 
 
 def _refitted(study: Study, planned: list[Planned]) -> dict[frozenset[str], str]:
