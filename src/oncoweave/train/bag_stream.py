@@ -11,7 +11,6 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -29,6 +28,7 @@ from oncoweave.modalities.slide import tile_pitch
 from oncoweave.nn.coordinates import SlideView, draw_view, nearest_tiles
 from oncoweave.nn.grid import cells
 from oncoweave.nn.tokens import Tokens, pad
+from oncoweave.train.read_ahead import ReadAhead
 from oncoweave.train.stream import seeded
 
 _SHOWN = 5
@@ -178,8 +178,7 @@ class BagStream:
         self._entropy = (seed, int(index.fingerprint[:16], 16))
         self._held: dict[int, Bag] | None = {} if 4 * index.dim * int(index.num_tiles.sum()) <= data.memory else None
         self._starts, self._packs = [0], dict[int, list[np.ndarray]]()
-        self._pool = ThreadPoolExecutor(data.readers, thread_name_prefix="bags") if data.readers else None
-        self._ready: dict[int, list[Future[Shown | str]]] = {}
+        self._ahead = ReadAhead(self._jobs, self._show, readers=data.readers, ahead=data.ahead, name="bags")
         self._notes: dict[int, dict[str, float]] = {}
         self._unread: Counter[str] = Counter()
 
@@ -189,16 +188,7 @@ class BagStream:
         Raises:
             DataError: that is so for all of its slides.
         """
-        if self._pool is None:
-            shown = [self._show(*job) for job in self._jobs(step)]
-        else:
-            for old in [s for s in self._ready if not step <= s <= step + self.data.ahead]:
-                for future in self._ready.pop(old):
-                    future.cancel()
-            for number in range(step, step + self.data.ahead + 1):
-                if number not in self._ready:
-                    self._ready[number] = [self._pool.submit(self._show, *job) for job in self._jobs(number)]
-            shown = [future.result() for future in self._ready.pop(step)]
+        shown = self._ahead.results(step)
         views = [s for s in shown if not isinstance(s, str)]
         faults = [s for s in shown if isinstance(s, str)]
         self._unread.update(faults)
@@ -247,8 +237,7 @@ class BagStream:
 
     def close(self) -> None:
         """Stop the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.close()
 
     def slides_of(self, step: int) -> Int64[np.ndarray, " slide"]:
         """Numbers of the slides that this process sees at a step."""

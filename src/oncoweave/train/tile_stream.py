@@ -7,7 +7,6 @@ read, or is out of focus, is replaced by another drawn from the same seed; how m
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 
 from oncoweave.core.errors import ConfigError, DataError, SlideError
 from oncoweave.nn.augment import Views, draw
+from oncoweave.train.read_ahead import ReadAhead
 from oncoweave.train.stream import seeded
 from oncoweave.train.tile_sources import TileIndex, TileSource, open_tiles
 from oncoweave.wsi.tiling import TileRecipe
@@ -104,8 +104,7 @@ class TileStream:
         self.fingerprint = source.index.fingerprint
         self.order = Order(source.index, seed=seed)
         self._batch, self._rank, self._world = batch, rank, world
-        self._pool = ThreadPoolExecutor(data.readers, thread_name_prefix="tiles") if data.readers else None
-        self._ready: dict[int, list[Future[Drawn]]] = {}
+        self._ahead = ReadAhead(self._places, self._draw, readers=data.readers, ahead=data.ahead, name="tiles")
         self._redrawn: dict[int, int] = {}
         self._reasons: Counter[str] = Counter()
 
@@ -115,16 +114,7 @@ class TileStream:
         Raises:
             DataError: 20 tiles in a row could not be read.
         """
-        if self._pool is None:
-            drawn = [self._draw(*place) for place in self._places(step)]
-        else:
-            for old in [s for s in self._ready if not step <= s <= step + self.data.ahead]:
-                for future in self._ready.pop(old):
-                    future.cancel()
-            for number in range(step, step + self.data.ahead + 1):
-                if number not in self._ready:
-                    self._ready[number] = [self._pool.submit(self._draw, *place) for place in self._places(number)]
-            drawn = [future.result() for future in self._ready.pop(step)]
+        drawn = self._ahead.results(step)
         self._redrawn = {step: sum(tries for _, tries in drawn)}
         return {
             crop.name: torch.stack([views[crop.name] for views, _ in drawn], dim=1).flatten(0, 1) for crop in self.views.crops
@@ -161,8 +151,7 @@ class TileStream:
 
     def close(self) -> None:
         """Stop the threads and close the files."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.close()
         self.source.close()
 
     def _places(self, step: int) -> list[tuple[int, int]]:
