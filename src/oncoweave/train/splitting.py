@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.errors import DataError
+from oncoweave.data.derived_splits import monte_carlo
 from oncoweave.data.splits import (
     TRAIN_ONLY,
     check_splits,
@@ -39,6 +40,8 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
             group_by_site=bool(protocol.group_by_site),
             seed=protocol.seed,
         )
+        if protocol.scheme == "monte_carlo":
+            splits = monte_carlo(splits, seed=protocol.seed)
     else:
         splits = _published(Path(protocol.splits), data)
     splits, copies = distinct_repeats(splits)

@@ -101,6 +101,8 @@ class Protocol(Strict):
 
     folds: int = Field(default=5, ge=2)
     repeats: int = Field(default=3, ge=1)
+    scheme: Literal["cross_validation", "monte_carlo"] = "cross_validation"
+    """``monte_carlo`` tests one fold of each repeat only: ten repeats of five folds are then ten random splits of four to one."""
     inner_folds: int = Field(default=5, ge=2)
     group_by_site: bool | Literal["auto"] = "auto"
     """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are as many as folds."""

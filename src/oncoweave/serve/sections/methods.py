@@ -50,8 +50,12 @@ def _validation(run: RunFolder) -> str:
         return "The manifest holds no protocol, so how patients were split is not known."
     folds, repeats = protocol.get("folds"), run.predictions["repeat"].nunique()
     splits = "published splits were used" if protocol.get("splits") else "patients were split at random, stratified by outcome"
-    told = f"Performance was estimated by {wording.count(folds)}-fold cross-validation"
-    told += f", repeated {wording.count(repeats)} times with other splits" if repeats != 1 else ""
+    if protocol.get("scheme") == "monte_carlo" and not protocol.get("splits"):
+        told = f"Performance was estimated on {wording.plural(repeats, 'random split')}, each of which tested one patient in"
+        told += f" {wording.count(folds)}"
+    else:
+        told = f"Performance was estimated by {wording.count(folds)}-fold cross-validation"
+        told += f", repeated {wording.count(repeats)} times with other splits" if repeats != 1 else ""
     told += f"; {splits}. All samples of a patient were on one side of every split"
     if protocol.get("group_by_site"):
         told += ", and so were all patients of a hospital, so that every figure is for hospitals the model had not seen"
