@@ -54,6 +54,21 @@ class PatchEncoder(Protocol):
 
 
 @runtime_checkable
+class SlideEncoder(Protocol):
+    """A transformer over the tiles of a slide, such as ``encoders.longnet.LongNet``."""
+
+    dim_in: int
+    """Width of a tile's embedding."""
+    dim: int
+    """Width of a token."""
+
+    def final(
+        self, values: Float[Tensor, "batch tile dim_in"], *, keep: Bool[Tensor, "batch tile"], grid: Int64[Tensor, "batch tile 2"]
+    ) -> Float[Tensor, "batch token dim"]:
+        """Encode each row as one slide: the class token, then its tiles' tokens, after the last norm."""
+
+
+@runtime_checkable
 class Pretraining(Protocol):
     """A self-supervised objective with its networks, as the pretraining loop sees it; it is an ``nn.Module`` as well.
 

@@ -11,7 +11,7 @@ the slide, and it reads worse than the mean of the tile tokens. Read slides out 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -24,6 +24,7 @@ from oncoweave.nn.grid import cells as cells_of
 from oncoweave.nn.grid import sine_cosine
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.packed import WHOLE, PackedBlock
+from oncoweave.nn.pretraining import SlideEncoder
 from oncoweave.nn.tile_masking import hide_tiles
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -56,21 +57,6 @@ class Config:
         if len(self.segments) != len(self.dilations):
             msg = f"wanted one dilation a segment, got segments {self.segments} and dilations {self.dilations}"
             raise ValueError(msg)
-
-
-@runtime_checkable
-class SlideEncoder(Protocol):
-    """A transformer over the tiles of a slide, such as ``encoders.longnet.LongNet``."""
-
-    dim_in: int
-    """Width of a tile's embedding."""
-    dim: int
-    """Width of a token."""
-
-    def final(
-        self, values: Float[Tensor, "batch tile dim_in"], *, keep: Bool[Tensor, "batch tile"], grid: Int64[Tensor, "batch tile 2"]
-    ) -> Float[Tensor, "batch token dim"]:
-        """Encode each slide to its class token and its tiles' tokens, after the last norm."""
 
 
 def build(config: Config, *, encoder: nn.Module, generator: torch.Generator) -> "MaskedAutoencoder":

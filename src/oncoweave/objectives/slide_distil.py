@@ -6,10 +6,9 @@ the state: a resumed run is given the same teacher again.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
@@ -20,6 +19,7 @@ from oncoweave.nn.grid import cells
 from oncoweave.nn.losses import mean_of
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.pooling import masked_mean
+from oncoweave.nn.pretraining import SlideEncoder
 from oncoweave.nn.tokens import Tokens, require_shape
 
 PRETRAINS = "slide"
@@ -45,21 +45,6 @@ class Config:
         if self.slide_weight + self.tile_weight <= 0 or self.cosine + self.smooth <= 0:
             msg = f"slide_distil: wanted weights above 0, got {self}"
             raise ConfigError(msg)
-
-
-@runtime_checkable
-class SlideEncoder(Protocol):
-    """A transformer over the tiles of a slide, such as ``encoders.longnet.LongNet``."""
-
-    dim_in: int
-    """Width of a tile's embedding."""
-    dim: int
-    """Width of a token."""
-
-    def final(
-        self, values: Float[Tensor, "batch tile dim_in"], *, keep: Bool[Tensor, "batch tile"], grid: Int64[Tensor, "batch tile 2"]
-    ) -> Float[Tensor, "batch token dim"]:
-        """Encode each row as one slide: the class token, then its tiles, after the last norm."""
 
 
 def build(config: Config, *, encoder: nn.Module, teacher: nn.Module, generator: torch.Generator) -> "SlideDistil":
