@@ -9,7 +9,9 @@ from lightning_fabric import Fabric
 from pretraining_toys import SIDE, VIEWS, Toy, plan, tiles
 from safetensors.torch import load_file
 
+from oncoweave.core.encoder_card import read_card
 from oncoweave.core.errors import ConfigError, DataError
+from oncoweave.core.files import sha256
 from oncoweave.nn.optim import Group
 from oncoweave.nn.schedules import cosine
 from oncoweave.train import pretrain as module
@@ -108,6 +110,20 @@ def test_a_finished_run_is_left_as_it_is(shard, tmp_path, toy):
     again = pretrain(plan(), tmp_path / "run", data=[shard])
     assert again.log == first.log
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir() if p.name in before} == before
+
+
+def test_a_card_that_was_removed_is_written_anew_without_training(shard, tmp_path, toy):
+    toy()
+    run = pretrain(plan(), tmp_path / "run", data=[shard])
+    assert read_card(run.weights).sha256 == sha256(run.weights)
+    before = files(run.folder)
+    (run.folder / CARD).write_text((run.folder / CARD).read_text().replace('"encoder": "vit/tiny"', '"encoder": "vit/nano"', 1))
+    with pytest.raises(ConfigError, match="this card was changed since it was written"):
+        read_card(run.weights)
+    (run.folder / CARD).unlink()
+    assert pretrain(plan(), run.folder, data=[shard]).log == run.log
+    assert read_card(run.weights).sha256 == sha256(run.weights)
+    assert files(run.folder) == before
 
 
 def test_the_callers_random_state_is_left_alone(shard, tmp_path, toy):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from oncoweave.core.encoder_card import TileSource, card_path, read_card
+from oncoweave.core.encoder_card import TileSource, card_path, read_card, sealed
 from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
+from oncoweave.core.files import sha256
 from oncoweave.encoders.longnet import VARIANTS, LongNet, lay
 from oncoweave.train import builtin_weights
 from oncoweave.train.slide_embedding import embed_bag
@@ -183,7 +184,7 @@ def test_a_card_that_does_not_belong_is_refused(tmp_path, weights):
     content = json.loads(card.read_text())
     for change, message in (
         ({"sha256": "0"}, "not the weights that own.json speaks of"),
-        ({"schema": "else"}, "wanted a card of schema 'oncoweave.encoder' version 1, got 'else' 1"),
+        ({"schema": "else"}, "wanted a card of schema 'oncoweave.encoder' version 2, got 'else' 2"),
         ({"tiles": {"encoder": "x"}}, "not a usable card"),
         ({"settings": {"depht": 3}}, "do not fit the encoder longnet/tiny: .*depht"),
         (
@@ -194,11 +195,29 @@ def test_a_card_that_does_not_belong_is_refused(tmp_path, weights):
         ({"tiles": {**content["tiles"], "centre": [0.0], "scale": [1.0]}}, "standardises 1 features, and the network takes 6"),
         ({"tiles": {**content["tiles"], "centre": [0.0], "scale": [0.0]}}, "scales above 0"),
     ):
-        card.write_text(json.dumps(content | change))
+        card.write_text(json.dumps(sealed(content | change)))
         with pytest.raises(ConfigError, match=message):
             load_slide_encoder("longnet/tiny", weights=weights)
     card.unlink()
     with pytest.raises(ConfigError, match=r"no card own\.json beside these weights"):
+        load_slide_encoder("longnet/tiny", weights=weights)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"segments": [8, 16, 32]}},  # fits the weights, and gives other numbers
+        {"tiles": {"encoder": "colour/tiny", "fingerprint": None, "mpp": None, "centre": [], "scale": []}},
+        {"tiles": {"encoder": "colour/tiny", "fingerprint": "f" * 64, "mpp": 0.5, "centre": [1.0] * 6, "scale": [2.0] * 6}},
+        {"seal": "0"},
+    ],
+)
+def test_a_card_changed_by_hand_is_refused(weights, change):
+    card = card_path(weights)
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(
+        ConfigError, match=r"own\.json: this card was changed since it was written; .*; copy weights and card again"
+    ):
         load_slide_encoder("longnet/tiny", weights=weights)
 
 
@@ -208,18 +227,33 @@ def test_the_card_of_a_pretraining_run_is_read(tmp_path):
     source = {"encoder": "colour/tiny", "fingerprint": "f" * 64, "mpp": 0.5, "centre": [0.0] * 6, "scale": [2.0] * 6}
     run = {
         "schema": "oncoweave.pretraining",
-        "version": 1,
+        "version": 2,
         "recipe": "longnet_tiny_cpu",
         "encoder": "longnet/tiny",
         "plan": {"encoder_settings": {"segments": [8, 16, 32]}},
         "data": {"slides": 3, "tiles_of": source},
+        "sha256": sha256(path),
     }
-    (tmp_path / "card.json").write_text(json.dumps(run))
+    (tmp_path / "card.json").write_text(json.dumps(sealed(run)))
     card = read_card(path)
     assert card.settings == {"segments": (8, 16, 32)}
     assert (card.data, card.recipe, card.tiles.scale) == ({"slides": 3}, "longnet_tiny_cpu", (2.0,) * 6)
     assert len(embed_bag(bag(), encoder=load_slide_encoder("longnet/tiny", weights=path))) == 40
-    (tmp_path / "card.json").write_text(json.dumps(run | {"data": {}}))
+    (tmp_path / "card.json").write_text(json.dumps(sealed(run | {"data": {}})))
     encoder = load_slide_encoder("longnet/tiny", weights=path)
     with pytest.raises(ConfigError, match="its card does not say which tiles it was trained on"):
         embed_bag(bag(), encoder=encoder)
+    (tmp_path / "card.json").write_text(json.dumps(sealed(run) | {"plan": {"encoder_settings": {}}}))
+    with pytest.raises(
+        ConfigError, match=r"card\.json: this card was changed .*; remove it and give the command of the finished run"
+    ):
+        read_card(path)
+    (tmp_path / "card.json").write_text(json.dumps(run | {"version": 1}))
+    with pytest.raises(
+        ConfigError, match=r"schema 'oncoweave\.pretraining' version 2, got 'oncoweave\.pretraining' 1; remove it"
+    ):
+        read_card(path)
+    (tmp_path / "card.json").write_text(json.dumps(sealed(run)))
+    write_weights(tmp_path / "encoder.safetensors", network(seed=1)).with_suffix(".json").unlink()
+    with pytest.raises(ConfigError, match=r"not the weights that card\.json speaks of"):
+        read_card(path)

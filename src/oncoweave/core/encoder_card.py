@@ -1,5 +1,10 @@
-"""What stands beside pretrained weights: which network they are of, which tiles it learnt on, and a hash of the file."""
+"""What stands beside pretrained weights: which network they are of, which tiles it learnt on, and a hash of the file.
 
+A card is sealed by a hash of its own content: with other settings or scales the same weights would load and give other numbers.
+"""
+
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,9 +14,15 @@ from oncoweave.core.errors import ConfigError
 from oncoweave.core.files import read_json, sha256, write_json
 
 SCHEMA = "oncoweave.encoder"
-VERSION = 1
+VERSION = 2
 PRETRAINING = "oncoweave.pretraining"
 """Schema of the card that a pretraining run leaves in its folder."""
+PRETRAINING_VERSION = 2
+_SEAL = "seal"
+_REMEDY = {
+    SCHEMA: "copy weights and card again from where they were made",
+    PRETRAINING: "remove it and give the command of the finished run again, which writes it anew and trains nothing",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +55,7 @@ class EncoderCard:
     data: Mapping[str, object] = field(default_factory=dict)
     """What it was trained on, in counts."""
     sha256: str = ""
-    """Of the file of weights; empty in a run's folder, where weights change as it goes on."""
+    """Of the file of weights; empty for weights that come without a card of ours."""
 
 
 def card_path(weights: Path) -> Path:
@@ -54,18 +65,25 @@ def card_path(weights: Path) -> Path:
 
 
 def write_card(weights: Path, card: EncoderCard) -> Path:
-    """Write a card beside a file of weights, with the file's hash."""
+    """Write a card beside a file of weights, with the file's hash, and seal it."""
     target = weights.with_suffix(".json")
     content = {"schema": SCHEMA, "schema_version": VERSION, **asdict(card), "sha256": sha256(weights)}
-    write_json(target, content)
+    write_json(target, sealed(content))
     return target
 
 
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a hash of all the rest to what a card holds, in place of the one that it may have."""
+    rest = {key: value for key, value in content.items() if key != _SEAL}
+    return {**rest, _SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
 def read_card(weights: Path) -> EncoderCard:
-    """Read the card beside a file of weights, and check the file against the hash it states.
+    """Read the card beside a file of weights, and check it against its seal and the file against the hash it states.
 
     Raises:
-        ConfigError: there is no card, it is none, a field is missing or wrong, or the weights are not those it speaks of.
+        ConfigError: there is no card, it is none or was changed, a field is missing or wrong, or the weights are not those it
+            speaks of.
     """
     path = card_path(weights)
     if not weights.is_file():
@@ -76,15 +94,8 @@ def read_card(weights: Path) -> EncoderCard:
         raise ConfigError(msg)
     try:
         content = read_json(path)
-        schema = content.get("schema")
-        if schema == PRETRAINING:
-            return _of_run(content)
-        if schema != SCHEMA or content.get("schema_version") != VERSION:
-            msg = (
-                f"{path}: wanted a card of schema {SCHEMA!r} version {VERSION}, got {schema!r} {content.get('schema_version')!r}"
-            )
-            raise ConfigError(msg)
-        card = _card(content)
+        _require_sealed(content, path)
+        card = _of_run(content) if content["schema"] == PRETRAINING else _card(content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -94,6 +105,20 @@ def read_card(weights: Path) -> EncoderCard:
         msg = f"{weights}: not the weights that {path.name} speaks of (sha256 differs); copy both again"
         raise ConfigError(msg)
     return card
+
+
+def _require_sealed(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse what is no card, a card of another version, and one that was changed since it was written."""
+    schema = content.get("schema")
+    wanted, came = (SCHEMA, VERSION), (schema, content.get("schema_version"))
+    if schema == PRETRAINING:
+        wanted, came = (PRETRAINING, PRETRAINING_VERSION), (schema, content.get("version"))
+    if came != wanted:
+        msg = f"{path}: wanted a card of schema {wanted[0]!r} version {wanted[1]}, got {came[0]!r} {came[1]!r}"
+        raise ConfigError(f"{msg}; {_REMEDY[wanted[0]]}")
+    if content != sealed(content):
+        msg = f"{path}: this card was changed since it was written; what it says may not be true of the weights"
+        raise ConfigError(f"{msg}; {_REMEDY[wanted[0]]}")
 
 
 def _card(content: Mapping[str, Any]) -> EncoderCard:
@@ -117,6 +142,7 @@ def _of_run(content: Mapping[str, Any]) -> EncoderCard:
         tiles=None if tiles is None else _source(tiles),
         recipe=str(content["recipe"]),
         data=data,
+        sha256=str(content["sha256"]),
     )
 
 

@@ -22,8 +22,9 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
+from oncoweave.core.encoder_card import PRETRAINING, PRETRAINING_VERSION, sealed
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
-from oncoweave.core.files import locked, publish, write_json
+from oncoweave.core.files import locked, publish, sha256, write_json
 from oncoweave.nn.optim import Group
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train import checkpoint
@@ -279,24 +280,23 @@ class Loop:
         if self._first:
             last = self.rows[-1]
             write_json(self.out / FAULTS, self.stream.faults())
-            write_json(
-                self.out / CARD,
-                {
-                    "schema": "oncoweave.pretraining",
-                    "version": 1,
-                    "recipe": self.plan.name,
-                    "encoder": self.plan.encoder,
-                    "plan": as_json(self.plan),
-                    "data": self.stream.describe(),
-                    "last": {k: v if math.isfinite(v) else None for k, v in last.items()},
-                    "seconds_since_start": round(seconds, 1),
-                    "steps_since_start": steps,
-                    "processes": self.fabric.world_size,
-                    "device": str(self.fabric.device),
-                    "commit": commit(),
-                    "versions": versions(),
-                },
-            )
+            content = {
+                "schema": PRETRAINING,
+                "version": PRETRAINING_VERSION,
+                "recipe": self.plan.name,
+                "encoder": self.plan.encoder,
+                "plan": as_json(self.plan),
+                "data": self.stream.describe(),
+                "last": {k: v if math.isfinite(v) else None for k, v in last.items()},
+                "seconds_since_start": round(seconds, 1),
+                "steps_since_start": steps,
+                "processes": self.fabric.world_size,
+                "device": str(self.fabric.device),
+                "commit": commit(),
+                "versions": versions(),
+                "sha256": sha256(self.out / WEIGHTS),
+            }
+            write_json(self.out / CARD, sealed(content))
 
     def _part(self, step: int, part: int) -> Row:
         plan, fabric = self.plan, self.fabric
