@@ -63,3 +63,16 @@ def test_absent_modalities_are_not_judged_and_a_constant_column_does_no_harm(rng
         fit_novelty(rows[:20], generator=rng)
     with pytest.raises(DataError, match="wanted rows of 4 columns"):
         fit_novelty(rows, generator=rng).examine(rows[:, :3])
+
+
+def test_many_columns_keep_few_axes_and_the_variance_of_all(rng):
+    block = rng.normal(size=(150, 300)) @ np.diag(np.linspace(3, 0.5, 300))
+    found = fit_novelty(block, generator=rng)
+    distance = found.distance
+    assert distance.axes.shape == (64, 300)
+    assert distance.axes @ distance.axes.T == pytest.approx(np.eye(64), abs=1e-9)
+    assert distance.variances.sum() + (300 - 64) * distance.floor == pytest.approx(300)  # columns are standardised
+    assert found.examine(block[:5] + 40).flagged.all()
+    again = rng.normal(size=(400, 300)) @ np.diag(np.linspace(3, 0.5, 300))
+    assert found.examine(again).flagged.mean() < 0.1
+    assert fit_novelty(block[:, :100], generator=rng).distance.axes.shape == (64, 100)

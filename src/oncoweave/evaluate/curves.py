@@ -176,7 +176,20 @@ def survival_at(baseline: BaselineHazard, risk: np.ndarray, horizons: np.ndarray
         DataError: a NaN risk.
     """
     risk = finite("risk", risk)
-    horizons = np.atleast_1d(np.asarray(horizons, dtype=np.float64))
-    hazard = np.concatenate([[0.0], baseline.cumulative_hazard])[np.searchsorted(baseline.times, horizons, side="right")]
+    return _survival(baseline, risk[:, None], np.atleast_1d(np.asarray(horizons, dtype=np.float64))[None, :])
+
+
+def survival_at_own(baseline: BaselineHazard, risk: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Predicted survival ``Float[n]`` of each patient at his own time; see :func:`survival_at`.
+
+    Raises:
+        DataError: a NaN risk or time.
+    """
+    risk = finite("risk", risk)
+    return _survival(baseline, risk, finite("time", time, len(risk)))
+
+
+def _survival(baseline: BaselineHazard, risk: np.ndarray, times: np.ndarray) -> np.ndarray:
+    hazard = np.concatenate([[0.0], baseline.cumulative_hazard])[np.searchsorted(baseline.times, times, side="right")]
     with np.errstate(divide="ignore", over="ignore"):
-        return np.exp(-np.exp(np.log(hazard)[None, :] + risk[:, None]))
+        return np.exp(-np.exp(np.log(hazard) + risk))

@@ -16,6 +16,8 @@ from oncoweave.evaluate.conformal import conformal_quantile
 Method = Literal["mahalanobis", "neighbours"]
 
 _FOLDS = 5
+_AXES = 64
+"""More axes are not kept: a model that is stored with this would grow with the square of its columns."""
 _TURN = 512
 """Patients whose distances to all training patients are held at once."""
 _FEWEST = 20
@@ -150,13 +152,31 @@ def _fit(rows: np.ndarray, method: Method, neighbours: int) -> tuple[np.ndarray,
 
 
 def _mahalanobis(standard: np.ndarray) -> Mahalanobis:
-    """Shrink the covariance's eigenvalues towards their mean by Ledoit and Wolf's share (2004, lemma 3.2 to 3.4)."""
+    """Shrink the covariance's eigenvalues towards their mean by Ledoit and Wolf's share (2004, lemma 3.2 to 3.4).
+
+    Of many columns only the axes of largest variance are kept; all directions beside them share their mean variance.
+    """
     num, width = standard.shape
-    singular, axes = np.linalg.svd(standard, full_matrices=False)[1:]
-    variances = singular**2 / num
+    variances, axes = _axes(standard)
     mean = max(float(variances.sum()) / width, np.finfo(float).tiny)
     spread = float((variances**2).sum()) - width * mean**2
     noise = (float(((standard**2).sum(axis=1) ** 2).sum()) / num - float((variances**2).sum())) / num
     share = min(max(noise / spread, 0.0), 1.0) if spread > 0 else 1.0
-    floor = max(share * mean, 1e-6 * mean)
-    return Mahalanobis(axes=axes, variances=np.maximum((1 - share) * variances + share * mean, floor), floor=floor)
+    kept = axes.shape[0]
+    shrunk = (1 - share) * variances + share * mean
+    beside = float((1 - share) * variances[kept:].sum()) / (width - kept) if width > kept else 0.0
+    floor = max(beside + share * mean, 1e-6 * mean)
+    return Mahalanobis(axes=axes, variances=np.maximum(shrunk[:kept], floor), floor=floor)
+
+
+def _axes(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances along all principal axes, decreasing, and at most ``_AXES`` of the axes, by way of the smaller product."""
+    num, width = standard.shape
+    if min(num, width) <= _AXES:
+        singular, axes = np.linalg.svd(standard, full_matrices=False)[1:]
+        return singular**2 / num, axes
+    wide = width > num
+    squares, vectors = np.linalg.eigh(standard @ standard.T if wide else standard.T @ standard)
+    squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1][:, :_AXES]
+    axes = (standard.T @ vectors / np.sqrt(np.maximum(squares[:_AXES], np.finfo(float).tiny))).T if wide else vectors.T
+    return squares / num, axes

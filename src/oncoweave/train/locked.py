@@ -1,12 +1,15 @@
 """A model with everything that was fixed on its training rows: recalibration, cut-off, baseline hazard, horizons."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
+from oncoweave.evaluate.curves import survival_at_own
 from oncoweave.evaluate.survival import BaselineHazard, breslow_baseline, survival_at
+from oncoweave.evaluate.tables import OWN_SURVIVAL
+from oncoweave.train.certainty import Certainty, fit_certainty
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold
 from oncoweave.train.panel import Planned
@@ -37,6 +40,8 @@ class LockedModel:
     """Survival: the median out-of-fold score of the training rows; above it is high risk."""
     average: np.ndarray
     """``[c]``: the mean out-of-fold score of the training rows, for patients of whom the model knows nothing."""
+    certainty: Certainty = field(default_factory=Certainty)
+    """Cut-offs, prediction sets and flags; models that were locked before there were any have none."""
 
     def frame(self, data: Dataset, *, everyone: bool = False) -> pd.DataFrame:
         """Predict, one row a patient who has at least one of the modalities; the outcome beside it where it is known.
@@ -50,7 +55,9 @@ class LockedModel:
         kept, output = data.take(rows), output[rows]
         frame = pd.DataFrame({"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns})
         truth = {} if kept.target is None else self._truth(kept.target.values)
-        return frame.assign(**truth, **self._columns(output))
+        columns = {**self._columns(output), **self._own_survival(output, kept)}
+        sure = self.certainty.columns(self.endpoint, self.recalibration.apply(output))
+        return frame.assign(**truth, **columns, **sure, **self.certainty.examine(kept, self.fitted.preparations))
 
     def _truth(self, values: np.ndarray) -> dict[str, np.ndarray]:
         kind, classes = self.endpoint.kind, self.endpoint.classes
@@ -66,6 +73,12 @@ class LockedModel:
     def labels(self) -> tuple[str, ...]:
         """Multilabel: the names of the labels."""
         return self.endpoint.classes or self.endpoint.columns
+
+    def _own_survival(self, output: np.ndarray, data: Dataset) -> dict[str, np.ndarray]:
+        """Survival: predicted S at the follow-up of each patient, where that is known for all."""
+        if self.baseline is None or data.target is None or not data.target.known.all():
+            return {}
+        return {OWN_SURVIVAL: survival_at_own(self.baseline, self.recalibration.apply(output)[:, 0], data.target.time)}
 
     def _columns(self, output: np.ndarray) -> dict[str, np.ndarray]:
         kind = self.endpoint.kind
@@ -112,4 +125,7 @@ def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
         baseline=baseline,
         cutoff=cutoff,
         average=mean_score(trained.out_of_fold),
+        certainty=fit_certainty(
+            fold, recalibration.apply(trained.out_of_fold), trained.fitted if model.name == study.main else None
+        ),
     )
