@@ -89,7 +89,7 @@ class Block(nn.Module):
     def __init__(self, config: Config, *, places: bool) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.width)
-        self.attention = MultiheadAttention(config.width, heads=config.heads, dropout=config.dropout)
+        self.attention = MultiheadAttention(config.width, heads=config.heads)
         self.drop = nn.Dropout(config.dropout)
         self.places = GridConvolution(config.width) if places else None
 

@@ -42,7 +42,7 @@ class TypedBlock(nn.Module):
     def __init__(self, config: Config, *, modalities: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.width)
-        self.attention = MultiheadAttention(config.width, heads=config.heads, dropout=config.dropout)
+        self.attention = MultiheadAttention(config.width, heads=config.heads)
         self.feeds = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(config.width), FeedForward(config.width, ratio=config.ratio, dropout=config.dropout))
             for _ in range(modalities)

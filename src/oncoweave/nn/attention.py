@@ -20,17 +20,17 @@ def masked_softmax(scores: Float[Tensor, "*batch token"], keep: Bool[Tensor, "*#
 class MultiheadAttention(nn.Module):
     """Scaled dot-product attention of queries to kept keys (Vaswani et al. 2017, eq. 1), for self- and cross-attention.
 
+    Attention weights are not dropped out, which would take training off the fused kernel; dropout belongs to what stands around.
     A query all of whose keys are masked receives zeros (plus the output bias). Projections of queries, keys and values have no
     bias: a key's bias cancels in the softmax and would never be trained.
     """
 
-    def __init__(self, dim: int, *, heads: int, dim_context: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, *, heads: int, dim_context: int | None = None) -> None:
         super().__init__()
         if dim % heads:
             msg = f"width {dim} does not divide into {heads} heads"
             raise ValueError(msg)
         self.heads = heads
-        self.dropout = dropout
         self.query = nn.Linear(dim, dim, bias=False)
         self.key_value = nn.Linear(dim_context or dim, 2 * dim, bias=False)
         self.out = nn.Linear(dim, dim)
@@ -47,8 +47,7 @@ class MultiheadAttention(nn.Module):
         key, value = (self._split(x) for x in self.key_value(context).chunk(2, dim=-1))
         empty = ~keep.any(dim=1, keepdim=True)
         mask = (keep | empty)[:, None, None, :]  # an empty row attends everywhere and is zeroed below, so that no softmax is 0/0
-        dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         mixed = mixed.masked_fill(empty[:, None, :, None], 0.0)
         return self.out(mixed.transpose(1, 2).flatten(start_dim=2))
 

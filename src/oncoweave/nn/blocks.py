@@ -21,7 +21,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, dim: int, *, heads: int, ratio: float = 4.0, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(dim)
-        self.attention = MultiheadAttention(dim, heads=heads, dropout=dropout)
+        self.attention = MultiheadAttention(dim, heads=heads)
         self.norm_feed = nn.LayerNorm(dim)
         self.feed = FeedForward(dim, ratio=ratio, dropout=dropout)
         self.drop = nn.Dropout(dropout)

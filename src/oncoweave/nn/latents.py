@@ -14,7 +14,7 @@ class LatentReading(nn.Module):
     def __init__(self, width: int, *, heads: int, ratio: float, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.cross = MultiheadAttention(width, heads=heads, dropout=dropout)
+        self.cross = MultiheadAttention(width, heads=heads)
         self.norm_feed = nn.LayerNorm(width)
         self.feed = FeedForward(width, ratio=ratio, dropout=dropout)
 
