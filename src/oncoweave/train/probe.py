@@ -43,6 +43,8 @@ class LabelledTiles:
     label: Int64[np.ndarray, " tile"]
     group: Int64[np.ndarray, " tile"]
     """Number of the slide, or of the file."""
+    groups: tuple[str, ...] = ()
+    """Names of the slides or files, where they matter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -198,7 +200,8 @@ def _interval(predicted: np.ndarray, test: LabelledTiles, *, seed: int, replicat
 
 def _load(source: TileSource, side: int) -> LabelledTiles:
     images = torch.stack([resized(source.read(i), side) for i in range(len(source.index))])
-    return LabelledTiles(images=images, label=source.index.label, group=source.index.group)
+    index = source.index
+    return LabelledTiles(images=images, label=index.label, group=index.group, groups=index.groups)
 
 
 def _quiet(text: str) -> None:

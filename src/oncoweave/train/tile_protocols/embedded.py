@@ -71,6 +71,8 @@ class TileScore:
     low: float
     high: float
     resampled: Resampled
+    chance: float
+    """What guessing gives; NaN where that has no simple form."""
     per_tile: Float[np.ndarray, " tile"]
     """Value of each test tile; :attr:`value` is their mean."""
     balanced: bool
@@ -88,7 +90,14 @@ class TileScores:
 
 
 def measured(
-    per_tile: np.ndarray, test: Embedded, *, metric: str, rng: np.random.Generator, setting: str = "", balanced: bool = True
+    per_tile: np.ndarray,
+    test: Embedded,
+    *,
+    metric: str,
+    rng: np.random.Generator,
+    setting: str = "",
+    chance: float = float("nan"),
+    balanced: bool = True,
 ) -> TileScore:
     """Average one value a test tile; the interval is a percentile bootstrap of slides, of tiles where no slide is known."""
     per_tile = np.asarray(per_tile, dtype=np.float64)
@@ -100,9 +109,16 @@ def measured(
         low=found.low,
         high=found.high,
         resampled="slides" if test.grouped else "tiles",
+        chance=chance,
         per_tile=per_tile,
         balanced=balanced,
     )
+
+
+def accuracy(predicted: Int64[np.ndarray, " tile"], test: Embedded, *, rng: np.random.Generator, setting: str = "") -> TileScore:
+    """Balanced accuracy of predicted classes."""
+    hits, chance = predicted == test.label, 1 / len(np.unique(test.label))
+    return measured(hits, test, metric="balanced accuracy", rng=rng, setting=setting, chance=chance)
 
 
 def difference(one: TileScore, other: TileScore, test: Embedded, *, rng: np.random.Generator) -> Interval:

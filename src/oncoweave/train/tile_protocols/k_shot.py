@@ -56,19 +56,21 @@ def _score(
     member = np.eye(len(tested))[place] / np.bincount(place)
     drawn = draw_shots(code, shots=shots, episodes=episodes, rng=rng)
     step = max(1, _VALUES // (len(classes) * shots * x.shape[1] + len(z) * len(classes)))
-    accuracy, hits = [], np.zeros(len(z))
+    recalls, hits = [], np.zeros(len(z))
     for start in range(0, episodes, step):
         right = classes[classify(x[drawn[start : start + step]], z)] == truth
-        accuracy.append((right @ member).mean(axis=1))
+        recalls.append((right @ member).mean(axis=1))
         hits += right.sum(axis=0)
-    low, high = np.quantile(np.concatenate(accuracy), [0.025, 0.975])
+    found = np.concatenate(recalls)
+    low, high = np.quantile(found, [0.025, 0.975])
     return TileScore(
         setting=f"k={shots}",
         metric="balanced accuracy",
-        value=float(np.concatenate(accuracy).mean()),
+        value=float(found.mean()),
         low=float(low),
         high=float(high),
         resampled="episodes",
+        chance=1 / len(tested),
         per_tile=hits / episodes,
         balanced=True,
     )

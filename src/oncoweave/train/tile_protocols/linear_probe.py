@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 
 from oncoweave.evaluate.intervals import bootstrap
 from oncoweave.evaluate.weighted import mean_recall
-from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, column_scale, measured, require_classes
+from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, accuracy, column_scale, require_classes
 
 COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths of the ridge penalty that are tried."""
@@ -39,13 +39,12 @@ class Linear:
         return self.classes[(scores[..., 0] > 0).astype(int) if len(self.bias) == 1 else scores.argmax(axis=-1)]
 
 
-def evaluate(train: Embedded, test: Embedded, *, rng: np.random.Generator) -> TileScores:
-    """Choose the cost on the training tiles, fit, and classify the test tiles; the metric is balanced accuracy."""
+def evaluate(train: Embedded, test: Embedded, *, rng: np.random.Generator, cost: float | None = None) -> TileScores:
+    """Classify the test tiles; the metric is balanced accuracy. ``cost`` is chosen on the training tiles where not given."""
     require_classes(train, test)
-    cost = choose_cost(train, seed=int(rng.integers(2**31)))
-    hits = linear(train.features, train.label, test.features, cost=cost) == test.label
-    score = measured(hits, test, metric="balanced accuracy", rng=rng)
-    return TileScores(protocol="linear probe", scores=(score,), note=f"cost {cost:g}")
+    cost = choose_cost(train, seed=int(rng.integers(2**31))) if cost is None else cost
+    predicted = linear(train.features, train.label, test.features, cost=cost)
+    return TileScores(protocol="linear probe", scores=(accuracy(predicted, test, rng=rng),), note=f"cost {cost:g}")
 
 
 def fit_linear(x: Float[np.ndarray, "tile dim"], label: Int64[np.ndarray, " tile"], *, cost: float) -> Linear:

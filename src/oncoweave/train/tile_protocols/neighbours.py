@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from oncoweave.core.errors import DataError
-from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, measured, require_classes, unit
+from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, accuracy, require_classes, unit
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
@@ -31,7 +31,7 @@ def evaluate(train: Embedded, test: Embedded, *, rng: np.random.Generator) -> Ti
     for k, temperature in SETTINGS:
         nearest = nearest_neighbours(train.features, train.label, test.features, k=k, temperature=temperature)
         setting = f"k={k}" + ("" if temperature is None else f", T={temperature:g}")
-        scores.append(measured(nearest == test.label, test, setting=setting, metric="balanced accuracy", rng=rng))
+        scores.append(accuracy(nearest, test, setting=setting, rng=rng))
     return TileScores(protocol="k-NN", scores=tuple(scores))
 
 

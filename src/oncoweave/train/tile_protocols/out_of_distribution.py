@@ -12,10 +12,13 @@ from oncoweave.train.tile_protocols.linear_probe import choose_cost, fit_linear
 from oncoweave.train.tile_protocols.robustness import Versions
 
 
-def evaluate(train: Embedded, versions: Versions, *, rng: np.random.Generator) -> TileScores:
-    """Classify every version of the test tiles; the metric is balanced accuracy, a mean over the versions of a kind."""
+def evaluate(train: Embedded, versions: Versions, *, rng: np.random.Generator, cost: float | None = None) -> TileScores:
+    """Classify every version of the test tiles; the metric is balanced accuracy, a mean over the versions of a kind.
+
+    ``cost`` of the probe is chosen on the training tiles where it is not given.
+    """
     require_classes(train, versions.original)
-    cost = choose_cost(train, seed=int(rng.integers(2**31)))
+    cost = choose_cost(train, seed=int(rng.integers(2**31))) if cost is None else cost
     right = _right(train, versions, cost=cost)
     stains, scanners = right.shape[:2]
     other = np.ones((stains, scanners), dtype=bool)
@@ -24,12 +27,14 @@ def evaluate(train: Embedded, versions: Versions, *, rng: np.random.Generator) -
     means = {name: right[part].mean(axis=(0, 1)) for name, part in kinds.items()}
     means["both other"] = right[1:, 1:].mean(axis=(0, 1))
     means["all other"] = right[other].mean(axis=0)
-    original, accuracy = right[0, 0].astype(np.float64), "balanced accuracy"
-    scores = [measured(original, versions.original, setting="as they are", metric=accuracy, rng=rng)]
-    for name, per_tile in means.items():
-        scores.append(measured(per_tile, versions.original, setting=name, metric=accuracy, rng=rng))
+    original = right[0, 0].astype(np.float64)
+    tested, chance = versions.original, 1 / len(np.unique(versions.label))
+    scores = [
+        measured(per_tile, tested, setting=name, metric="balanced accuracy", chance=chance, rng=rng)
+        for name, per_tile in {"as they are": original, **means}.items()
+    ]
     drop = original - means["all other"]
-    scores.append(measured(drop, versions.original, setting="all other", metric="drop of balanced accuracy", rng=rng))
+    scores.append(measured(drop, tested, setting="all other", metric="drop of balanced accuracy", rng=rng))
     note = f"cost {cost:g}; the same {len(original)} test tiles in every version"
     return TileScores(protocol="out of distribution", scores=tuple(scores), note=note)
 

@@ -80,19 +80,11 @@ SCANNERS = (
 )
 
 
-def versions(images: UInt8[Tensor, "tile 3 height width"]) -> Iterator[tuple[int, int, UInt8[Tensor, "tile 3 height width"]]]:
-    """Make every version of some tiles: numbers of stain and scanner, and the tiles."""
-    for number, stain in enumerate(STAINS):
-        stained = _stained(images, stain)
-        for place, scanner in enumerate(SCANNERS):
-            yield number, place, _scanned(stained, scanner)
-
-
-def perturbed(
-    images: UInt8[Tensor, "tile 3 height width"], stain: StainVersion, scanner: ScannerVersion
-) -> UInt8[Tensor, "tile 3 height width"]:
-    """Stain and scan some tiles anew."""
-    return _scanned(_stained(images, stain), scanner)
+def scans(images: UInt8[Tensor, "tile 3 height width"], stain: StainVersion) -> Iterator[UInt8[Tensor, "tile 3 height width"]]:
+    """Stain some tiles anew, and scan them on every scanner in turn."""
+    stained = _stained(images, stain)
+    for scanner in SCANNERS:
+        yield _scanned(stained, scanner)
 
 
 def _stained(images: UInt8[Tensor, "tile 3 height width"], stain: StainVersion) -> Float[Tensor, "tile 3 height width"]:

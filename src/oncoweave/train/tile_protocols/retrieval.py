@@ -29,12 +29,23 @@ def evaluate(train: Embedded, test: Embedded, *, rng: np.random.Generator) -> Ti
     cosines = centred_cosines(train.features, test.features)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, : max(TOP)]
     right = train.label[order] == test.label[:, None]
-    scores = [measured(right[:, :k].any(axis=1), test, setting=f"k={k}", metric="top-k accuracy", rng=rng) for k in TOP]
+    scores = [
+        measured(right[:, :k].any(axis=1), test, setting=f"k={k}", metric="top-k accuracy", chance=_luck(train, test, k), rng=rng)
+        for k in TOP
+    ]
     voted = nearest_neighbours(train.features, train.label, test.features, k=MAJORITY)
     scores.append(measured(voted == test.label, test, setting=f"k={MAJORITY}", metric="majority accuracy", rng=rng))
     precision = average_precision(train.label == test.label[:, None], cosines)
     scores.append(measured(precision, test, metric="mean average precision", rng=rng))
     return TileScores(protocol="retrieval", scores=tuple(scores))
+
+
+def _luck(train: Embedded, test: Embedded, k: int) -> float:
+    """Chance that one of k tiles drawn at random is of the query's class, a mean over the classes."""
+    asked, total = np.unique(test.label), len(train.label)
+    others = total - np.array([(train.label == c).sum() for c in asked])
+    drawn = np.arange(k)
+    return float(1 - np.prod(np.maximum(others[:, None] - drawn, 0) / (total - drawn), axis=1).mean())
 
 
 def average_precision(

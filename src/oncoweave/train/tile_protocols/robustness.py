@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int64
 from oncoweave.core.errors import DataError
 from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, measured, unit
 
-TOP = (1, 3, 10)
+TOP_OF = {f"top-{k} same tile": k for k in (1, 3, 10)}
+"""Metrics of retrieval, and among how many the tile has to be."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,8 +40,9 @@ def evaluate(versions: Versions, *, rng: np.random.Generator) -> TileScores:
         DataError: there are too few tiles to rank.
     """
     stains, scanners, tiles, _ = versions.features.shape
-    if tiles <= max(TOP):
-        msg = f"robustness: wanted more than {max(TOP)} tiles to retrieve one of them, got {tiles}"
+    most = max(TOP_OF.values())
+    if tiles <= most:
+        msg = f"robustness: wanted more than {most} tiles to retrieve one of them, got {tiles}"
         raise DataError(msg)
     found = {what: _Sums(tiles) for what in _kinds(0, stains, scanners)}
     flat = unit(versions.features.reshape(stains * scanners, tiles, -1).astype(np.float32))
@@ -54,7 +56,10 @@ def evaluate(versions: Versions, *, rng: np.random.Generator) -> TileScores:
     scores = []
     for what, sums in found.items():
         for metric, per_tile in sums.means():
-            scores.append(measured(per_tile, versions.original, setting=what, metric=metric, rng=rng, balanced=False))
+            chance = TOP_OF.get(metric, float("nan")) / tiles
+            scores.append(
+                measured(per_tile, versions.original, setting=what, metric=metric, chance=chance, rng=rng, balanced=False)
+            )
     note = f"{tiles} tiles in {stains} stains x {scanners} scanners; chance of top-k is k / {tiles}"
     return TileScores(protocol="robustness", scores=tuple(scores), note=note)
 
@@ -71,7 +76,7 @@ class _Sums:
     def __init__(self, tiles: int) -> None:
         self.pairs = 0
         self.own, self.others = np.zeros(tiles), np.zeros(tiles)
-        self.hits = {k: np.zeros(tiles) for k in TOP}
+        self.hits = {metric: np.zeros(tiles) for metric in TOP_OF}
 
     def add(
         self,
@@ -83,14 +88,14 @@ class _Sums:
         self.pairs += len(own)
         self.own += own.sum(axis=0)
         self.others += others.sum(axis=0)
-        for k, hits in self.hits.items():
-            hits += (ahead < k).sum(axis=0)
+        for metric, hits in self.hits.items():
+            hits += (ahead < TOP_OF[metric]).sum(axis=0)
 
     def means(self) -> Iterator[tuple[str, Float[np.ndarray, " tile"]]]:
         """Name the metrics and give their means over pairs."""
         yield "cosine, same tile", self.own / self.pairs
         yield "cosine, other tiles", self.others / self.pairs
-        yield from ((f"top-{k} same tile", hits / self.pairs) for k, hits in self.hits.items())
+        yield from ((metric, hits / self.pairs) for metric, hits in self.hits.items())
 
 
 def _kinds(number: int, stains: int, scanners: int) -> dict[str, Bool[np.ndarray, " version"]]:

@@ -1,25 +1,61 @@
 """Every tile-level protocol for encoders on one task, beside random weights and colour statistics, as tables and a page."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.errors import DataError
+from oncoweave.core.files import locked, publish
+from oncoweave.data.tables import write_table
+from oncoweave.train.probe import LabelledTiles, ProbeData, embedded, load_probe
 from oncoweave.train.tile_encoder import TileEncoder
+from oncoweave.train.tile_protocols import (
+    fine_tune,
+    k_shot,
+    linear_probe,
+    neighbours,
+    out_of_distribution,
+    perturb,
+    retrieval,
+    robustness,
+    simpleshot,
+)
+from oncoweave.train.tile_protocols.contenders import (
+    SIDE,
+    Contender,
+    contenders,
+    digest,
+    embed,
+    embed_versions,
+    kept,
+    place_of,
+    spread_over_classes,
+)
+from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, column_scale
+from oncoweave.train.tile_protocols.figure import draw_scores
+from oncoweave.train.tile_protocols.page import write_page
+from oncoweave.train.tile_protocols.robustness import Versions
+from oncoweave.train.tile_protocols.tables import difference_table, score_table
+
+Step = Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TileProtocolOptions:
     """How much is done; the protocols themselves are fixed."""
 
+    title: str = "Tile-level protocols"
     seed: int = 0
-    episodes: int = 1000
+    episodes: int = k_shot.EPISODES
     """Draws of the k-shot protocol for each k."""
     perturbed_tiles: int = 60
-    """Test tiles of which the 91 versions are made; 0 leaves robustness out, which the page says."""
-    tuning_epochs: int = 5
-    """Epochs of fine-tuning; 0 leaves it out, which the page says."""
-    replicates: int = 1000
-    """Bootstrap replicates of an interval."""
+    """Test tiles of which the 91 versions are made; 0 leaves robustness and out-of-distribution drop out, as the page says."""
+    tuning_epochs: int = fine_tune.EPOCHS
+    """Epochs of fine-tuning; 0 leaves it out, as the page says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +66,21 @@ class TileProtocolRun:
     """Parquet: one row for each encoder, protocol, setting and metric."""
     differences: Path
     """Parquet: each encoder less each control, on the same tiles."""
+    versions: Path | None
+    """Parquet: cosine with the tiles as they are and balanced accuracy, for each encoder, stain and scanner."""
     page: Path
     """Markdown."""
     figure: Path
     """SVG."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Task:
+    data: ProbeData
+    chosen: np.ndarray
+    """Test tiles whose versions are made."""
+    cache: Path
+    options: TileProtocolOptions
 
 
 def run_tile_protocols(
@@ -46,7 +93,164 @@ def run_tile_protocols(
 ) -> TileProtocolRun:
     """Run every protocol; ``encoders`` are named as the tables shall name them, the controls come by themselves.
 
-    Folders are those of :func:`oncoweave.train.tile_sources.open_tiles`. Embeddings are kept under ``out`` by the encoder's and
-    the tiles' fingerprints, so that a run that was stopped goes on.
+    Folders, or shards, are those of :func:`oncoweave.train.tile_sources.open_tiles`. Tiles are brought to the side that an
+    encoder's card states, 224 px where there is none. Embeddings and tuned predictions are kept under ``out`` by the fingerprints
+    of encoder and tiles, so that a run that was stopped goes on; the rest takes seconds.
+
+    Raises:
+        ConfigError: no encoder is given, one twice, or another run writes to ``out``.
+        DataError: tiles have no label, classes differ between the sides, a slide has tiles on both, or there are too few tiles.
     """
-    raise NotImplementedError
+    out, some = Path(out), contenders(encoders)
+    with locked(out):
+        data = load_probe(train_folder, test_folder, side=max(SIDE, *(c.side for c in some)))
+        _refuse_shared_slides(data, train_folder, test_folder)
+        count = options.perturbed_tiles
+        chosen = spread_over_classes(data.test.label, count, np.random.default_rng(options.seed))
+        task = _Task(data=data, chosen=chosen, cache=out / "cache", options=options)
+        with _bar(_steps(some, options)) as step:
+            return _write(out, some, _score(some, task, step), task)
+
+
+def _score(some: Sequence[Contender], task: _Task, step: Step) -> tuple[dict[str, list[tuple[TileScores, Embedded]]], list]:
+    versions: dict[str, np.ndarray] = {}
+    if len(task.chosen):
+        images = task.data.test.images[task.chosen]
+        versions = embed_versions(some, images, task.cache, done=lambda: step("stains and scanners"))
+    scored, by_version = {}, []
+    for contender in some:
+        scored[contender.name], table = _protocols(contender, versions.get(contender.name), task, step)
+        by_version += table
+    return scored, by_version
+
+
+def _protocols(
+    contender: Contender, versions: np.ndarray | None, task: _Task, step: Step
+) -> tuple[list[tuple[TileScores, Embedded]], list[pd.DataFrame]]:
+    """Run all protocols for one encoder; every encoder meets the same draws."""
+    options, data = task.options, task.data
+    x, z = (embed(contender, side.images, task.cache).astype(np.float64) for side in (data.train, data.test))
+    mean, scale = column_scale(x) if contender.role == "colour" else (0.0, 1.0)  # its columns have different units
+    train, test = embedded((x - mean) / scale, data.train), embedded((z - mean) / scale, data.test)
+    step(contender.name)
+    cost = linear_probe.choose_cost(train, seed=options.seed)
+    shots = [k for k in k_shot.SHOTS if k <= np.bincount(data.train.label).min()]
+
+    def rng(number: int) -> np.random.Generator:
+        return np.random.default_rng([options.seed, number])
+
+    found = [
+        linear_probe.evaluate(train, test, rng=rng(0), cost=cost),
+        neighbours.evaluate(train, test, rng=rng(1)),
+        simpleshot.evaluate(train, test, rng=rng(2)),
+        k_shot.evaluate(train, test, rng=rng(3), shots=shots, episodes=options.episodes),
+        retrieval.evaluate(train, test, rng=rng(4)),
+    ]
+    step(contender.name)
+    if options.tuning_epochs and contender.role != "colour":
+        found.append(_tuned(contender, train, test, task, cost))
+        step(contender.name)
+    scored = [(scores, test) for scores in found]
+    if versions is None:
+        return scored, []
+    label, group = data.test.label[task.chosen], data.test.group[task.chosen]
+    made = Versions(features=(versions.astype(np.float64) - mean) / scale, label=label, group=group)
+    scored.append((robustness.evaluate(made, rng=rng(6)), made.original))
+    scored.append((out_of_distribution.evaluate(train, made, rng=rng(7), cost=cost), made.original))
+    step(contender.name)
+    return scored, [_by_version(contender, train, made, cost)]
+
+
+def _tuned(contender: Contender, train: Embedded, test: Embedded, task: _Task, cost: float) -> TileScores:
+    options, data = task.options, task.data
+    depends = digest(data.train.images), digest(data.test.images), data.train.label.tolist(), cost
+    place = place_of(task.cache, contender, "tuned", *depends, options.seed, options.tuning_epochs, fine_tune.REVISION)
+    given = (train, contender.see(data.train.images)), (test, contender.see(data.test.images))
+    predicted = kept(
+        place,
+        lambda: fine_tune.tuned_classes(contender.encoder, *given, seed=options.seed, epochs=options.tuning_epochs, cost=cost),
+    )
+    frozen = linear_probe.linear(train.features, train.label, test.features, cost=cost)
+    return fine_tune.compare(frozen, predicted, test, rng=np.random.default_rng([options.seed, 5]), epochs=options.tuning_epochs)
+
+
+def _by_version(contender: Contender, train: Embedded, versions: Versions, cost: float) -> pd.DataFrame:
+    cosine, right = robustness.to_original(versions), out_of_distribution.by_version(train, versions, cost=cost)
+    rows = [
+        (contender.name, stain.name, scanner.name, cosine[i, j], right[i, j])
+        for i, stain in enumerate(perturb.STAINS)
+        for j, scanner in enumerate(perturb.SCANNERS)
+    ]
+    return pd.DataFrame(rows, columns=["encoder", "stain", "scanner", "cosine", "balanced_accuracy"])
+
+
+def _write(out: Path, some: Sequence[Contender], results: tuple[dict, list[pd.DataFrame]], task: _Task) -> TileProtocolRun:
+    scored, by_version = results
+    title = task.options.title
+    paths = TileProtocolRun(
+        scores=out / "scores.parquet",
+        differences=out / "differences.parquet",
+        versions=out / "versions.parquet" if by_version else None,
+        page=out / "page.md",
+        figure=out / "scores.svg",
+    )
+    scores, differences = score_table(some, scored), difference_table(some, scored, seed=task.options.seed)
+    write_table(paths.scores, scores)
+    write_table(paths.differences, differences)
+    if paths.versions is not None:
+        write_table(paths.versions, pd.concat(by_version, ignore_index=True))
+    page = write_page(scores, differences, title=title, facts=_facts(task), figure=paths.figure.name)
+    for path, text in ((paths.figure, draw_scores(scores, title=title)), (paths.page, page)):
+        with publish(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return paths
+
+
+def _facts(task: _Task) -> list[str]:
+    """Say what the tiles are, and what was not done."""
+    data, options = task.data, task.options
+    sizes = [f"{len(s.label)} {what} tiles{_slides(s)}" for s, what in ((data.train, "training"), (data.test, "test"))]
+    lines = [f"{sizes[0]}, {sizes[1]}, {len(data.classes)} classes. Intervals are of 95 %."]
+    few = int(np.bincount(data.train.label).min())
+    left_out = [k for k in k_shot.SHOTS if k > few]
+    if left_out:
+        lines.append(f"Left out: k-shot for k = {', '.join(map(str, left_out))}, as a class has {few} training tiles.")
+    if not options.perturbed_tiles:
+        lines.append("Left out, as asked: robustness and out-of-distribution drop.")
+    if not options.tuning_epochs:
+        lines.append("Left out, as asked: fine-tuning.")
+    return lines
+
+
+def _slides(side: LabelledTiles) -> str:
+    slides = len(np.unique(side.group))
+    return f" of {slides} slides or patients" if slides < len(side.label) else ", whose slides are not known"
+
+
+def _refuse_shared_slides(data: ProbeData, train: Path | str, test: Path | str) -> None:
+    """Raise where a slide has tiles on both sides; names of single images say nothing of slides."""
+    named = [s.groups for s in (data.train, data.test) if len(s.groups) < len(s.label)]
+    shared = set.intersection(*map(set, named)) if len(named) == 2 else set()
+    if shared:
+        msg = (
+            f"{len(shared)} slide(s) or patient(s) have tiles both in {train} and in {test}; a score of them is of no worth:"
+            " split by slide"
+        )
+        raise DataError(msg)
+
+
+def _steps(some: Sequence[Contender], options: TileProtocolOptions) -> int:
+    tuned = sum(c.role != "colour" for c in some) if options.tuning_epochs else 0
+    perturbed = len(perturb.STAINS) + len(some) if options.perturbed_tiles else 0
+    return 2 * len(some) + tuned + perturbed
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Step]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("embedding", total=total)
+        yield lambda done: bars.update(bar, advance=1, description=done)

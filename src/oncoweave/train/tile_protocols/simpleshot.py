@@ -6,7 +6,7 @@ Wang et al. 2019 (arXiv:1911.04623), "CL2N". There is nothing to choose.
 import numpy as np
 from jaxtyping import Float, Int64
 
-from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, measured, require_classes, unit
+from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, accuracy, require_classes, unit
 
 
 def evaluate(train: Embedded, test: Embedded, *, rng: np.random.Generator) -> TileScores:
@@ -14,9 +14,7 @@ def evaluate(train: Embedded, test: Embedded, *, rng: np.random.Generator) -> Ti
     require_classes(train, test)
     centre = train.features.mean(axis=0)
     predicted = nearest_mean(unit(train.features - centre), train.label, unit(test.features - centre))
-    return TileScores(
-        protocol="SimpleShot", scores=(measured(predicted == test.label, test, metric="balanced accuracy", rng=rng),)
-    )
+    return TileScores(protocol="SimpleShot", scores=(accuracy(predicted, test, rng=rng),))
 
 
 def nearest_mean(
