@@ -1,0 +1,100 @@
+"""IRENE's two tasks: the image alone, early, late, Perceiver and the transformer on the same folds, notes as they are and masked.
+
+    python benchmarks/irene_tasks.py DATA --out OUT [--jobs 2] [--patients 240] [--epochs 30]
+
+On ``covid_cxr_multimodal`` (see ``covid_cohort.py``): whether the course becomes adverse, with the notes as they are and with
+label words and follow-up masked, on the same patients, folds and seeds, so that what the notes leak is the difference. On a drawn
+cohort with films, reports and values: the stand-ins of both tasks. Each is an ordinary run folder under OUT with its report; what
+is done is not done again. Writes ``OUT/irene_tasks.md``.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+from covid_cohort import build
+
+from oncoweave.data.cohort import Cohort
+from oncoweave.data.store import write_cohort
+from oncoweave.phantom.biology import Config
+from oncoweave.phantom.cohort import write_phantom
+from oncoweave.train.protocol import run
+from oncoweave.train.study import resolve
+from oncoweave.train.task import admit, load_task, study_of
+
+ENDPOINTS = ("adverse_later", "adverse_outcome")
+TASKS = ("pulmonary_diseases", "adverse_outcome")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--patients", type=int, default=240)
+    parser.add_argument("--epochs", type=int, default=30)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    pages = []
+    for masked in (False, True):
+        folder = given.out / ("covid_masked" if masked else "covid")
+        if not folder.exists():
+            cohort, report = build(given.data, masked=masked)
+            write_cohort(cohort, given.out / f"{folder.name}-all", documents={"import.json": report.content(cohort)})
+            admit(load_task("adverse_outcome"), given.out / f"{folder.name}-all", folder)
+        for endpoint in ENDPOINTS:
+            told = f"covid films, {endpoint}, notes {'masked' if masked else 'as they are'}"
+            pages.append(section(told, fitted(given, "adverse_outcome", folder, endpoint)))
+    folder = given.out / "phantom"
+    if not folder.exists():
+        drawn = Config(patients=given.patients, seed=3, sites=10, without=("slide", "volume", "expression", "variants"))
+        write_phantom(drawn, given.out / "phantom-all", progress=False)
+        admit(load_task("pulmonary_diseases"), given.out / "phantom-all", folder)
+    pages += [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None)) for task in TASKS]
+    (given.out / "irene_tasks.md").write_text("\n".join(pages), encoding="utf-8")
+    print("\n".join(pages))
+
+
+def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | None) -> Path:
+    """Run a task's study of a cohort, or go on with it."""
+    asked, started = study_of(load_task(task), folder), time.time()
+    asked = asked.model_copy(
+        update={
+            "endpoint": endpoint or asked.endpoint,
+            "network": asked.network.model_copy(update={"epochs": given.epochs, "patience": 8}),
+        }
+    )
+    out = given.out / f"{folder.name}-{task}-{asked.endpoint}.run"
+    run(resolve(asked, Cohort.open(folder)), out, jobs=given.jobs)
+    print(f"{out.name}: {time.time() - started:.0f} s", flush=True)
+    return out
+
+
+def section(title: str, run_folder: Path) -> str:
+    """Lay out the two metrics that decide, by model, with the paired difference to the image alone."""
+    metrics, pairs = (pd.read_parquet(run_folder / f"{name}.parquet") for name in ("metrics", "comparisons"))
+    metrics = metrics[metrics["role"] != "ablation"]
+    names = [name for name in ("macro_auroc", "macro_auprc", "auroc", "auprc") if name in set(metrics["metric"])]
+    first = metrics[metrics["metric"] == names[0]].sort_values("value", ascending=False)
+    events = first["events"].max()
+    lines = [
+        f"## {title}", "", f"n = {first['n'].max():.0f}" + (f", events = {events:.0f}" if pd.notna(events) else ""), "",
+        f"| model | role | {' | '.join(names)} | n |", "|---|---|" + "---|" * (len(names) + 1),
+    ]  # fmt: skip
+    for row in first.itertuples():
+        cells = []
+        for name in names:
+            found = metrics[(metrics["model"] == row.model) & (metrics["metric"] == name)].iloc[0]
+            cells.append(f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})")
+        lines.append(f"| {row.model} | {row.role} | {' | '.join(cells)} | {row.n:.0f} |")
+    against = pairs[(pairs["metric"] == names[0])]
+    against = against[against["model"].eq("mdt") | against["reference"].eq("mdt")]
+    lines += [
+        f"\n{r.model} minus {r.reference}: {r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in against.itertuples()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
