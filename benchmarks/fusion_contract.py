@@ -51,9 +51,10 @@ def page(cases: list[tuple[str, str, str]]) -> str:
             found[operator, promise].append(result)
     passed = sum(result == "passed" for _, _, result in cases)
     skipped = sum(result == "skipped" for _, _, result in cases)
+    failed = len(cases) - passed - skipped
     lines = [
         "# The contract of the fusion shelf", "", f"    python {Path(__file__).parent.name}/{Path(__file__).name}", "",
-        f"{len(stage_of)} operators, {len(cases)} tests: {passed} hold, {skipped} not asked, {len(cases) - passed - skipped} fail.", "",
+        f"{len(stage_of)} operators, {len(cases)} tests: {passed} hold, {skipped} not asked, {failed} fail.", "",
     ]  # fmt: skip
     for title, stages in STAGES.items():
         operators = [name for name, stage in stage_of.items() if stage in stages]
