@@ -1,11 +1,15 @@
 """The pretraining loop: schedules, groups, accumulation, resuming bit for bit, collapse, refusals."""
 
+import io
 import json
 import math
+import tarfile
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from PIL import Image
 from pretraining_toys import SIDE, VIEWS, Toy, plan, tiles
 from safetensors.torch import load_file
 
@@ -16,7 +20,8 @@ from oncoweave.nn.optim import Group
 from oncoweave.nn.schedules import cosine
 from oncoweave.train import pretrain as module
 from oncoweave.train.plan import Optimisation, Plan, learning_rate, weight_decay
-from oncoweave.train.pretrain import CARD, CHECKPOINT, CURVES, LOG, WEIGHTS, Loop, Machine, pretrain
+from oncoweave.train.pretrain import CARD, CHECKPOINT, CURVES, FAULTS, LOG, WEIGHTS, Loop, Machine, pretrain
+from oncoweave.train.tile_stream import TileData
 
 
 @pytest.fixture
@@ -143,6 +148,32 @@ def test_accumulated_parts_make_the_same_step(shard, tmp_path, toy):
     for name, value in a.items():
         torch.testing.assert_close(b[name], value, rtol=1e-4, atol=1e-6)
     assert parts.log[4]["loss"] == pytest.approx(whole.log[4]["loss"], rel=1e-4)
+
+
+def damaged(folder, *, of: int = 12, broken=(2, 5, 9)):
+    """A shard of pictures, of which some are none."""
+    path = folder / "damaged.tar"
+    with tarfile.open(path, "w") as tar:
+        for i in range(of):
+            picture = io.BytesIO()
+            Image.fromarray(np.full((12, 12, 3), 20 * i, dtype=np.uint8)).save(picture, "PNG")
+            content = b"nothing" if i in broken else picture.getvalue()
+            member = tarfile.TarInfo(f"t{i:02d}.png")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_log_card_and_faults_count_the_same_tiles_drawn_again(tmp_path, toy):
+    """Neither batches read in advance, nor the sample that is watched, nor the parts of a batch make a difference."""
+    toy()
+    data = TileData(side=SIDE, readers=2, ahead=3)
+    run = pretrain(plan(data=data, accumulate=3), tmp_path / "run", data=[damaged(tmp_path)])
+    logged = sum(row["redrawn"] for row in run.log)
+    faults = json.loads((run.folder / FAULTS).read_text())
+    assert logged == sum(faults["redrawn"].values()) == faults["redrawn_since_start"] == run.card["data"]["redrawn_since_start"]
+    assert logged >= 3 * 60 // 12  # five epochs meet each damaged tile
+    assert sum(faults["redrawn_of_watched"].values()) >= 3
 
 
 def test_gradients_are_clipped(shard, tmp_path, toy):

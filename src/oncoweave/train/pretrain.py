@@ -229,8 +229,9 @@ class Loop:
             settings["weight_decay"] = decay if group.weight_decay else 0.0
         self.wrapped.train()
         self.optimiser.zero_grad(set_to_none=True)
-        parts = [self._part(step, part) for part in range(plan.accumulate)]
+        parts, notes = zip(*(self._part(step, part) for part in range(plan.accumulate)), strict=True)
         row = {name: sum(p[name] for p in parts) / plan.accumulate for name in parts[0]}
+        row |= {name: sum(n[name] for n in notes) for name in notes[0]}  # counts
         if not math.isfinite(row["loss"]):
             msg = f"the loss is {row['loss']} in step {step}; lower the learning rate, or look for extreme inputs"
             raise FloatingPointError(msg)
@@ -298,7 +299,8 @@ class Loop:
             }
             write_json(self.out / CARD, sealed(content))
 
-    def _part(self, step: int, part: int) -> Row:
+    def _part(self, step: int, part: int) -> tuple[Row, Row]:
+        """Work off a part of a batch; returns the objective's scalars, and what the stream counted."""
         plan, fabric = self.plan, self.fabric
         number = step * plan.accumulate + part
         batch = self.stream.batch(number)
@@ -311,7 +313,7 @@ class Loop:
             fabric.backward(scalars["loss"] / plan.accumulate)
         values = torch.stack([s.detach().float().to(fabric.device) for s in scalars.values()])
         values = cast("Tensor", fabric.all_reduce(values, reduce_op="mean")) if fabric.world_size > 1 else values
-        return {**dict(zip(scalars, values.tolist(), strict=True)), **self.stream.notes(number)}
+        return dict(zip(scalars, values.tolist(), strict=True)), self.stream.notes(number)
 
     def _head(self, done: int) -> dict[str, Any]:
         return {"step": done, "plan": as_json(self.plan), "data": self.stream.fingerprint}

@@ -3,6 +3,7 @@
 In an epoch every tile is visited once, and the tiles of a slide lie evenly over the epoch, so that a batch holds many slides.
 Processes take every ``world``-th tile of a batch, so that their number changes nothing but who reads what. A tile that cannot be
 read, or is out of focus, is replaced by another drawn from the same seed; how many were is in the log, why in ``faults.json``.
+Both count a tile when its batch is given: batches prepared in advance may never be.
 """
 
 from collections import Counter
@@ -27,8 +28,8 @@ _TRIES = 20
 _SHOWN = 5
 """Reasons and refusals that are named."""
 
-Drawn = tuple[dict[str, Tensor], int]
-"""Views of one tile, and how many tiles were tried before it."""
+Drawn = tuple[dict[str, Tensor], tuple[str, ...]]
+"""Views of one tile, and why those tried before it could not be taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +108,7 @@ class TileStream:
         self._ahead = ReadAhead(self._places, self._draw, readers=data.readers, ahead=data.ahead, name="tiles")
         self._redrawn: dict[int, int] = {}
         self._reasons: Counter[str] = Counter()
+        self._unwatched: Counter[str] = Counter()
 
     def batch(self, step: int) -> dict[str, Float[Tensor, "image 3 _ _"]]:
         """Give the batch of a step.
@@ -115,7 +117,9 @@ class TileStream:
             DataError: 20 tiles in a row could not be read.
         """
         drawn = self._ahead.results(step)
-        self._redrawn = {step: sum(tries for _, tries in drawn)}
+        reasons = [reason for _, tried in drawn for reason in tried]
+        self._redrawn = {step: len(reasons)}
+        self._reasons.update(reasons)
         return {
             crop.name: torch.stack([views[crop.name] for views, _ in drawn], dim=1).flatten(0, 1) for crop in self.views.crops
         }
@@ -127,7 +131,9 @@ class TileStream:
     def sample(self, count: int) -> dict[str, Float[Tensor, "image 3 side side"]]:
         """Give whole tiles spread over the slides, at the side at which they are watched."""
         chosen = self.order.epoch(0)[np.linspace(0, len(self.source.index) - 1, min(count, len(self.source.index))).astype(int)]
-        images = [resized(self._read(int(number), position=i)[0], self.data.side) for i, number in enumerate(chosen)]
+        read = [self._read(int(number), position=i) for i, number in enumerate(chosen)]
+        self._unwatched = Counter(reason for _, tried in read for reason in tried)
+        images = [resized(tile, self.data.side) for tile, _ in read]
         return {"image": torch.stack(images).float() / 255}
 
     def describe(self) -> dict[str, object]:
@@ -143,10 +149,15 @@ class TileStream:
         }
 
     def faults(self) -> dict[str, object]:
-        """Name the first refusals, and the most frequent reasons to draw again; slides are named, so this stays in the run."""
+        """Name the first refusals, and the most frequent reasons to draw again, in training and for the sample that is watched.
+
+        Slides are named, so this stays in the run.
+        """
         return {
             "refused": [f"{r.what}: {r.reason}" for r in self.source.index.refused[:_SHOWN]],
+            "redrawn_since_start": sum(self._reasons.values()),
             "redrawn": dict(self._reasons.most_common(_SHOWN)),
+            "redrawn_of_watched": dict(self._unwatched.most_common(_SHOWN)),
         }
 
     def close(self) -> None:
@@ -160,19 +171,19 @@ class TileStream:
         return [(int(p), int(number)) for p, number in zip(positions, self.order.at(positions), strict=True)]
 
     def _draw(self, position: int, number: int) -> Drawn:
-        tile, tries = self._read(number, position=position)
-        return draw(torch.from_numpy(tile.copy()), self.views, generator=self.order.generator(position)), tries
+        tile, tried = self._read(number, position=position)
+        return draw(torch.from_numpy(tile.copy()), self.views, generator=self.order.generator(position)), tried
 
-    def _read(self, number: int, *, position: int) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
-        """Read a tile, or another in its place; returns how many could not be read."""
+    def _read(self, number: int, *, position: int) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[str, ...]]:
+        """Read a tile, or another in its place; also returns why those before it could not be read."""
+        tried: list[str] = []
         for attempt in range(_TRIES):
             try:
-                return self.source.read(number), attempt
+                return self.source.read(number), tuple(tried)
             except (DataError, SlideError) as error:
-                self._reasons[str(error)] += 1
-                reason = str(error)
+                tried.append(str(error))
                 number = self.order.instead(position, attempt)
-        msg = f"{_TRIES} tiles in a row could not be read, last: {reason}; look at the slides with: oncoweave slides preview"
+        msg = f"{_TRIES} tiles in a row could not be read, last: {tried[-1]}; look at the slides with: oncoweave slides preview"
         raise DataError(msg)
 
 
