@@ -52,11 +52,14 @@ def _files(name: str) -> "Table":
     from rich.table import Table
 
     entries = shelves.catalogue(name)
-    keys = [k for k in ("STAGE", "READS", "ACTS_ON", "KINDS", "PRETRAINS") if any(k in e.constants for e in entries)]
+    columns = ("STAGE", "READS", "ACTS_ON", "KINDS", "PRETRAINS", "BENCHMARK")
+    keys = [k for k in columns if any(k in e.constants for e in entries)]
     table = Table("name", *(k.lower().replace("_", " ") for k in keys), "what it is")
     for entry in sorted(entries, key=lambda e: _STAGES.index(str(e.constants.get("STAGE", _STAGES[0])))):
         shown = (entry.constants.get(k, "") for k in keys)
-        table.add_row(entry.name, *(", ".join(s) if isinstance(s, tuple) else str(s) for s in shown), entry.summary)
+        cells = [", ".join(s) if isinstance(s, tuple) else str(s) for s in shown]
+        for member in entry.members:
+            table.add_row(member, *cells, entry.summary)
     return table
 
 

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,12 @@ class Entry:
     summary: str
     constants: dict[str, object]
     """Upper-case module constants whose values are literals, such as ``STAGE``."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names that a user may give: the file's own, or of a family, which lists its ``KEYS``, ``file/key`` for each."""
+        keys = self.constants.get("KEYS")
+        return tuple(f"{self.name}/{key}" for key in keys) if isinstance(keys, tuple) else (self.name,)
 
 
 def names(shelf: str) -> list[str]:
@@ -74,7 +81,14 @@ def configure(shelf: str, name: str, settings: Mapping[str, object]) -> Any:  # 
 
 
 def _entry(shelf: str, name: str) -> Entry:
-    tree = ast.parse((_ROOT / shelf / f"{name}.py").read_text(encoding="utf-8"))
+    path = _ROOT / shelf / f"{name}.py"
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, modified: int) -> Entry:  # read once: a study asks its fusions for their stage again and again
+    del modified
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     constants: dict[str, object] = {}
     for node in tree.body:
@@ -83,4 +97,4 @@ def _entry(shelf: str, name: str) -> Entry:
                 constants[node.targets[0].id] = ast.literal_eval(node.value)
             except ValueError:
                 continue  # not a literal: it is not part of the catalogue
-    return Entry(name=name, summary=summary, constants=constants)
+    return Entry(name=path.stem, summary=summary, constants=constants)
