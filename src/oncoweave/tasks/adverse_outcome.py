@@ -8,7 +8,9 @@ without the words that name it.
 """
 
 from oncoweave.train.irene_panel import MAIN, MODELS, NETWORK, PROTOCOL, ROLES
-from oncoweave.train.task import Figure, Published, StandIn, Task
+from oncoweave.train.task import Figure, Published, Source, Split, StandIn, Task
+
+BENCHMARK = "IRENE"
 
 LABELS = ("intensive care", "mechanical ventilation", "death")
 _TABLE = {
@@ -32,6 +34,10 @@ _INTERVALS = {
 TASK = Task(
     name="adverse_outcome",
     question="Will the patient need intensive care or mechanical ventilation, or die?",
+    source=Source(
+        name="chest scans of COVID-19, 14,435 participants quoted",
+        obtain="Not public. A cohort of a user's own with an image, notes and values; public films with notes leak the outcome.",
+    ),
     roles=ROLES,
     required=("image",),
     endpoints=("adverse_outcomes", "adverse_later", "adverse_outcome"),
@@ -63,6 +69,7 @@ TASK = Task(
             " outcome does. It is the course of a tumour over years, drawn from a known hazard, not that of an infection in days."
         ),
     ),
+    split=Split(rule="By patient, and by hospital where every patient's is known; the paper's own split is not released."),
     protocol=PROTOCOL,
     network=NETWORK,
 )

@@ -5,7 +5,9 @@ patient, and by hospital where it is known. Every patient has an image, so that 
 """
 
 from oncoweave.train.irene_panel import MAIN, MODELS, NETWORK, PROTOCOL, ROLES
-from oncoweave.train.task import Figure, Published, StandIn, Task
+from oncoweave.train.task import Figure, Published, Source, Split, StandIn, Task
+
+BENCHMARK = "IRENE"
 
 LABELS = (
     "COPD",
@@ -29,6 +31,10 @@ _TABLE = {
 TASK = Task(
     name="pulmonary_diseases",
     question="Which of eight pulmonary diseases does the patient have?",
+    source=Source(
+        name="West China Hospital, 51,511 patients",
+        obtain="Not public. A cohort of a user's own with a film, the complaint as text and values of the laboratory.",
+    ),
     roles=ROLES,
     required=("image",),
     endpoints=("pulmonary_diseases",),
@@ -56,6 +62,7 @@ TASK = Task(
             " which is the task's shape. They are findings of a tumour, its film shows one lesion and no disease of the lung."
         ),
     ),
+    split=Split(rule="By patient, and by hospital where every patient's is known; the paper's own split is not released."),
     protocol=PROTOCOL,
     network=NETWORK,
 )

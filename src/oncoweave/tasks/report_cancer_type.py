@@ -1,0 +1,45 @@
+"""The type of cancer that a pathology report is about (PathRep-Bench)."""
+
+from oncoweave.train.report_panel import NETWORK, PROTOCOL, READERS, REPORT, RULE, SOURCE, TFIDF
+from oncoweave.train.task import Figure, Published, Split, StandIn, Task
+
+BENCHMARK = "public data"
+
+TASK = Task(
+    name="report_cancer_type",
+    question="Which type of cancer is the pathology report about?",
+    source=SOURCE,
+    roles={REPORT: ("report",)},
+    required=(REPORT,),
+    endpoints=("cancer_type",),
+    metrics={"multiclass": "macro_auroc"},
+    models=READERS,
+    main=TFIDF,
+    published=Published(
+        citation="PathRep-Bench (github.com/rachitsaluja/PathRep-Bench)",
+        source="metrics files of task 1, mean over types, on its 952 test reports",
+        notes=(
+            "Language models that are asked, not trained, except Path-llama. Reports mostly state their type: this is reading"
+            " and not diagnosing. The test reports are kept apart here, and figures of cross-validation on others are near and"
+            " not equal."
+        ),
+        figures=(
+            Figure(model="GPT-4o", metric="accuracy", value=0.975),
+            Figure(model="Llama 3 8B", metric="accuracy", value=0.647),
+            Figure(model="Path-llama 3 8B", metric="accuracy", value=0.963),
+        ),
+    ),
+    floor=(
+        Figure(model="TF-IDF, logistic regression, 953 to train", metric="accuracy", value=0.851),
+        Figure(model="TF-IDF, logistic regression, 953 to train", metric="balanced_accuracy", value=0.772),
+    ),
+    stand_in=StandIn(
+        endpoint="subtype",
+        reason=(
+            "Reports of the phantom name the growth pattern in one of a few phrases: the shape of the task with three classes."
+        ),
+    ),
+    split=Split(rule=RULE),
+    protocol=PROTOCOL,
+    network=NETWORK,
+)

@@ -1,0 +1,44 @@
+"""The stage that a pathology report amounts to (PathRep-Bench)."""
+
+from oncoweave.train.report_panel import NETWORK, PROTOCOL, READERS, REPORT, RULE, SOURCE, TFIDF
+from oncoweave.train.task import Figure, Published, Split, StandIn, Task
+
+BENCHMARK = "public data"
+
+TASK = Task(
+    name="report_stage",
+    question="Which AJCC stage does the pathology report amount to?",
+    source=SOURCE,
+    roles={REPORT: ("report",)},
+    required=(REPORT,),
+    endpoints=("stage",),
+    labels=("Stage I", "Stage II", "Stage III", "Stage IV"),
+    metrics={"ordinal": "ordinal_c", "multiclass": "macro_auroc"},
+    groups=("cancer_type",),
+    models=READERS,
+    main=TFIDF,
+    published=Published(
+        citation="PathRep-Bench (github.com/rachitsaluja/PathRep-Bench)",
+        source="metrics files of task 2, mean over types, on its 952 test reports",
+        notes=(
+            "Means over types of cancer, of language models that are asked and not trained, except Path-llama. A report seldom"
+            " states the stage group and often states T and N, from which it follows by another table for each type."
+        ),
+        figures=(
+            Figure(model="GPT-4o", metric="accuracy", value=0.768),
+            Figure(model="Llama 3 8B", metric="accuracy", value=0.032),
+            Figure(model="Path-llama 3 8B", metric="accuracy", value=0.850),
+        ),
+    ),
+    floor=(
+        Figure(model="TF-IDF, logistic regression, 953 to train", metric="accuracy", value=0.529),
+        Figure(model="TF-IDF, logistic regression, 953 to train", metric="balanced_accuracy", value=0.501),
+    ),
+    stand_in=StandIn(
+        endpoint="grade",
+        reason="An ordered class that reports of the phantom state; its stage is in the record and is no endpoint.",
+    ),
+    split=Split(rule=RULE),
+    protocol=PROTOCOL,
+    network=NETWORK,
+)
