@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
+from dense_dilated import multiplicity, reference_attention
 
-from oncoweave.nn.dilated import Branch, Span, dilated_attention, multiplicity, reference_attention, spans
+from oncoweave.nn.dilated import Branch, Span, dilated_attention, spans
 from oncoweave.nn.dilated_kernels import Kernel, kernel_for
 from oncoweave.nn.dilated_upstream import upstream_attention
 
