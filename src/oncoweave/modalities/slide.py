@@ -5,7 +5,6 @@ and the number of the slide. A tile's pitch is the slide's own (its side in leve
 differ by one whatever the scanner's resolution; where a bag does not state it, it is the usual step between its coordinates.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +111,6 @@ def to_record(sample: Sample, *, root: Path, name: str = "slide") -> Record:
         write_bag(root / path, bag)
         rows.append({"slide_id": bag.attrs.slide_id, "path": path.as_posix()})
     return make_record(sample.patient_id, rows, modality=ModalitySpec(name=name, kind="slide"), root=root)
-
-
-def _take(bag: Bag, keep: np.ndarray) -> Bag:
-    fraction = None if bag.tissue_fraction is None else bag.tissue_fraction[keep]
-    return dataclasses.replace(bag, features=bag.features[keep], coords=bag.coords[keep], tissue_fraction=fraction)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

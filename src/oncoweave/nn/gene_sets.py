@@ -21,7 +21,7 @@ class SetLinear(nn.Module):
         super().__init__()
         sizes = [len(members) for members in sets]
         starts = [0, *accumulate(sizes)]
-        self.num_inputs, self.num_sets = num_inputs, len(sets)
+        self.num_inputs = num_inputs
         spread = torch.tensor([size**-0.5 for size in sizes for _ in range(size)]).unsqueeze(1)
         self.weight = nn.Parameter(torch.randn(starts[-1], width) * spread)  # LeCun's: variance 1 / inputs of the set
         self.bias = nn.Parameter(torch.zeros(len(sets), width))
