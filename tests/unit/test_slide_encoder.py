@@ -136,6 +136,30 @@ def test_tiles_that_it_did_not_learn_on_are_refused_unless_meant(weights, source
         embed_bag(bag(dim=5), encoder=encoder, any_tiles=True)
 
 
+@pytest.mark.parametrize(
+    ("lacks", "lacking"),
+    [
+        ({"fingerprint": None}, "NO FINGERPRINT"),
+        ({"mpp": None}, "NO RESOLUTION"),
+        ({"fingerprint": None, "mpp": None}, "NO FINGERPRINT AND NO RESOLUTION"),
+        ({}, None),
+    ],
+)
+def test_a_card_that_leaves_tiles_unchecked_says_so_loudly(tmp_path, capsys, lacks, lacking):
+    path = write_weights(tmp_path / "own.safetensors", network(), replace(TILES, **lacks))
+    load_slide_encoder("longnet/tiny", weights=path)
+    said = capsys.readouterr().err
+    assert said == "" if lacking is None else f"longnet/tiny: {lacking} IS KNOWN OF THE TILES IT LEARNT ON" in said
+    if "fingerprint" in lacks:
+        heard = []
+        encoder = load_slide_encoder("longnet/tiny", weights=path, warn=heard.append)
+        assert heard == [said]
+        with pytest.raises(
+            ConfigError, match="trained on tiles of colour/tiny, and the tiles in the bag of slide 's1' are of vit"
+        ):
+            embed_bag(bag(source=replace(TILES, encoder="vit/tiny")), encoder=encoder)
+
+
 def test_weights_are_never_random(tmp_path, weights, monkeypatch):
     with pytest.raises(ConfigError, match="no such file of weights"):
         load_slide_encoder("longnet/tiny", weights=tmp_path / "none.safetensors")

@@ -30,6 +30,13 @@ _UPSTREAM_TILES = TileSource(encoder="vit/gigapath", mpp=0.5)
 _UNTRAINED_CLASS = (
     "{name}: the class token of these weights was not trained in pretraining, as their authors say; they advise the mean\n"
 )
+_UNCHECKED = """\
+********************************************************************************
+*** {name}: NO {lacking} IS KNOWN OF THE TILES IT LEARNT ON.
+*** Tiles of {encoder} pass by what is known; made in another way they pass
+*** too, and their embeddings may be worth little.
+********************************************************************************
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -145,6 +152,8 @@ def load_slide_encoder(
             (warn or sys.stderr.write)(_UNTRAINED_CLASS.format(name=full_name))
     _check_layers(layers, depth=module.config.depth)
     source = card.tiles
+    if source is not None and (lacking := _unstated(source)):
+        (warn or sys.stderr.write)(_UNCHECKED.format(name=full_name, lacking=" AND NO ".join(lacking), encoder=source.encoder))
     standardised = [] if source is None else [*source.centre, *source.scale]
     settings = [full_name.partition("/")[0], _REVISION, told(module.config), standardised]
     return SlideEncoder(
@@ -179,7 +188,7 @@ def require_tiles(encoder: SlideEncoder, source: TileSource, *, what: str) -> No
             f"it was trained on tiles of {wanted.encoder} (fingerprint {wanted.fingerprint[:12]}), and {what} are of"
             f" {source.encoder} ({came}){same}"
         )
-    elif wanted.fingerprint is None and source.encoder.rpartition("/")[2] != wanted.encoder.rpartition("/")[2]:
+    elif wanted.fingerprint is None and not _same_name(source.encoder, wanted.encoder):
         fault = f"it was trained on tiles of {wanted.encoder}, and {what} are of {source.encoder}"
     elif wanted.mpp is not None and source.mpp is not None and abs(source.mpp / wanted.mpp - 1) > 0.05:
         fault = f"it was trained on tiles of {wanted.mpp:g} um/px, and {what} are of {source.mpp:g}"
@@ -190,6 +199,18 @@ def require_tiles(encoder: SlideEncoder, source: TileSource, *, what: str) -> No
         " that you mean it with any_tiles=True (--any-tiles)"
     )
     raise ConfigError(msg)
+
+
+def _same_name(first: str, second: str) -> bool:
+    """Compare names of tile encoders; other projects write ``gigapath`` for ``vit/gigapath``."""
+    bare = "/" not in first or "/" not in second
+    return first == second or (bare and first.rpartition("/")[2] == second.rpartition("/")[2])
+
+
+def _unstated(source: TileSource) -> list[str]:
+    """Name what tiles cannot be checked against because nobody stated it."""
+    stated = {"FINGERPRINT": source.fingerprint, "RESOLUTION": source.mpp}
+    return [name for name, value in stated.items() if value is None]
 
 
 class _Reader:
