@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
 
 from oncoweave.core.errors import OncoweaveError
 from oncoweave.core.state import load_state, save_state
+from oncoweave.train.cost import count_parameters
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold
 from oncoweave.train.ledger import record
@@ -61,6 +63,10 @@ class Fitting:
     def part(self, repeat: int, fold: int) -> Path:
         """Name the file of a fold's predictions."""
         return self.out / "parts" / f"repeat{repeat}_fold{fold}.parquet"
+
+    def cost(self, repeat: int, fold: int) -> Path:
+        """Name the file of what a fold's models cost; the run does not vouch for it, as no two runs take the same time."""
+        return self.out / "costs" / f"repeat{repeat}_fold{fold}.parquet"
 
     def scores(self, repeat: int, fold: int) -> Path:
         """Name the file of a fold's scores on subsets of the modalities."""
@@ -120,7 +126,18 @@ def fit_all(given: Fitting, *, jobs: int) -> pd.DataFrame:
             hear=lambda written: record(given.out, *written) if written else progress.advance(bar),
         )
     shutil.rmtree(given.checkpoints, ignore_errors=True)
+    _write_cost(given)
     return pd.concat([pd.read_parquet(given.part(f.repeat, f.fold)) for f in folds], ignore_index=True)
+
+
+def _write_cost(given: Fitting) -> None:
+    """Write ``cost.parquet``: model, repeat, fold, seconds, parameters.
+
+    Seconds are of fitting on the training rows and predicting the tested ones; parts that models share are charged to each.
+    """
+    known = [path for path in (given.cost(repeat, fold) for repeat, fold in given.folds()) if path.exists()]
+    if known:
+        write_table(given.out / "cost.parquet", pd.concat([pd.read_parquet(path) for path in known], ignore_index=True))
 
 
 def read_scores(given: Fitting) -> list[tuple[int, int, SubsetScores]]:
@@ -185,11 +202,16 @@ def _fit_fold(worker: _Worker, task: OuterFold, tell: _Tell) -> None:
     test = given.data.take(rows[is_test])
     scratch = given.checkpoints / f"repeat{repeat}_fold{fold}"
     train = training_fold(given.study, given.data, np.sort(rows[~is_test]), repeat, fold, scratch)
-    parts = []
+    parts, costs = [], []
     for model in worker.planned:
-        predicted = _lock(model, train, given.study).frame(test, everyone=model.role == "ablation")
+        train.reused, started = 0.0, perf_counter()
+        locked = _lock(model, train, given.study)
+        predicted = locked.frame(test, everyone=model.role == "ablation")
+        seconds = perf_counter() - started + train.reused
         parts.append(predicted.assign(repeat=repeat, fold=fold))
+        costs.append((model.name, repeat, fold, seconds, count_parameters(locked.fitted)))
         tell(())
+    write_table(given.cost(repeat, fold), pd.DataFrame(costs, columns=["model", "repeat", "fold", "seconds", "parameters"]))
     if (subsets := given.subsets) is not None:
         save_state(given.scores(repeat, fold), score_subsets(subsets, given.study, train, test))
         tell((given.scores(repeat, fold),))

@@ -85,6 +85,10 @@ class Fold:
     _inner: np.ndarray | None = None
     memo: dict[object, object] = field(default_factory=dict)
     """Inner folds, and models that several others are made of, by name; lives as long as the fold."""
+    seconds: dict[object, float] = field(default_factory=dict)
+    """How long each of those models took."""
+    reused: float = 0.0
+    """Seconds of those models that were taken from memory instead of being fitted again."""
 
     def rng(self, *purpose: object) -> np.random.Generator:
         """Make the generator for one purpose; equal purposes get equal streams, whatever else was drawn."""

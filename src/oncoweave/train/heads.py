@@ -38,6 +38,10 @@ class Head(Protocol):
 class Linear(Protocol):
     """What ``train.linear`` fits."""
 
+    @property
+    def coefficients(self) -> np.ndarray:
+        """``[p]`` or ``[p, c]``."""
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return ``[n, c]``."""
 
@@ -48,6 +52,11 @@ class SingleHead:
 
     model: Linear
     num_outputs: int
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Those of the model."""
+        return self.model.coefficients
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return ``[n, c]``; a model of two named classes gives both."""
@@ -98,7 +107,7 @@ def _cox(x: np.ndarray, target: Target, inner: np.ndarray, blocks: Penalised | N
     return _single(model, num_outputs=1)
 
 
-def _single(model: RidgeCox | RidgeLogistic | Ridge, *, num_outputs: int) -> tuple[Head, np.ndarray]:
+def _single(model: RidgeCox | RidgeLogistic | Ridge, *, num_outputs: int) -> tuple[SingleHead, np.ndarray]:
     """Part a fitted model from the predictions for its training patients, which are not stored with it."""
     assert model.out_of_fold is not None, "a head chooses its penalty on the inner folds"
     return SingleHead(model=replace(model, out_of_fold=None), num_outputs=num_outputs), _columns(model.out_of_fold, num_outputs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 
@@ -46,7 +47,10 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
     it.
     """
     key = ("base", modality, learner)
-    if key not in fold.memo:
+    if key in fold.seconds:
+        fold.reused += fold.seconds[key]
+    else:
+        started = perf_counter()
         fitted = fit(fold).fitted
         inner = fold.inner if modality is None else _inner_of(fold, modality)
         scores = np.full(fitted.predict(fold.train).shape, np.nan)
@@ -54,6 +58,7 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
             left_out = np.flatnonzero(inner == k)
             scores[left_out] = fit(fold.without(inner, k)).fitted.predict(fold.train.take(left_out))
         fold.memo[key] = Trained(fitted=fitted, out_of_fold=scores)
+        fold.seconds[key] = perf_counter() - started
     base = fold.memo[key]
     assert isinstance(base, Trained), f"the fold's memory holds a {type(base).__name__} under {key}"
     return base
