@@ -151,7 +151,6 @@ class Missing:
     num_unpredicted: int
     judged: tuple[PatternFinding, ...]
     """Patterns large enough to be judged, the complete one first where there is one."""
-    num_small: int
     complete: Measured | None
     """The main model in all patients who have every modality, by whatever table holds it; None where too few to judge."""
     lacking: Measured | None
@@ -166,10 +165,9 @@ def missing_modalities(run: RunFolder) -> Missing:
     lacking = sum(len(wording.modalities_of(p)) < len(every) for p in everyone["pattern"])
     main = set(predictions.loc[predictions["model"] == run.main, "patient_id"])
     rows = _group_rows(run, "pattern")
-    judged, small = [], 0
+    judged = []
     for _, row in rows.iterrows():
         if is_small(row["n"], row["events"]) or not wording.known(row["value"]):
-            small += 1
             continue
         present = wording.modalities_of(row["group"])
         lacks = tuple(modality for modality in every if modality not in present)
@@ -181,7 +179,6 @@ def missing_modalities(run: RunFolder) -> Missing:
         num_lacking=lacking,
         num_unpredicted=len(everyone) - len(main),
         judged=tuple(judged),
-        num_small=small,
         complete=_pooled(run, EVERY),
         lacking=_pooled(run, SOME),
     )
