@@ -16,6 +16,8 @@ REPRODUCED = "reproduced to the digit"
 WITHIN = "within interval"
 OPEN = "cannot be judged here"
 NONE = float("nan")
+TITLE = "title of the table"
+"""Column that a stored table's title travels in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Result:
     def write(self, stem: Path) -> None:
         """Store the tables, then the lines, which mark the row as done."""
         for number, (title, table) in enumerate(self.tables.items()):
-            table.assign(**{"": title}).to_parquet(stem.with_suffix(f".{number}.parquet"), index=False)
+            table.assign(**{TITLE: title}).to_parquet(stem.with_suffix(f".{number}.parquet"), index=False)
         pd.DataFrame([asdict(line) for line in self.lines]).to_parquet(stem.with_suffix(".parquet"), index=False)
 
 

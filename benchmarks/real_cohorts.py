@@ -96,7 +96,7 @@ def tcga_reports(data: Path, out: Path) -> Cohort:
     )
     hospitals = patients.groupby("tumour_type")["site"].nunique()
     patients["cancer_type"] = patients["tumour_type"].where(patients["tumour_type"].map(hospitals) >= FEWEST_HOSPITALS)
-    labels = _mutated(data / "tcga_molecular").reindex(index)[list(DRIVERS)]
+    labels = mutated(data / "tcga_molecular").reindex(index)[list(DRIVERS)]
     labels = labels.loc[:, labels.sum() >= FEWEST_MUTATED]
     patients = patients.join(labels.add_prefix("driver_"))
     scores = pd.read_csv(data / "tcga_molecular" / "cbioportal_pancan_clinical.csv.gz", low_memory=False)
@@ -219,7 +219,8 @@ def _matrix(path: Path, name: str, *, missing: int) -> pd.DataFrame:
     return values[~values.index.duplicated()]
 
 
-def _mutated(folder: Path) -> pd.DataFrame:
+def mutated(folder: Path) -> pd.DataFrame:
+    """Read which genes are mutated, one primary sample a patient; missing where nobody sequenced."""
     return _matrix(folder / "tcga_mutations_1066.npz", "mut", missing=-1).astype(float)
 
 
