@@ -129,7 +129,7 @@ def digest(images: UInt8[Tensor, "tile 3 height width"]) -> str:
     return hashlib.sha256(repr(tuple(images.shape)).encode() + images.numpy().tobytes()).hexdigest()
 
 
-def spread_over_classes(label: Int64[np.ndarray, " tile"], count: int, rng: np.random.Generator) -> Int64[np.ndarray, " tile"]:
+def spread_over_classes(label: Int64[np.ndarray, " tile"], count: int, rng: np.random.Generator) -> Int64[np.ndarray, " chosen"]:
     """Draw so many tiles, as evenly from the classes as there are any; rising."""
     order = rng.permutation(len(label))
     turn = np.empty(len(label), dtype=np.int64)

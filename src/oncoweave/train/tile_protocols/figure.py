@@ -23,7 +23,7 @@ class Panel:
 _ACCURACY = "balanced accuracy"
 PANELS = (
     Panel(
-        title="Classifying tiles (balanced accuracy)",
+        title="Classifying tiles (balanced accuracy; k-shot: 95 % of episodes)",
         rows=(
             ("linear probe", "linear probe", "", _ACCURACY),
             ("k-NN, k = 20", "k-NN", "k=20", _ACCURACY),

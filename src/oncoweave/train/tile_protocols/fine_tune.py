@@ -33,7 +33,7 @@ _LAYER_DECAY = 0.75
 _HELD_OUT = 5
 """One part of so many is held out."""
 
-Images = UInt8[Tensor, "tile 3 height width"]
+Images = UInt8[Tensor, "_ 3 height width"]
 
 
 def evaluate(

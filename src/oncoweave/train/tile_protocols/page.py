@@ -36,7 +36,7 @@ def write_page(scores: pd.DataFrame, differences: pd.DataFrame, *, title: str, f
     if len(differences):
         lines += ["## Encoders less their controls", "", *_differences(differences), ""]
     for protocol, table in scores.groupby("protocol", sort=False):
-        lines += [f"## {str(protocol)[:1].upper()}{str(protocol)[1:]}", "", _MEANT[str(protocol)], ""]
+        lines += [f"## {_upper(str(protocol))}", "", _MEANT[str(protocol)], ""]
         lines += [*_tables(table), *_notes(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -67,7 +67,7 @@ def _tables(table: pd.DataFrame) -> list[str]:
         return _table(table)
     lines: list[str] = []
     for setting, part in table.groupby("setting", sort=False):
-        lines += [f"{str(setting)[:1].upper()}{str(setting)[1:]}:", "", *_table(part.assign(setting="")), ""]
+        lines += [f"{_upper(str(setting))}:", "", *_table(part.assign(setting="")), ""]
     return lines[:-1]
 
 
@@ -97,8 +97,13 @@ def _notes(table: pd.DataFrame) -> list[str]:
     notes = table.drop_duplicates("encoder")[["encoder", "note"]]
     if notes["note"].nunique() == 1:
         said = str(notes["note"].iloc[0])
-        return ["", over + (f" {said[:1].upper()}{said[1:]}." if said else "")]
+        return ["", over + (f" {_upper(said)}." if said else "")]
     return ["", over + " " + "; ".join(f"{e}: {note}" for e, note in notes.itertuples(index=False, name=None)) + "."]
+
+
+def _upper(text: str) -> str:
+    """Begin with a capital, but for k in k-NN and the like."""
+    return text if text.startswith("k-") else text[:1].upper() + text[1:]
 
 
 def _layout(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
