@@ -48,7 +48,9 @@ def write_run(folder: Path, plan: Plan | None = None) -> Path:
         "contributions": _contributions(plan, rng),
         "missingness": _missingness(plan, patients),
     }
+    tables |= _decisions(plan, reference, rng) | _certainty(plan, patients, rng)
     if plan.kind == "survival":
+        tables |= {"distribution": _distribution((plan.main, reference))}
         tables |= {"km": _km(patients, (plan.main, reference), rng), "km_summary": _km_summary((plan.main, reference))}
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
@@ -240,9 +242,74 @@ def kaplan_meier(members: pd.DataFrame) -> pd.DataFrame:
 
 
 def _km_summary(models: tuple[str, ...]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"model": models, "logrank_p": [2e-9, 0.013], "hazard_ratio": [2.41, 1.62], "hr_low": [1.83, 1.1], "hr_high": [3.17, 2.2]}
-    )
+    apart = {"logrank_p": [2e-9, 0.013], "hazard_ratio": [2.41, 1.62], "hr_low": [1.83, 1.1], "hr_high": [3.17, 2.2]}
+    means = {"rmst_until": 60.0, "rmst_difference": [14.26, 6.1], "rmst_low": [9.87, 1.2], "rmst_high": [18.65, 11.0]}
+    return pd.DataFrame({"model": models, **apart, **means, "rmst_p": [4e-8, 0.014]})
+
+
+def _distribution(models: tuple[str, ...]) -> pd.DataFrame:
+    note = ["", "fewer than 5 patients a bin are expected: 40 in 10 bins"]
+    return pd.DataFrame({"model": models, "bins": 10, "statistic": 3.2, "p": [0.047, np.nan], "n": 40, "events": 9, "note": note})
+
+
+def _decisions(plan: Plan, reference: str, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """Operating points, decision curves and reclassification; none for outcomes that have none."""
+    if plan.kind not in ("survival", "binary"):
+        return {}
+    horizons = [12.0, 36.0, 60.0] if plan.kind == "survival" else [np.nan]
+    n, events = plan.num - 3, plan.num // 3
+    curves, moved = [], []
+    for horizon in horizons:
+        t = np.arange(1, 16) * 0.05
+        treat_all = 0.35 - 0.65 * t / (1 - t)
+        benefit = {plan.main: np.maximum(0.3 - 0.5 * t, 0), reference: np.maximum(0.28 - 0.52 * t, 0)}
+        for model, value in benefit.items():
+            over = value - np.maximum(treat_all, 0)
+            row = {"model": model, "horizon": horizon, "threshold": t, "net_benefit": value, "low": value - 0.03}
+            row |= {"high": value + 0.03, "treat_all": treat_all, "over_default": over, "over_default_low": over - 0.03}
+            row |= {"over_default_high": over + 0.03, "reference": reference if model == plan.main else None}
+            gain = value - benefit[reference] if model == plan.main else np.nan
+            row |= {"over_reference": gain, "over_reference_low": gain - 0.02, "over_reference_high": gain + 0.03}
+            curves.append(pd.DataFrame({**row, "n": n, "events": events}))
+        for measure in ("nri", "idi"):
+            for part, value in (("total", 0.3), ("events", 0.1), ("nonevents", 0.2)):
+                row = {"model": plan.main, "reference": reference, "horizon": horizon, "measure": measure, "part": part}
+                value = value + rng.normal() * 0.01
+                moved.append({**row, "value": value, "low": value - 0.1, "high": value + 0.12, "n": n, "events": events})
+    tables = {"decision": pd.concat(curves, ignore_index=True), "reclassification": pd.DataFrame(moved)}
+    return tables | ({"operating": _operating(plan, reference)} if plan.kind == "binary" else {})
+
+
+def _operating(plan: Plan, reference: str) -> pd.DataFrame:
+    rows = []
+    shares = {"sensitivity": 0.41, "specificity": 0.88, "positive predictive value": 0.63, "negative predictive value": 0.74}
+    for model in (plan.main, reference):
+        for point in ("specificity0.95", "specificity0.9", "sensitivity0.95", "sensitivity0.9"):
+            for k, (measure, value) in enumerate(shares.items()):
+                row = {"model": model, "point": point, "measure": measure, "value": value, "low": value - 0.08}
+                row |= {"high": value + 0.07, "n": 30.5 + k, "events": 12.0, "note": ""}
+                tested = model == plan.main and k < 2
+                rows.append({**row, "reference": reference if tested else None, "p": 0.031 if tested else np.nan})
+    return pd.DataFrame(rows)
+
+
+def _certainty(plan: Plan, patients: pd.DataFrame, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    sites = patients["site"].value_counts()
+    flags = [("all", "all", plan.num), *(("site", site, n) for site, n in sites.items())]
+    counted = {"model": plan.main, "share": 0.031, "low": 0.012, "high": 0.064}
+    novelty = [counted | {"grouping": g, "group": k, "flagged": round(0.031 * n), "n": n, "judged": n - 1} for g, k, n in flags]
+    tables = {"novelty": pd.DataFrame(novelty)}
+    if plan.kind in ("survival", "multilabel"):
+        return tables
+    of_sets = plan.kind != "regression"
+    classes = [("class", name, 11) for name in ENDPOINTS[plan.kind]["classes"]] if of_sets else []
+    rows = []
+    for grouping, group, n in [flags[0], *classes, *flags[1:]]:
+        covered = 0.913 if group == "all" else 0.85 + 0.1 * rng.random()
+        row = {"model": plan.main, "grouping": grouping, "group": group, "covered": covered, "low": 0.8, "high": 0.97, "n": n}
+        row |= {"single": 0.62, "empty": 0.03} if of_sets else {"single": np.nan, "empty": np.nan}
+        rows.append(row | {"size": 1.37})
+    return tables | {"certainty": pd.DataFrame(rows)}
 
 
 def _contributions(plan: Plan, rng: np.random.Generator) -> pd.DataFrame:

@@ -24,11 +24,11 @@ from oncoweave.serve.sections.methods import gather_hashes
 from oncoweave.serve.verdict import verdict
 
 VOID = {"meta", "link", "br", "wbr", "img", "hr"}
-TABLES = ("metrics", "comparisons", "groups", "calibration", "km", "km_summary", "contributions", "missingness")
+TABLES = ("metrics", "comparisons", "groups", "calibration", "km", "km_summary", "contributions", "missingness", "decision")
 
 
-KEYS = ["flow", "missingness", "performance", "comparisons", "km", "calibration", "contributions", "groups"]
-KEYS += ["measures", "audits", "methods", "limits", "provenance"]
+KEYS = ["flow", "missingness", "performance", "comparisons", "km", "calibration", "acting", "certainty", "contributions"]
+KEYS += ["groups", "measures", "audits", "methods", "limits", "provenance"]
 
 
 class Outline(HTMLParser):

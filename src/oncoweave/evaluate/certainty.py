@@ -14,6 +14,11 @@ from oncoweave.evaluate.conformal import coverage
 from oncoweave.evaluate.displays import first_repeat
 from oncoweave.evaluate.tables import IN_SET, INTERVAL, NOVEL, NOVELTY_P, PredictionTable, class_names
 
+LEVEL = 0.9
+"""Share of sets and intervals that are to hold the truth."""
+ALPHA = 0.05
+"""Share of patients like those of the training set who may be flagged."""
+
 CERTAINTY = ["model", "grouping", "group", "covered", "low", "high", "size", "single", "empty", "n"]
 NOVELTY = ["model", "grouping", "group", "flagged", "share", "low", "high", "n", "judged"]
 

@@ -7,7 +7,9 @@ from oncoweave.serve import wording
 from oncoweave.serve.page import Page, render
 from oncoweave.serve.privacy import eraser
 from oncoweave.serve.run_folder import RunFolder, read_run
+from oncoweave.serve.sections.acting import acting_section
 from oncoweave.serve.sections.audits import audits_section
+from oncoweave.serve.sections.certainty import certainty_section
 from oncoweave.serve.sections.cohort import flow_section, missingness_section
 from oncoweave.serve.sections.differences import comparison_section, contribution_section
 from oncoweave.serve.sections.groups import groups_section
@@ -44,6 +46,8 @@ def page_of(run: RunFolder) -> Page:
         comparison_section(run),
         km_section(run),
         calibration_section(run),
+        acting_section(run),
+        certainty_section(run),
         contribution_section(run, erase),
         groups_section(run),
         measures_section(run),

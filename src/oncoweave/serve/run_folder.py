@@ -20,6 +20,15 @@ _COLUMNS = {
     "calibration": ("model", "horizon", "bin", "predicted", "observed", "low", "high", "n"),
     "km": ("model", "group", "time", "survival", "low", "high", "at_risk"),
     "km_summary": ("model", "logrank_p", "hazard_ratio", "hr_low", "hr_high"),
+    "distribution": ("model", "bins", "p", "n", "events", "note"),
+    "operating": ("model", "point", "measure", "value", "low", "high", "n", "p", "note"),
+    "decision": (
+        *("model", "horizon", "threshold", "net_benefit", "low", "high", "treat_all", "over_default_low"),
+        *("reference", "over_reference_low", "n", "events"),
+    ),
+    "reclassification": ("model", "reference", "horizon", "measure", "part", "value", "low", "high", "n", "events"),
+    "certainty": ("model", "grouping", "group", "covered", "low", "high", "size", "single", "empty", "n"),
+    "novelty": ("model", "grouping", "group", "flagged", "share", "low", "high", "n", "judged"),
     "contributions": ("modality", "adds", "low", "high", "share", "note"),
     "missingness": ("pattern", "n", "events", "share"),
     "audits": ("audit", "verdict", "evidence", "n"),
@@ -60,6 +69,12 @@ class RunFolder:
     calibration: pd.DataFrame | None
     km: pd.DataFrame | None
     km_summary: pd.DataFrame | None
+    distribution: pd.DataFrame | None
+    operating: pd.DataFrame | None
+    decision: pd.DataFrame | None
+    reclassification: pd.DataFrame | None
+    certainty: pd.DataFrame | None
+    novelty: pd.DataFrame | None
     contributions: pd.DataFrame | None
     missingness: pd.DataFrame | None
     audits: pd.DataFrame | None

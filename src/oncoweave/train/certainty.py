@@ -12,6 +12,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.certainty import ALPHA, LEVEL
 from oncoweave.evaluate.conformal import IntervalCalibration, SetCalibration, calibrate_intervals, calibrate_sets
 from oncoweave.evaluate.novelty import Novelty, fit_novelty
 from oncoweave.evaluate.operating import threshold_at_sensitivity, threshold_at_specificity
@@ -19,10 +20,6 @@ from oncoweave.evaluate.tables import CALLED, IN_SET, INTERVAL, NOVEL, NOVELTY_P
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold, Preparation
 
-LEVEL = 0.9
-"""Share of sets and intervals that are to hold the truth."""
-ALPHA = 0.05
-"""Share of patients like those of the training set who may be flagged."""
 _POINTS = (0.9, 0.95)
 Column = np.ndarray | pd.api.extensions.ExtensionArray
 

@@ -1,6 +1,7 @@
 """What sets models apart: paired comparisons, and what each modality adds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -9,6 +10,9 @@ from oncoweave.serve import findings, wording
 from oncoweave.serve.charts.bars import Contribution, contribution_bars
 from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
 from oncoweave.serve.run_folder import RunFolder
+
+_MANY = 10
+"""Models compared with one reference, above which the false discovery rate is shown beside Holm's p."""
 
 
 def comparison_section(run: RunFolder) -> Section:
@@ -26,6 +30,7 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
     first, *others = list(dict.fromkeys(table["method"]))
     better_up = findings.higher_is_better(run, metric)
     adjusted = {(row["model"], row["method"]): row["p_adjusted"] for _, row in table.iterrows()}
+    q = {wording.model(str(row["model"])): row.get("q") for _, row in table[table["method"] == first].iterrows()}
     written = []
     for _, row in table[table["method"] == first].sort_values("difference", ascending=not better_up).iterrows():
         primary = metric == run.metric and {row["model"], reference} == {run.main, run.reference}
@@ -41,8 +46,12 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
     )
     if any(row.strong for row in written):
         caption += " The primary comparison, in bold, was named before the analysis and is read by its own p."
+    many = "q" in table and table["model"].nunique() > _MANY
+    if many:
+        caption += " q: Benjamini and Hochberg’s, the share of false findings to expect among all with so small a q."
+        written = [replace(w, cells=(*w.cells, wording.p_value(q[w.cells[0]]))) for w in written]
     further_columns = tuple(f"Adjusted p, test {i + 2}" for i in range(len(others)))
-    header = ("Model", "Reading", "Difference", "95% interval", "p", "Adjusted p", *further_columns)
+    header = ("Model", "Reading", "Difference", "95% interval", "p", "Adjusted p", *further_columns, *(["q"] if many else []))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 
 

@@ -1,5 +1,7 @@
 """Whether the predictions mean what they say: risk groups and calibration of the main model beside the baseline."""
 
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 
@@ -9,8 +11,10 @@ from oncoweave.serve.charts.km import Curve, Panel, km_plot
 from oncoweave.serve.page import Figure, Section, absent
 from oncoweave.serve.run_folder import RunFolder
 
+T = TypeVar("T")
+
 _MOST_HORIZONS = 3
-_PREDICTED = {
+PREDICTED = {
     "binary": "a yes-or-no outcome",
     "multiclass": "a class",
     "multilabel": "several labels",
@@ -28,13 +32,13 @@ def km_section(run: RunFolder) -> Section:
     """Show survival of the patients each model calls high and low risk."""
     key, title, table = "km", "Risk groups", run.km
     if run.endpoint.kind != "survival":
-        why = f"Kaplan-Meier curves need a survival endpoint; this study predicts {_PREDICTED[run.endpoint.kind]}."
+        why = f"Kaplan-Meier curves need a survival endpoint; this study predicts {PREDICTED[run.endpoint.kind]}."
         return absent(key, title, why)
     if table is None or table.empty:
         return absent(key, title, "The run folder has no km.parquet, so survival by risk group cannot be drawn.")
     models = _shown_models(run, table)
     panels = [
-        Panel(title=wording.capital(wording.model(m)), notes=(_test(run, m),), curves=_curves(table[table["model"] == m]))
+        Panel(title=wording.capital(wording.model(m)), notes=_tests(run, m), curves=_curves(table[table["model"] == m]))
         for m in models
     ]
     chart = km_plot(panels, unit=str(run.endpoint.time_unit), event_free="Proportion without event", title=title)
@@ -69,10 +73,28 @@ def calibration_section(run: RunFolder) -> Section:
         " predicted for them; marks on the dashed diagonal mean that predictions come true as stated. Vertical lines are 95%"
         f" intervals. {sizes}."
     )
+    caption += _distribution(run)
     hidden = table["horizon"].nunique() - _MOST_HORIZONS
     if hidden > 0:
         caption += f" {wording.plural(hidden, 'further horizon')} can be found in calibration.parquet of the run folder."
     return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption),))
+
+
+def _distribution(run: RunFolder) -> str:
+    """Say what D-calibration found of the models shown; nothing where it was not tested."""
+    table = run.distribution
+    if table is None or table.empty:
+        return ""
+    rows = table[table["model"].isin(_shown_models(run, table))]
+    told = [f"{wording.model(str(row['model']))} {_p_or_why(row)}" for _, row in rows.iterrows()]
+    return (
+        f" Over the whole predicted curve and not at single times (D-calibration, first repeat): {wording.listed(told)}; a small"
+        " p says that the curves are off, a large one only that nothing was found, and the test is conservative."
+    )
+
+
+def _p_or_why(row: pd.Series) -> str:
+    return wording.p_equals(row["p"]) if wording.known(row["p"]) else f"not tested ({row['note']})"
 
 
 def _shown_models(run: RunFolder, table: pd.DataFrame) -> list[str]:
@@ -91,13 +113,19 @@ def _curves(table: pd.DataFrame) -> tuple[Curve, ...]:
     return tuple(curves)
 
 
-def _test(run: RunFolder, model: str) -> str:
+def _tests(run: RunFolder, model: str) -> tuple[str, ...]:
     rows = run.km_summary[run.km_summary["model"] == model] if run.km_summary is not None else None
     if rows is None or rows.empty:
-        return "The run folder holds no log-rank test for this model."
+        return ("The run folder holds no log-rank test for this model.",)
     row = rows.iloc[0]
     ratio = wording.estimate(row["hazard_ratio"], row["hr_low"], row["hr_high"], 2)
-    return f"Hazard ratio high / low {ratio}; log-rank {wording.p_equals(row['logrank_p'])}"
+    apart = f"Hazard ratio high / low {ratio}; log-rank {wording.p_equals(row['logrank_p'])}"
+    if not wording.known(row.get("rmst_difference")):
+        return (apart,)
+    gain = wording.estimate(row["rmst_difference"], row["rmst_low"], row["rmst_high"], 1, sign=True)
+    until = f"{row['rmst_until']:.4g} {run.endpoint.time_unit}"
+    means = f"Mean time without event in the first {until}, low minus high:"
+    return apart, means, f"{gain}; {wording.p_equals(row['rmst_p'])}"
 
 
 def _squares(run: RunFolder, table: pd.DataFrame, model: str) -> list[Square]:
@@ -105,11 +133,11 @@ def _squares(run: RunFolder, table: pd.DataFrame, model: str) -> list[Square]:
     horizons = sorted(float(h) for h in table["horizon"].unique() if np.isfinite(h))
     if not horizons:
         return [_square(table, name, tone)]
-    named = [(h, f"{name}, {h:g} {run.endpoint.time_unit}") for h in _spread(horizons, _MOST_HORIZONS)]
+    named = [(h, f"{name}, {h:g} {run.endpoint.time_unit}") for h in spread(horizons, _MOST_HORIZONS)]
     return [_square(table[table["horizon"] == h], title, tone) for h, title in named]
 
 
-def _spread(values: list[float], num: int) -> list[float]:
+def spread(values: list[T], num: int) -> list[T]:
     """Keep at most ``num`` values, the first and the last among them."""
     if len(values) <= num:
         return values
