@@ -13,7 +13,8 @@ _MEANT = {
     "retrieval": "Training tiles ranked by cosine with each test tile.",
     "fine-tuning": "The encoder trained further with the linear probe as its head, against the frozen probe on the same tiles.",
     "robustness": "One tile in 13 stains and 7 scanners, made by computation: is it nearest to itself when all tiles of another"
-    " version are ranked? The cosine of the same tile says something only beside that of other tiles.",
+    " version are ranked? The cosine of the same tile says something only beside that of other tiles. Intervals resample"
+    " tiles; the versions are fixed.",
     "out of distribution": "The linear probe, trained on tiles as they are, on the same test tiles stained and scanned anew.",
 }
 _HEADLINES = (
