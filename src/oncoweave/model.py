@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,6 +48,21 @@ class ModelConfig:
     """A file on the missingness shelf that acts on what encoders give."""
 
 
+@runtime_checkable
+class TwoPart(Protocol):
+    """An encoder that can be had in two parts; its ``forward`` is one after the other."""
+
+    @property
+    def lower(self) -> nn.Module:
+        """The network that weights from elsewhere fill."""
+
+    def features(self, tokens: Tokens) -> Tokens:
+        """What the lower part makes of tokens, by that part's weights alone."""
+
+    def project(self, features: Tokens) -> Tokens:
+        """What the rest makes of it."""
+
+
 class Model(nn.Module):
     """Encoders, fusion and head of one network.
 
@@ -67,10 +82,11 @@ class Model(nn.Module):
         head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
         self.head = nn.Identity() if scores else head
         self._frozen: list[nn.Module] = []
+        self._above: dict[str, Callable[[Tokens], Tokens]] = {}
 
     def encode(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Encode each modality by itself."""
-        return {name: encoder(tokens[name]) for name, encoder in self.encoders.items()}
+        return {name: self._above.get(name, encoder)(tokens[name]) for name, encoder in self.encoders.items()}
 
     def fuse(self, encoded: dict[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse encoded modalities into one representation a patient; what is absent is treated first."""
@@ -125,6 +141,20 @@ class Model(nn.Module):
         """Keep a part of the network as it is: no gradient, and no dropout in it either."""
         part.requires_grad_(requires_grad=False).eval()
         self._frozen.append(part)
+
+    def take_features(self, modality: str, part: nn.Module) -> Callable[[Tokens], Tokens] | None:
+        """From now on expect, in place of a modality's tokens, what a frozen part of its encoder makes of them.
+
+        Returns what makes it; None, and nothing changes, where the encoder cannot be cut above that part.
+        """
+        encoder = self.encoders[modality]
+        if part is encoder:
+            self._above[modality] = nn.Identity()
+            return part
+        if isinstance(encoder, TwoPart) and part is encoder.lower:
+            self._above[modality] = encoder.project
+            return encoder.features
+        return None
 
     def train(self, mode: bool = True) -> "Model":  # noqa: FBT001, FBT002  (the signature of nn.Module)
         """Switch to training; frozen parts stay in evaluation."""

@@ -14,8 +14,9 @@ from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.files import sha256
 from oncoweave.core.state import load_state, save_state
 from oncoweave.core.truth import PatientTruth
-from oncoweave.encoders.longnet import VARIANTS, LongNet
+from oncoweave.encoders.longnet import VARIANTS, LongNet, SlideEncoder, build
 from oncoweave.modalities import expression, slide
+from oncoweave.model import Model
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.finetune import Start, start_settings
 from oncoweave.train.fold import Fold
@@ -122,6 +123,58 @@ def test_a_pretrained_slide_encoder_reads_a_studys_tiles_as_it_read_its_own(fold
         grid = tokens.positions[..., :2].long()
         wanted = pretrained.final(own, keep=tokens.keep, grid=grid)
         torch.testing.assert_close(inner.final(tokens.values, keep=tokens.keep, grid=grid), wanted, rtol=1e-3, atol=1e-4)
+
+
+def frozen_spec(fold, folder, *, readout="mean", whole=False) -> NetworkSpec:
+    """Start the slide encoder from weights of its network, or of all of it, and freeze them; the table's encoder is whole."""
+    width, settings = SPEC.options.width, {"dim": 16, "depth": 1, "readout": readout}
+    config = dataclasses.replace(VARIANTS["tiny"], **settings)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        encoder = build(config, dim_in=fold.preparation("slide").dim, num_tokens=None, dim_out=width)
+    weights = (encoder if whole else encoder.network).state_dict()
+    rna = {"out.1.weight": torch.full((width, fold.preparation("rna").num_tokens), 0.01), "out.1.bias": torch.ones(width)}
+    starts = {}
+    for name, given, set_to in (("slide", weights, settings), ("rna", rna, {})):
+        save_torch(given, folder / f"{name}.safetensors")
+        starts[name] = Start(path=folder / f"{name}.safetensors", sha256="", frozen=True, settings=set_to)
+    options = NetworkOptions(members=2, width=8, modality_dropout=0.3)
+    return dataclasses.replace(SPEC, encoders={"slide": "longnet/tiny", "rna": "linear"}, starts=starts, options=options)
+
+
+def again(fold: Fold) -> Fold:
+    """The same patients with a value to learn: what a Cox loss leaves open, the bias of the head, drifts with rounding."""
+    endpoint = Endpoint(name="y", kind="regression", columns=("y",))
+    target = Target(endpoint=endpoint, values=np.log(fold.train.outcome.time))
+    return Fold(train=fold.train.with_target(target), seed=0, inner_folds=3, group_by_site=False)
+
+
+@pytest.mark.parametrize(
+    ("readout", "whole", "room"), [("mean", False, 2**20), ("mean", True, 100), ("tokens", False, 100)], ids=str
+)
+def test_what_frozen_encoders_make_is_kept_and_changes_no_prediction(fold, tmp_path, monkeypatch, readout, whole, room):
+    """In memory, or where that has no room in a file."""
+    monkeypatch.setattr("oncoweave.train.frozen.ROOM", room)
+    spec, read = frozen_spec(fold, tmp_path, readout=readout, whole=whole), []
+    original = SlideEncoder.features
+    monkeypatch.setattr(SlideEncoder, "features", lambda self, t: (read.append(int(t.present.sum())), original(self, t))[1])
+    watched: list[list[int]] = []
+    kept = fit_network(again(fold), ("rna", "slide"), spec, watch=lambda *_: watched.append(list(read))).fitted
+    # two members of two epochs each: every slide was read once, before the first
+    has = sum(sample is not None for sample in fold.train.samples["slide"])
+    assert [sum(calls) for calls in watched] == [has] * 4
+    monkeypatch.setattr(Model, "take_features", lambda *_: None)
+    recomputed = fit_network(again(fold), ("rna", "slide"), spec).fitted
+    np.testing.assert_allclose(kept.predict(fold.train), recomputed.predict(fold.train), atol=1e-6)
+
+
+def test_a_frozen_encoder_reads_anew_where_each_step_draws_other_tiles(fold, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(Model, "take_features", lambda _, modality, part: taken.append(modality))
+    spec = frozen_spec(fold, tmp_path)
+    few = dataclasses.replace(spec, loop=dataclasses.replace(LOOP, epochs=1, max_tokens=2))
+    fit_network(again(fold), ("rna", "slide"), dataclasses.replace(few, options=NetworkOptions(members=1, width=8)))
+    assert taken == ["rna"]
 
 
 def test_a_study_takes_weights_from_beside_its_file(tmp_path):

@@ -292,12 +292,26 @@ class SlideEncoder(nn.Module):
         self.ranks: Ranks | None = None
         """Set it to share each slide among processes, where a slide is read out as one vector."""
 
+    @property
+    def lower(self) -> nn.Module:
+        """LongNet."""
+        return self.network
+
     def forward(self, tokens: Tokens) -> Tokens:
         """Encode each slide of each patient by itself.
 
         Raises:
             ValueError: a width differs, there are no positions, or they are not in tiles.
         """
+        return self.project(self.features(tokens))
+
+    def project(self, features: Tokens) -> Tokens:
+        """Bring what LongNet makes of slides to the width asked for."""
+        values = torch.where(features.keep.unsqueeze(-1), self.out(features.values), 0.0)
+        return Tokens(values=values, keep=features.keep, positions=features.positions)
+
+    def features(self, tokens: Tokens) -> Tokens:
+        """Read LongNet out over each slide of each patient; raises as ``forward``."""
         require_shape(tokens, dim=self.network.dim_in)
         if tokens.positions is None:
             msg = "LongNet needs positions: (x, y) in tiles and the slide's number, as modality 'slide' makes them"
@@ -310,7 +324,7 @@ class SlideEncoder(nn.Module):
         slides = lay(tokens.values, grid, kept, ranks=self.ranks)
         if self.config.readout == "tokens":
             return self._tiles(slides, tokens)
-        vectors = self.out(torch.cat(self.network.readouts(slides, pool=self.config.readout, layers=self.config.layers), dim=1))
+        vectors = torch.cat(self.network.readouts(slides, pool=self.config.readout, layers=self.config.layers), dim=1)
         return _by_patient(vectors, (slides.rows, numbers), batch=len(tokens.keep))
 
     def _tiles(self, slides: Slides, tokens: Tokens) -> Tokens:
@@ -320,8 +334,7 @@ class SlideEncoder(nn.Module):
             found = torch.cat([chosen[number] for number in self.config.layers], dim=1)
         else:
             found = self.network.finish(_last(self.network.states(slides)))
-        values = unpack(self.out(found), slides)[:, 1:]
-        return Tokens(values=values, keep=tokens.keep, positions=tokens.positions)
+        return Tokens(values=unpack(found, slides)[:, 1:], keep=tokens.keep, positions=tokens.positions)
 
 
 def _slides(keep: Bool[Tensor, "batch token"], slide: Float[Tensor, "batch token"]) -> tuple[list[tuple[int, Tensor]], list[int]]:

@@ -9,14 +9,14 @@ import torch
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
-from oncoweave.modalities import slide
 from oncoweave.model import ModalityShape, Model, ModelConfig, operator_of
 from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.finetune import Start, load_start, meet_scale
+from oncoweave.train.finetune import Start
 from oncoweave.train.fold import Fold, Preparation, Trained
+from oncoweave.train.frozen import Features, features_of, start_encoders
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
 from oncoweave.train.training_objective import TrainingObjective
@@ -119,7 +119,7 @@ class FittedNetwork:
         """Loss of the first network on the patients who have a modality and whose outcome is known."""
         counts, values = count_tokens(data, self.preparations), torch.from_numpy(data.outcome.values.astype(np.float32))
         rows = np.flatnonzero(np.any([c > 0 for c in counts.values()], axis=0) & data.outcome.known)
-        source = _source(data, self.preparations, counts, values)
+        source = _Rows.of(data, self.preparations, counts, values).source()
         outputs, target = outputs_of(self.model(), source, rows, tokens=self.tokens, device=torch.device("cpu"))
         return float(self.objective.loss(outputs, target))
 
@@ -130,7 +130,7 @@ class FittedNetwork:
     def _reader(self, data: Dataset) -> tuple[Source, np.ndarray]:
         counts = count_tokens(data, self.preparations)
         rows = np.flatnonzero(np.any([c > 0 for c in counts.values()], axis=0))
-        return _source(data, self.preparations, counts, torch.zeros(len(data))), rows
+        return _Rows.of(data, self.preparations, counts, torch.zeros(len(data))).source(), rows
 
     def _scores(self, source: Source, rows: np.ndarray, member: int) -> np.ndarray:
         outputs, _ = outputs_of(self.model(member), source, rows, tokens=self.tokens, device=torch.device("cpu"))
@@ -171,7 +171,7 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, wat
     counts = count_tokens(fold.train, preparations)
     rows = np.flatnonzero(np.any([c > 0 for c in counts.values()], axis=0) & target.known)
     inner = fold.inner_of(np.isin(np.arange(len(fold.train)), rows))
-    source = _source(fold.train, preparations, counts, torch.from_numpy(target.values.astype(np.float32)))
+    given = _Rows.of(fold.train, preparations, counts, torch.from_numpy(target.values.astype(np.float32)))
     # fitted on all of them: its bins, rates and class weights have to be the same for every member
     goal = shelf.load("objectives", spec.objective or DEFAULT_OBJECTIVES[target.endpoint.kind]).fit(target.take(rows))
     config = _config(fold, preparations, spec, num_outputs=goal.num_outputs)
@@ -189,7 +189,7 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, wat
     left_out = [rows[inner == k] for k in np.unique(inner)[: spec.options.members]]
     shown = None if watch is None else _shown(watch, lambda weights: network([weights]))
     members = [
-        _fit_member(fold, config, goal, source, spec, rows=(np.setdiff1d(rows, held_out), held_out), member=k, watch=shown)
+        _fit_member(fold, config, goal, given, spec, rows=(np.setdiff1d(rows, held_out), held_out), member=k, watch=shown)
         for k, held_out in enumerate(left_out)
     ]
     fitted = network(members)
@@ -207,7 +207,7 @@ def _fit_member(
     fold: Fold,
     config: ModelConfig,
     goal: Objective,
-    source: Source,
+    given: "_Rows",
     spec: NetworkSpec,
     *,
     rows: tuple[np.ndarray, np.ndarray],
@@ -220,16 +220,9 @@ def _fit_member(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Model(config)
-    initialise_encoders(model, source, rows[0], tokens=spec.loop.tokens, seed=seed)
-    for name, start in spec.starts.items():
-        for modality in (m for m in config.modalities if name in (m, fold.train.kinds[m])):
-            part = load_start(model.encoders[modality], start.path)
-            tiles = fold.preparation(modality)
-            if isinstance(tiles, slide.Preparation):
-                scaling = tiles.tile_scaling
-                meet_scale(part, start.path, centre=scaling.centre, scale=scaling.scale, encoder=tiles.encoder)
-            if start.frozen:
-                model.freeze(part)
+    initialise_encoders(model, given.source(), rows[0], tokens=spec.loop.tokens, seed=seed)
+    frozen = start_encoders(model, fold, spec.starts)
+    source = given.source(features_of(model, fold, frozen, given.counts, spec.loop))
     objective = goal
     if model.has_views:
         objective = TrainingObjective(goal=goal, view_weights=model.view_weights, observe=model.observe)
@@ -328,21 +321,44 @@ def _kinds(stated: object) -> tuple[object, ...]:
     return stated if isinstance(stated, tuple) else ()
 
 
-def _source(
-    data: Dataset, preparations: Mapping[str, Preparation], counts: Mapping[str, np.ndarray], values: torch.Tensor
-) -> Source:
-    ragged = [m for m, p in preparations.items() if p.num_tokens is None]
-    once = {m: p.collate(data.samples[m]) for m, p in preparations.items() if _numbers(p) * len(data) <= _KEPT}
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Rows:
+    """Patients whom a network reads."""
 
-    def load(index: np.ndarray) -> tuple[dict[str, Tokens], torch.Tensor]:
-        rows = torch.from_numpy(index)
-        tokens = {
-            m: once[m].take(rows) if m in once else p.collate([data.samples[m][i] for i in index])
-            for m, p in preparations.items()
-        }
-        return tokens, values[rows]
+    data: Dataset
+    preparations: Mapping[str, Preparation]
+    counts: Mapping[str, np.ndarray]
+    """Kept tokens of each patient, by modality."""
+    values: torch.Tensor
+    """Of the target."""
+    tables: Mapping[str, Tokens]
+    """All patients of modalities that are collated once."""
 
-    return Source(load=load, sizes=np.stack([counts[m] for m in ragged], axis=1) if ragged else None, ragged=ragged)
+    @staticmethod
+    def of(
+        data: Dataset, preparations: Mapping[str, Preparation], counts: Mapping[str, np.ndarray], values: torch.Tensor
+    ) -> "_Rows":
+        """Collate what is collated once."""
+        tables = {m: p.collate(data.samples[m]) for m, p in preparations.items() if _numbers(p) * len(data) <= _KEPT}
+        return _Rows(data=data, preparations=preparations, counts=counts, values=values, tables=tables)
+
+    def source(self, features: Mapping[str, Features] | None = None) -> Source:
+        """Collate a batch at a time; ``features`` stand in for the tokens of their modalities."""
+        made = features or {}
+        sizes = {m: f.sizes for m, f in made.items()}
+        ragged = [m for m, p in self.preparations.items() if p.num_tokens is None]
+
+        def load(index: np.ndarray) -> tuple[dict[str, Tokens], torch.Tensor]:
+            tokens = {m: made[m].of(index) if m in made else self._tokens(m, index) for m in self.preparations}
+            return tokens, self.values[torch.from_numpy(index)]
+
+        counted = np.stack([sizes.get(m, self.counts[m]) for m in ragged], axis=1) if ragged else None
+        return Source(load=load, sizes=counted, ragged=ragged)
+
+    def _tokens(self, modality: str, index: np.ndarray) -> Tokens:
+        if modality in self.tables:
+            return self.tables[modality].take(torch.from_numpy(index))
+        return self.preparations[modality].collate([self.data.samples[modality][i] for i in index])
 
 
 _KEPT = 2**27
