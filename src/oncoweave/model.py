@@ -13,7 +13,17 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens
-from oncoweave.nn.views import Hybrid, Observer, Penalised, PenalisedFilling, Views, WithDropout, fuse_with_penalty, pack
+from oncoweave.nn.views import (
+    Hybrid,
+    Observer,
+    Penalised,
+    PenalisedEncoder,
+    PenalisedFilling,
+    Views,
+    WithDropout,
+    fuse_with_penalty,
+    pack,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +118,8 @@ class Model(nn.Module):
     @property
     def has_views(self) -> bool:
         """Whether training needs more than the outputs."""
-        return isinstance(self.fusion, Hybrid | Penalised) or isinstance(self.missing, PenalisedFilling)
+        encoders = any(isinstance(encoder, PenalisedEncoder) for encoder in self.encoders.values())
+        return encoders or isinstance(self.fusion, Hybrid | Penalised) or isinstance(self.missing, PenalisedFilling)
 
     @property
     def view_weights(self) -> tuple[float, ...]:
@@ -122,14 +133,27 @@ class Model(nn.Module):
 
     def views(self, tokens: Mapping[str, Tokens]) -> Views:
         """Score a batch with everything that training needs."""
-        encoded, filling = self.encode(tokens), None
+        encoded, penalties = self._encode_with_penalties(tokens)
         if isinstance(self.missing, PenalisedFilling):
             encoded, filling = self.missing.forward_with_penalty(encoded)
+            penalties.append(filling)
         else:
             encoded = self.missing(encoded)
         views = self.fusion.views(encoded) if isinstance(self.fusion, Hybrid) else self._fused_view(encoded)
-        penalties = [p for p in (views.penalty, filling) if p is not None]
+        if views.penalty is not None:
+            penalties.append(views.penalty)
         return dataclasses.replace(views, penalty=torch.stack(penalties).sum(dim=0) if penalties else None)
+
+    def _encode_with_penalties(self, tokens: Mapping[str, Tokens]) -> tuple[dict[str, Tokens], list[Tensor]]:
+        """Encode each modality, with the losses of encoders that have one of their own; a frozen one's does not count."""
+        encoded, penalties = dict[str, Tokens](), list[Tensor]()
+        for name, encoder in self.encoders.items():
+            if isinstance(encoder, PenalisedEncoder) and encoder not in self._frozen:
+                encoded[name], penalty = encoder.forward_with_penalty(tokens[name])
+                penalties.append(penalty)
+            else:
+                encoded[name] = self._above.get(name, encoder)(tokens[name])
+        return encoded, penalties
 
     def _fused_view(self, encoded: Mapping[str, Tokens]) -> Views:
         fused, penalty = fuse_with_penalty(self.fusion, encoded)

@@ -80,6 +80,42 @@ def test_the_penalty_is_in_the_gradient_whether_a_batch_comes_in_parts_or_not(na
     assert made.eval()(tokens).shape == (N, 1)
 
 
+def test_the_penalty_of_an_encoder_is_trained_beside_the_objective_and_falls():
+    torch.manual_seed(0)
+    # what is to be coded is one number a patient, which a few latents can hold
+    values = torch.randn(40, 1, 1) * torch.linspace(0.5, 2, 6).view(1, 6, 1)
+    tokens = {"rna": Tokens(values=values, keep=torch.ones(40, 6, dtype=torch.bool))}
+    shape = ModalityShape(encoder="variational/tiny", dim=1, num_tokens=6, settings={"weight": 0.7})
+    made = Model(ModelConfig(modalities={"rna": shape}, fusion="mean", num_outputs=1, width=8, dropout=0.0)).train()
+    encoder = made.encoders["rna"]
+    assert made.has_views
+    goal, outcome = shelf.load("objectives", "regress").fit(target("regression")), torch.zeros(40)
+    objective = TrainingObjective(goal=goal, view_weights=made.view_weights)
+
+    def drawn(what) -> torch.Tensor:
+        torch.manual_seed(1)
+        return what()
+
+    def whole() -> torch.Tensor:
+        return drawn(lambda: objective.loss(made(tokens), outcome))
+
+    def penalty() -> float:
+        return drawn(lambda: encoder.forward_with_penalty(tokens["rna"])[1].mean()).item()
+
+    alone = drawn(lambda: goal.loss(made.head(made.fusion(made.encode(tokens))), outcome))
+    assert whole().item() == pytest.approx(alone.item() + penalty(), rel=1e-5)
+    whole().backward()
+    assert encoder.decode[2].weight.grad.abs().max() > 0  # which nothing but the penalty reads
+    before, optimizer = penalty(), torch.optim.Adam(made.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        whole().backward()
+        optimizer.step()
+    assert penalty() < 0.7 * before
+    made.freeze(encoder)
+    assert made.train().views(tokens).penalty.abs().max() == 0
+
+
 def test_views_are_unpacked_as_they_were_packed_and_each_counts_on_those_who_have_it():
     rng = torch.Generator().manual_seed(0)
     outputs = torch.randn(6, 3, 2, generator=rng, requires_grad=True)

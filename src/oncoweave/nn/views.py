@@ -62,6 +62,14 @@ class Penalised(Protocol):
 
 
 @runtime_checkable
+class PenalisedEncoder(Protocol):
+    """An encoder with a loss of its own."""
+
+    def forward_with_penalty(self, tokens: Tokens) -> tuple[Tokens, Float[Tensor, " batch"]]:
+        """Encode, and give each patient's loss; 0 for absent patients."""
+
+
+@runtime_checkable
 class PenalisedFilling(Protocol):
     """A treatment of absent modalities that has a loss of its own."""
 
