@@ -19,6 +19,12 @@ if not main.app.registered_commands:
         ("fusion", "Multi-to-uni distillation"),
         ("missingness", "┃ acts on ┃"),
         ("missingness", "A learned token for each modality"),
+        ("tasks", "mutation_pancancer_prov/LRP1B"),
+        ("tasks", "Virchow, tiles"),
+        ("tasks/tcga_survival", "MCAT: c_index tcga_blca 0.624, tcga_brca 0.580, tcga_gbmlgg 0.817"),
+        ("tasks/adverse_outcome", "mdt: auprc 0.592 (0.500 to 0.682), intensive care 0.712"),
+        ("tasks/mutation_luad_tcga/EGFR", "Is EGFR mutated in a lung adenocarcinoma of TCGA"),
+        ("tasks/luad_lusc_tiles", "256 px at 0.5 um/px"),
     ],
 )
 def test_variants_of_a_file_are_listed_with_their_cards(argument, wanted, monkeypatch):

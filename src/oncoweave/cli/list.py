@@ -19,10 +19,10 @@ def add_to(app: typer.Typer) -> None:
 
 def list_shelf(
     shelf: str = typer.Argument(
-        help=f"One of: {', '.join(shelves.SHELVES)}; or one file of it for its variants, as encoders/vit."
+        help=f"One of: {', '.join(shelves.SHELVES)}; or one file of it for its variants, as encoders/vit, or one task in full."
     ),
 ) -> None:
-    """List a shelf: each file's name, what it states of itself, and its first line; or the variants of one file."""
+    """List a shelf: each file's name, what it states of itself, and its first line; or the variants of one file, or one task."""
     from rich.console import Console
 
     console = Console(markup=False, emoji=False)
@@ -31,6 +31,13 @@ def list_shelf(
         console.print(_files(name))
         if name == "encoders":
             typer.echo("Variants of one, with their cards: oncoweave list encoders/vit")
+        if name == "tasks":
+            typer.echo("One in full, with published figures: oncoweave list tasks/tcga_survival")
+        return
+    if name == "tasks":
+        from oncoweave.cli.parts.task_card import task_card
+
+        console.print(task_card(file))
         return
     module = shelves.load(name, file)
     cards: dict[str, TileCard] = getattr(module, "CARDS", {})
@@ -49,17 +56,17 @@ _STAGES = ("early", "intermediate", "hybrid", "late")
 
 
 def _files(name: str) -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
 
     entries = shelves.catalogue(name)
     columns = ("STAGE", "READS", "ACTS_ON", "KINDS", "PRETRAINS", "BENCHMARK")
     keys = [k for k in columns if any(k in e.constants for e in entries)]
-    table = Table("name", *(k.lower().replace("_", " ") for k in keys), "what it is")
+    table = Table(Column("name", no_wrap=True), *(k.lower().replace("_", " ") for k in keys), "what it is")
     for entry in sorted(entries, key=lambda e: _STAGES.index(str(e.constants.get("STAGE", _STAGES[0])))):
         shown = (entry.constants.get(k, "") for k in keys)
         cells = [", ".join(s) if isinstance(s, tuple) else str(s) for s in shown]
-        for member in entry.members:
-            table.add_row(member, *cells, entry.summary)
+        for number, member in enumerate(entry.members):
+            table.add_row(member, *cells, "as above" if number else entry.summary)
     return table
 
 
