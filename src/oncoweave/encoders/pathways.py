@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from oncoweave.data.gmt import find_gmt, place_sets, read_gmt
+from oncoweave.data.gmt import BUILT_IN, find_gmt, place_sets, read_gmt
 from oncoweave.nn.gene_sets import SetLinear
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
 KINDS = ("expression", "variants")
 NEEDS = ("feature_names",)
+FILES = ("gene_sets",)
 ORDER_INVARIANT = False
 
 
@@ -28,6 +29,8 @@ class Config:
 
     gene_sets: str = "hallmark"
     """Path of a GMT file, or the name of one that comes with oncoweave."""
+    sets: tuple[tuple[str, ...], ...] = ()
+    """Name and genes of each set of that file, once read, so that a fitted network needs it no more."""
     smallest: int = 5
     """Columns that a set needs to have among those of the table."""
     rest: bool = True
@@ -93,6 +96,16 @@ class MaskedMLP(nn.Module):
         return summary(self.out(self.networks(tokens).clean.flatten(start_dim=1)), tokens.present)
 
 
+def read_files(config: Config) -> dict[str, object]:
+    """Read the gene sets of a file of the user's own; those that come with oncoweave stay a name.
+
+    Raises:
+        DataError: there is no such file, or it is no GMT.
+    """
+    path = find_gmt(config.gene_sets)
+    return {} if path.parent == BUILT_IN else {"sets": tuple((name, *genes) for name, genes in read_gmt(path).items())}
+
+
 def build(
     config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int, feature_names: Sequence[str]
 ) -> PathwayTokens | MaskedMLP:
@@ -106,5 +119,6 @@ def build(
     if dim_in != 1 or len(feature_names) < count:
         msg = f"pathways are made of single named values; got {count} tokens of width {dim_in} and {len(feature_names)} names"
         raise ValueError(msg)
-    sets = place_sets(read_gmt(find_gmt(config.gene_sets)), feature_names[:count], smallest=config.smallest, rest=config.rest)
+    genes = {name: genes for name, *genes in config.sets} or read_gmt(find_gmt(config.gene_sets))
+    sets = place_sets(genes, feature_names[:count], smallest=config.smallest, rest=config.rest)
     return (MaskedMLP if config.masked else PathwayTokens)(config, sets, num_tokens=count, dim_out=dim_out)

@@ -14,6 +14,7 @@ from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.encoder_settings import read_files
 from oncoweave.train.finetune import Start
 from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.frozen import Features, features_of, start_encoders
@@ -144,6 +145,8 @@ class NetworkSpec:
     fusion: str
     encoders: Mapping[str, str] = field(default_factory=dict)
     """By modality, or by kind of modality, where the default is not wanted."""
+    encoder_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Fields of the ``Config`` of the encoders named, by modality or by kind."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of the fusion."""
     missing: str = "mask"
@@ -287,7 +290,8 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
     )
     module = shelf.load("encoders", name)
     needs, start = getattr(module, "NEEDS", ()), spec.starts.get(modality) or spec.starts.get(kind)
-    settings = {} if start is None else start.settings
+    own = read_files(name, spec.encoder_settings.get(modality) or spec.encoder_settings.get(kind) or {})
+    settings = own if start is None else {**start.settings, **own}
     if hasattr(module, "check_vocabulary"):
         config: Any = shelf.variant("encoders", name)
         module.check_vocabulary(replace(config, **settings), getattr(preparation, "vocabulary_sha256", ""))

@@ -136,14 +136,17 @@ def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:
 
 
 def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Trained:
-    spec = replace(network_spec(model, study), fusion="mean", settings={}, missing=MASK, encoders={modality: encoder})
+    spec = network_spec(model, study)
+    given = spec.encoder_settings.get(modality) or spec.encoder_settings.get(fold.train.kinds[modality]) or {}
+    alone = replace(spec, encoders={modality: encoder}, encoder_settings={modality: given})
+    spec = replace(alone, fusion="mean", settings={}, missing=MASK)
     single = replace(spec, options=replace(spec.options, members=1))
 
     def fit(part: Fold) -> Trained:
         # out-of-fold scores come from one network an inner fold, not from several: as many times the work would change little
         return fit_network(part, [modality], spec if part is fold else single)
 
-    return fit_base(fold, modality, learner=f"{encoder} {model.objective} {spec.starts}", fit=fit)
+    return fit_base(fold, modality, learner=f"{encoder} {given} {model.objective} {spec.starts}", fit=fit)
 
 
 def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
@@ -151,6 +154,7 @@ def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
     return NetworkSpec(
         fusion=model.fusion,
         encoders=model.encoders,
+        encoder_settings=model.encoder_settings,
         settings=model.settings,
         missing=model.missing or MASK,
         objective=model.objective,

@@ -28,7 +28,7 @@ from oncoweave.train.results import write_results, write_table
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.statements import Facts, write_statements
-from oncoweave.train.study import Study, resolve
+from oncoweave.train.study import Study, files_of, resolve
 from oncoweave.train.texts import masking_notes, read_texts_as
 
 _CLAIM = "claim.json"
@@ -110,10 +110,12 @@ def _facts(out: Path, study: Study, data: Dataset, flow: list[dict[str, object]]
     return Facts(study=study, data=data, flow=flow, metrics=metrics, groups=groups, audits=audits, splits=splits, commit=commit())
 
 
-def _claim_of(study: Study) -> dict[str, str]:
-    claim = {"study": _text(study), "cohort_sha256": sha256(Path(study.cohort) / "manifest.json")}
+def _claim_of(study: Study) -> dict[str, object]:
+    claim: dict[str, object] = {"study": _text(study), "cohort_sha256": sha256(Path(study.cohort) / "manifest.json")}
     if study.protocol.splits is not None:
         claim["splits_sha256"] = splits_hash(read_published(Path(study.protocol.splits)))
+    if files := files_of(study):
+        claim["files_sha256"] = {str(path): sha256(path) for path in files}
     return claim
 
 
@@ -121,7 +123,7 @@ def _text(study: Study) -> str:
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False)
 
 
-def _unlike(out: Path, claim: dict[str, str]) -> list[str]:
+def _unlike(out: Path, claim: dict[str, object]) -> list[str]:
     held = read_json(out / _CLAIM)
     return [key for key in claim if held.get(key) != claim[key]]
 
@@ -137,7 +139,8 @@ def _refuse_other(out: Path, study: Study) -> None:
     different = _unlike(out, claim)
     has_fitted = (out / "manifest.json").exists() or any(path.is_file() for name in FITTED for path in (out / name).glob("*"))
     if different and has_fitted:
-        changed_what = "a cohort that has" if "cohort_sha256" in different else "splits that have"
+        whats = {"cohort_sha256": "a cohort that has", "splits_sha256": "splits that have", "files_sha256": "files that have"}
+        changed_what = next((what for key, what in whats.items() if key in different), "")
         what = "another study" if "study" in different else f"this study, of {changed_what} changed since"
         msg = f"{out} holds a run of {what}; choose another --out, or delete that folder"
         raise ConfigError(msg)
@@ -231,6 +234,7 @@ def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str]
             _COHORT: sha256(Path(study.cohort) / "manifest.json"),
             **{name: digest for name, digest in sorted(recorded(out).items()) if not name.startswith(("parts/", "subsets/"))},
         },
+        "files": {str(path): sha256(path) for path in files_of(study)},
         "warnings": warnings,
         "study": study.model_dump(mode="json"),
         "seconds": round(seconds, 1),

@@ -13,6 +13,7 @@ from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
 from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
+from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.linear_learner import MASK
 from oncoweave.train.texts import TextReading
@@ -23,6 +24,7 @@ RESERVED_STARTS = ("only_", "permuted_")
 
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Setting = float | int | str | bool | tuple[float | int | str, ...]
 
 
 class ModelSpec(Strict):
@@ -35,6 +37,8 @@ class ModelSpec(Strict):
     """All of the study's when not given."""
     encoders: dict[str, str] = Field(default_factory=dict)
     """Encoder by modality or by kind. In a late fusion, the modalities named here get a network and the others a linear model."""
+    encoder_settings: dict[str, dict[str, Setting]] = Field(default_factory=dict)
+    """Of those ``encoders``, by modality or by kind as there; see their ``Config``. Paths from the place of the study file."""
     settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
     """Of the fusion; see its ``Config``."""
     objective: str | None = None
@@ -166,16 +170,32 @@ def read_study(path: Path) -> Study:
     study, folder = read_config(Study, path), Path(path).parent
     splits = study.protocol.splits
     protocol = study.protocol.model_copy(update={"splits": None if splits is None else str((folder / splits).resolve())})
-    models = study.models and tuple(
-        m.model_copy(update={"weights": {name: str((folder / path).resolve()) for name, path in m.weights.items()}})
-        for m in study.models
-    )
+    models = study.models and tuple(_placed(m, folder) for m in study.models)
     texts = {
         name: t if t.tokenizer is None else t.model_copy(update={"tokenizer": str((folder / t.tokenizer).resolve())})
         for name, t in study.texts.items()
     }
     update = {"cohort": str((folder / study.cohort).resolve()), "protocol": protocol, "models": models, "texts": texts}
     return study.model_copy(update=update)
+
+
+def _placed(model: ModelSpec, folder: Path) -> ModelSpec:
+    weights = {name: str((folder / path).resolve()) for name, path in model.weights.items()}
+    settings = {
+        name: placed(model.encoders[name], given, folder) if name in model.encoders else given
+        for name, given in model.encoder_settings.items()
+    }
+    return model.model_copy(update={"weights": weights, "encoder_settings": settings})
+
+
+def files_of(study: Study) -> list[Path]:
+    """List the files that a study's models are made of beside the cohort: weights, and those that settings of encoders name."""
+    found = set()
+    for model in study.models or ():
+        found |= {Path(path) for path in model.weights.values()}
+        for name, given in model.encoder_settings.items():
+            found |= {Path(path) for path in named_files(model.encoders[name], given).values() if Path(path).is_file()}
+    return sorted(found)
 
 
 def resolve(study: Study, cohort: Cohort) -> Study:
@@ -237,7 +257,7 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     if model.penalty != "shared" and seen != "early":
         msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {model.fusion!r} is {seen}"
         raise ConfigError(msg)
-    if stage == "early" and (model.encoders or model.objective or model.weights or model.frozen):
+    if stage == "early" and (model.encoders or model.encoder_settings or model.objective or model.weights or model.frozen):
         msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
         raise ConfigError(msg)
     _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
@@ -289,8 +309,8 @@ def _check_missing(model: ModelSpec, stage: str) -> None:
 
 def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> None:
     named = {*kinds, *kinds.values()}
-    for field, names in (("encoders", model.encoders), ("weights", model.weights), ("frozen", model.frozen)):
-        for name in names:
+    for field in ("encoders", "encoder_settings", "weights", "frozen"):
+        for name in getattr(model, field):
             if name not in named:
                 raise unknown_name(f"modality or kind ({field} of model {model.name!r})", name, named)
     for encoder in model.encoders.values():
@@ -298,6 +318,11 @@ def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     if model.objective is not None and endpoint_kind not in getattr(shelf.load("objectives", model.objective), "KINDS", ()):
         msg = f"model {model.name!r}: objective {model.objective!r} does not fit a {endpoint_kind} endpoint"
         raise ConfigError(msg)
+    for name, settings in model.encoder_settings.items():
+        if name not in model.encoders:
+            msg = f"model {model.name!r}: encoder_settings of {name!r} belong to an encoder; name it: encoders: {{{name}: ...}}"
+            raise ConfigError(msg)
+        check_settings(model.encoders[name], settings, where=f"model {model.name!r}")
     _check_weights(model)
 
 

@@ -1,0 +1,69 @@
+"""Settings that a study gives its encoders: fields of their ``Config``, some of which name files of the user's own.
+
+An encoder whose file states ``FILES`` reads those fields as paths, or as names of what comes with oncoweave. Its ``read_files``
+gives what they hold as further fields, which are stored with a fitted network: that needs the files no more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError, unknown_name
+
+
+def check_settings(encoder: str, settings: Mapping[str, object], *, where: str) -> None:
+    """Refuse settings that an encoder (``file/variant``) does not have or cannot take, and files that are not there.
+
+    Raises:
+        UnknownNameError: the encoder has no such setting; names the nearest.
+        ConfigError: a value is of another type than the encoder's own, or out of its range.
+        DataError: a file cannot be read.
+    """
+    usual: Any = shelf.variant("encoders", encoder)
+    known = [f.name for f in fields(usual)]
+    for key, value in settings.items():
+        if key not in known:
+            raise unknown_name(f"setting of encoder {encoder!r} ({where})", key, known)
+        own = getattr(usual, key)
+        if not _fits(value, own):
+            msg = f"{where}: setting {key!r} of encoder {encoder!r} wanted {type(own).__name__} as in {own!r}, got {value!r}"
+            raise ConfigError(msg)
+    try:
+        replace(usual, **settings)
+    except ValueError as error:
+        msg = f"{where}: settings of encoder {encoder!r}: {error}"
+        raise ConfigError(msg) from error
+    read_files(encoder, settings)
+
+
+def read_files(encoder: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """Read the files that settings name; returns them with what the files hold, as fields of the encoder's ``Config``."""
+    module, usual = shelf.load("encoders", encoder), shelf.variant("encoders", encoder)
+    if not named_files(encoder, settings):
+        return dict(settings)
+    config: Any = usual
+    return {**settings, **module.read_files(replace(config, **settings))}
+
+
+def named_files(encoder: str, settings: Mapping[str, object]) -> dict[str, str]:
+    """Pick those of the settings that name files."""
+    fields_of_files = getattr(shelf.load("encoders", encoder), "FILES", ())
+    return {key: str(value) for key, value in settings.items() if key in fields_of_files}
+
+
+def placed(encoder: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Take the paths among settings from a folder; a name without an ending that is no file there stays a name."""
+    paths = {
+        key: str((folder / name).resolve())
+        for key, name in named_files(encoder, settings).items()
+        if Path(name).suffix or (folder / name).is_file()
+    }
+    return {**settings, **paths}
+
+
+def _fits(value: object, own: object) -> bool:
+    if own is None or isinstance(own, bool) or isinstance(value, bool):
+        return own is None or type(value) is type(own)
+    return isinstance(value, int | float if isinstance(own, float) else type(own))
