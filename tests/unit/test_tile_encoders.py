@@ -4,9 +4,11 @@ import torch
 from safetensors.torch import save_file
 
 from oncoweave.core import shelf
+from oncoweave.core.encoder_card import EncoderCard, write_card
 from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.encoders import colour, vit
-from oncoweave.train.tile_encoder import fingerprint, load_tile_encoder
+from oncoweave.train.builtin_weights import builtin_weights
+from oncoweave.train.tile_encoder import fingerprint, load_tile_encoder, random_twin
 
 SMALL = vit.Config(image=32, patch=8, dim=24, depth=2, heads=2, hidden=48)
 
@@ -180,9 +182,65 @@ def test_given_weights_are_used_and_fingerprinted(tmp_path, capsys):
     state = {k: v + 0.01 for k, v in random.module.state_dict().items()}
     save_file(state, tmp_path / "w.safetensors")
     loaded = load_tile_encoder("vit/tiny", weights=tmp_path / "w.safetensors")
-    assert capsys.readouterr().err == ""
+    said = "w.safetensors: no card beside these weights says which settings they were trained with; vit/tiny is built as"
+    assert capsys.readouterr().err.startswith(said)
     assert loaded.fingerprint != random.fingerprint
     assert torch.equal(loaded.module.state_dict()["cls_token"], state["cls_token"])
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Weights of a small network that a pretraining run left with settings of its own, their card, and the network."""
+    settings = {"image": 32, "patch": 8, "dim": 24, "depth": 2, "heads": 2, "hidden": 48, "pool": "mean", "mean": (0.5, 0.4, 0.3)}
+    network = small(pool="mean", mean=(0.5, 0.4, 0.3), mask_token=True, drop_path=0.5)
+    path = tmp_path / "encoder.safetensors"
+    save_file(network.state_dict(), path)
+    write_card(path, EncoderCard(encoder="vit/tiny", settings={**settings, "mask_token": True, "drop_path": 0.5}))
+    return path, settings, network
+
+
+def test_settings_of_a_pretraining_run_come_from_its_card(run, capsys):
+    path, settings, network = run
+    loaded = load_tile_encoder("vit/tiny", weights=path)
+    assert capsys.readouterr().err == ""
+    assert loaded.settings == settings
+    tiles = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.encode(tiles), network(tiles / 255))
+    assert random_twin(loaded).module.config == loaded.module.config
+    assert loaded.title.startswith("vit/tiny (image=32, patch=8, dim=24, ")
+    write_card(path, EncoderCard(encoder="vit/tiny", settings={**settings, "heads": 4}))
+    other = load_tile_encoder("vit/tiny", weights=path)
+    assert other.fingerprint != loaded.fingerprint
+    assert not torch.allclose(other.encode(tiles), loaded.encode(tiles))
+
+
+def test_settings_that_act_in_training_alone_leave_the_fingerprint(run):
+    path, settings, _ = run
+    marks = set()
+    for training in ({}, {"mask_token": True}, {"mask_token": True, "drop_path": 0.1}):
+        write_card(path, EncoderCard(encoder="vit/tiny", settings={**settings, **training}))
+        marks.add(load_tile_encoder("vit/tiny", weights=path).fingerprint)
+    assert len(marks) == 1
+
+
+def test_weights_whose_card_says_otherwise_are_refused(run):
+    path, settings, _ = run
+    with pytest.raises(ConfigError, match=r"these are weights of vit/tiny, wanted vit/small; name the encoder they belong to"):
+        load_tile_encoder("vit/small", weights=path)
+    write_card(path, EncoderCard(encoder="vit/tiny", settings={**settings, "headz": 4}))
+    with pytest.raises(ConfigError, match=r"its card states a setting that the encoder vit/tiny does not have: .*headz"):
+        load_tile_encoder("vit/tiny", weights=path)
+    card = path.with_suffix(".json")
+    card.write_text(card.read_text().replace('"mean"', '"class"'))
+    with pytest.raises(ConfigError, match="this card was changed since it was written"):
+        load_tile_encoder("vit/tiny", weights=path)
+
+
+def test_built_in_weights_keep_the_fingerprint_that_slides_were_embedded_with(capsys):
+    pair = builtin_weights("vit/nano")[0], builtin_weights("longnet/tiny")[1]
+    assert load_tile_encoder("vit/nano", weights=pair[0]).fingerprint == pair[1].tiles.fingerprint
+    assert capsys.readouterr().err == ""
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

@@ -107,6 +107,15 @@ def read_card(weights: Path) -> EncoderCard:
     return card
 
 
+def card_beside(weights: Path) -> EncoderCard | None:
+    """Read the card beside a file of weights; None where there is none, as beside weights that others released.
+
+    Raises:
+        ConfigError: there is one, and :func:`read_card` refuses it or the weights.
+    """
+    return read_card(weights) if card_path(weights).is_file() else None
+
+
 def _require_sealed(content: Mapping[str, Any], path: Path) -> None:
     """Refuse what is no card, a card of another version, and one that was changed since it was written."""
     schema = content.get("schema")

@@ -24,6 +24,8 @@ from oncoweave.nn.vit_facts import FACTS, Facts
 KINDS = ("tile",)
 REVISION = 1
 """Raised when the numbers change; part of the encoder's fingerprint."""
+TRAINING_SETTINGS = ("drop_path", "mask_token")
+"""Settings that act in training alone: weights trained with other ones give the same numbers."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

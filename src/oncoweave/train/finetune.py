@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
-from oncoweave.core.encoder_card import EncoderCard, card_path, read_card
+from oncoweave.core.encoder_card import card_beside
 from oncoweave.core.errors import ConfigError
 from oncoweave.train.weights import read_weights
 
@@ -48,7 +48,7 @@ def start_settings(path: Path, encoder: str) -> dict[str, object]:
     Raises:
         ConfigError: there is no such file, or its card speaks of another encoder.
     """
-    card = _card(path)
+    card = card_beside(path)
     module = shelf.load("encoders", encoder)
     if card is None and hasattr(module, "settings_beside"):
         found: dict[str, object] = module.settings_beside(path)
@@ -83,7 +83,7 @@ def meet_scale(
     """
     if not isinstance(part, Rescalable):
         return
-    card = _card(path)
+    card = card_beside(path)
     tiles = None if card is None else card.tiles
     if tiles is not None and tiles.fingerprint is not None and encoder is not None and tiles.fingerprint != encoder:
         msg = (
@@ -97,10 +97,6 @@ def meet_scale(
         factor=torch.from_numpy(scale / learnt_scale).float(),
         shift=torch.from_numpy((centre - learnt_centre) / learnt_scale).float(),
     )
-
-
-def _card(path: Path) -> EncoderCard | None:
-    return read_card(path) if card_path(path).is_file() else None
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import Interval, bootstrap
 from oncoweave.evaluate.weighted import mean_recall
-from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.train.tile_encoder import TileEncoder, load_tile_encoder, random_twin
 from oncoweave.train.tile_protocols.embedded import Embedded, standardised
 from oncoweave.train.tile_protocols.linear_probe import choose_cost, linear
 from oncoweave.train.tile_protocols.neighbours import nearest_neighbours
@@ -138,14 +138,15 @@ def compare(data: ProbeData, encoders: Sequence[tuple[str, Path | None]], *, dev
     ``encoders`` are pairs of a name and a file of weights.
     """
     results: list[Probed] = []
+    twins: dict[str, TileEncoder] = {}
     for name, weights in encoders:
         encoder = load_tile_encoder(name, weights=weights, device=device, warn=_quiet)
         results.append(
             probe(encoder.encode, data, name=f"{encoder.name}, {'random weights' if weights is None else weights.name}")
         )
-    for name in dict.fromkeys(n for n, weights in encoders if weights is not None):
-        encoder = load_tile_encoder(name, device=device, warn=_quiet)
-        results.append(probe(encoder.encode, data, name=f"{encoder.name}, random weights"))
+        if weights is not None and (twin := random_twin(encoder)) is not None:
+            twins[twin.fingerprint] = twin
+    results += [probe(twin.encode, data, name=f"{twin.title}, random weights") for twin in twins.values()]
     results.append(probe(load_tile_encoder("colour", device=device).encode, data, name="colour statistics"))
     return results
 

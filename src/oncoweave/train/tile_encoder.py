@@ -3,9 +3,9 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from oncoweave.core import shelf
 from oncoweave.core.card import TileCard
+from oncoweave.core.encoder_card import EncoderCard, card_beside
 from oncoweave.core.errors import ConfigError, unknown_name
-from oncoweave.train.encoder_parts import device_named, first_fault, told
+from oncoweave.train.encoder_parts import changed, device_named, first_fault, told
 from oncoweave.train.weights import read_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -31,6 +32,9 @@ _RANDOM_WEIGHTS = """\
 *** with --weights FILE, or use the encoder 'colour'.
 ********************************************************************************
 """
+_NO_CARD = (
+    "{file}: no card beside these weights says which settings they were trained with; {name} is built as the shelf has it\n"
+)
 _OTHER_TILES = """\
 ********************************************************************************
 *** {name} WAS TRAINED ON OTHER TILES: {wanted}.
@@ -58,7 +62,16 @@ class TileEncoder:
     """Hash of name, settings, weights and, where it is not fp32, precision."""
     device: torch.device
     card: TileCard | None = None
+    """What is known of the shelf's variant."""
     precision: Precision = "fp32"
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Fields of its ``Config`` that its weights were trained with, where they differ from the variant's."""
+
+    @property
+    def title(self) -> str:
+        """Name, and the settings that are not the variant's: networks that differ have other titles."""
+        stated = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        return f"{self.name} ({stated})" if stated else self.name
 
     def encode(self, tiles: UInt8[Tensor, "tile 3 height width"]) -> Float[Tensor, "tile dim"]:
         """Encode 8-bit RGB tiles; the result is on the processor, in float32."""
@@ -80,14 +93,15 @@ def load_tile_encoder(
 ) -> TileEncoder:
     """Build the tile encoder ``file`` or ``file/variant`` from the encoders shelf.
 
-    Weights are those of oncoweave or, where the encoder reads them, of timm, DINOv2 or Hugging Face. An encoder of ours that has
-    parameters and gets no ``weights`` gets random ones, the same every time, and says so through ``warn`` (standard error, if not
-    given); one that others published is refused without its weights.
+    Weights are those of oncoweave or, where the encoder reads them, of timm, DINOv2 or Hugging Face. Where a card lies beside
+    them, as beside those of a pretraining run, the encoder has the settings it states; where none does and others did not publish
+    the encoder, ``warn`` (standard error, if not given) is told. An encoder of ours that has parameters and gets no ``weights``
+    gets random ones, the same every time, and says so through ``warn``; one that others published is refused without its weights.
 
     Raises:
         UnknownNameError: there is no such tile encoder; names the nearest.
-        ConfigError: the weights are missing, unreadable or do not fit, the device is not there, or the encoder cannot work on it
-            at this precision.
+        ConfigError: the weights are missing, unreadable, of another encoder or do not fit, their card was changed, the device is
+            not there, or the encoder cannot work on it at this precision.
     """
     where = device_named(device)
     arithmetic = next((known for known in _PRECISIONS if known == precision), None)
@@ -103,18 +117,18 @@ def load_tile_encoder(
     key = key or next(iter(module_file.VARIANTS))
     full_name = f"{stem}/{key}"
     card: TileCard | None = getattr(module_file, "CARDS", {}).get(key)
-    if weights is not None:
-        module = _with_weights(module_file, config, Path(weights), full_name, warn)
+    settings: dict[str, object] = {}
+    if weights is None:
+        module = _without_weights(module_file, config, card, full_name, warn)
     else:
-        if card is not None and card.published:
-            msg = (
-                f"{full_name} needs its weights, which are published at {card.weights} (licence: {card.licence}): give the file"
-                " with --weights; random ones are never used in their place"
-            )
-            raise ConfigError(msg)
-        module = _fresh(module_file, config)
-        if any(True for _ in module.parameters()):
-            warn(_RANDOM_WEIGHTS.format(name=full_name))
+        stated = card_beside(Path(weights))
+        if stated is not None:
+            settings = _settings_stated(stated, module_file, Path(weights), full_name)
+            config = changed(config, settings)
+            card = None if card is None else replace(card, published=False)  # what its authors published are other weights
+        elif card is not None and not card.published:
+            warn(_NO_CARD.format(file=Path(weights).name, name=full_name))
+        module = _with_weights(module_file, config, Path(weights), full_name, warn)
     _check_precision(precision, module, where, full_name)
     return TileEncoder(
         name=full_name,
@@ -124,6 +138,7 @@ def load_tile_encoder(
         device=where,
         card=card,
         precision=arithmetic,
+        settings=settings,
     )
 
 
@@ -135,7 +150,8 @@ def random_twin(encoder: TileEncoder) -> TileEncoder | None:
     """
     if not any(True for _ in encoder.module.parameters()):
         return None
-    module_file, config = shelf.load("encoders", encoder.name), shelf.variant("encoders", encoder.name)
+    module_file = shelf.load("encoders", encoder.name)
+    config = changed(shelf.variant("encoders", encoder.name), encoder.settings)
     module = _fresh(module_file, config).eval().to(encoder.device)
     settings = _settings(module_file, encoder.name.partition("/")[0], config, encoder.precision)
     return replace(encoder, module=module, fingerprint=fingerprint(settings, module))
@@ -176,6 +192,41 @@ def _fresh(module_file: ModuleType, config: object) -> nn.Module:
     if "generator" in module_file.build.__annotations__:
         return module_file.build(config, generator=torch.Generator().manual_seed(_SEED))
     return module_file.build(config)
+
+
+def _without_weights(
+    module_file: ModuleType, config: object, card: TileCard | None, name: str, warn: Callable[[str], object]
+) -> nn.Module:
+    if card is not None and card.published:
+        msg = (
+            f"{name} needs its weights, which are published at {card.weights} (licence: {card.licence}): give the file"
+            " with --weights; random ones are never used in their place"
+        )
+        raise ConfigError(msg)
+    module = _fresh(module_file, config)
+    if any(True for _ in module.parameters()):
+        warn(_RANDOM_WEIGHTS.format(name=name))
+    return module
+
+
+def _settings_stated(stated: EncoderCard, module_file: ModuleType, path: Path, name: str) -> dict[str, object]:
+    """List what a card states otherwise than the variant and what counts in encoding.
+
+    Raises:
+        ConfigError: it speaks of another encoder, or of a setting that the encoder does not have.
+    """
+    stem, _, key = name.partition("/")
+    if stated.encoder != name and not (stated.encoder == stem and key == next(iter(module_file.VARIANTS))):
+        msg = f"{path}: these are weights of {stated.encoder}, wanted {name}; name the encoder they belong to"
+        raise ConfigError(msg)
+    usual = module_file.VARIANTS[key]
+    training = getattr(module_file, "TRAINING_SETTINGS", ())
+    try:
+        changed(usual, stated.settings)
+    except TypeError as error:
+        msg = f"{path}: its card states a setting that the encoder {name} does not have: {error}"
+        raise ConfigError(msg) from error
+    return {k: value for k, value in stated.settings.items() if k not in training and value != getattr(usual, k)}
 
 
 def _with_weights(module_file: ModuleType, config: object, path: Path, name: str, warn: Callable[[str], object]) -> nn.Module:

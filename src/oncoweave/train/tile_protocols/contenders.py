@@ -66,10 +66,10 @@ def contenders(encoders: Mapping[str, TileEncoder]) -> list[Contender]:
             raise ConfigError(msg)
         twin = random_twin(encoder)
         role: Role = "colour" if twin is None else "random" if twin.fingerprint == encoder.fingerprint else "encoder"
-        beside = "" if twin is None or role == "random" else f"{encoder.name}, random weights"
+        beside = "" if twin is None or role == "random" else f"{encoder.title}, random weights"
         found[encoder.fingerprint] = Contender(name=name, role=role, encoder=encoder, twin=beside)
         if twin is not None:
-            twins.setdefault(twin.fingerprint, Contender(name=f"{encoder.name}, random weights", role="random", encoder=twin))
+            twins.setdefault(twin.fingerprint, Contender(name=f"{encoder.title}, random weights", role="random", encoder=twin))
     colour = load_tile_encoder("colour")
     controls = {**twins, colour.fingerprint: Contender(name="colour statistics", role="colour", encoder=colour)}
     renamed = {twins[key].name: found[key].name for key in twins.keys() & found.keys()}
