@@ -50,6 +50,8 @@ class ModelConfig:
     num_outputs: int
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of the fusion, where they are not its defaults."""
+    operator_settings: Mapping[str, object] = field(default_factory=dict)
+    """Of the operator that a hybrid wraps."""
     width: int = 64
     dropout: float = 0.25
     modality_dropout: float | Mapping[str, float] = 0.0
@@ -237,7 +239,7 @@ def operator_of(fusion: str, settings: Mapping[str, object]) -> str:
 
 def _fusion(config: ModelConfig) -> nn.Module:
     operator = operator_of(config.fusion, config.settings)
-    settings: Mapping[str, object] = config.settings if operator == config.fusion else {}
+    settings = config.settings if operator == config.fusion else config.operator_settings
     module, dims = shelf.load("fusion", operator), dict.fromkeys(config.modalities, config.width)
     # operators that read every token are told whose number of tokens differs from patient to patient
     bags = frozenset(name for name, shape in config.modalities.items() if shape.num_tokens is None)

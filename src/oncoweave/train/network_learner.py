@@ -149,6 +149,8 @@ class NetworkSpec:
     """Fields of the ``Config`` of the encoders named, by modality or by kind."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Of the fusion."""
+    operator_settings: Mapping[str, object] = field(default_factory=dict)
+    """Of the operator that a hybrid fusion wraps."""
     missing: str = "mask"
     """A file on the missingness shelf that acts on what encoders give."""
     objective: str | None = None
@@ -260,12 +262,13 @@ def _tokens_of(source: Source, modality: str, rows: np.ndarray, budget: int) -> 
 
 
 def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSpec, *, num_outputs: int) -> ModelConfig:
-    rates, settings = spec.options.modality_dropout, _settled(fold, preparations, spec)
+    rates, operator = spec.options.modality_dropout, operator_of(spec.fusion, spec.settings)
     return ModelConfig(
         modalities={m: _shape(m, fold.train.kinds[m], p, spec) for m, p in preparations.items()},
         fusion=spec.fusion,
         num_outputs=num_outputs,
-        settings=settings,
+        settings=_settled(fold, preparations, spec.fusion, spec.settings),
+        operator_settings={} if operator == spec.fusion else _settled(fold, preparations, operator, spec.operator_settings),
         missing=spec.missing,
         width=spec.options.width,
         dropout=spec.options.dropout,
@@ -273,13 +276,15 @@ def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSp
     )
 
 
-def _settled(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSpec) -> dict[str, object]:
-    """Settings of the fusion, with what they leave to the training rows found there."""
-    module = shelf.load("fusion", spec.fusion)
+def _settled(
+    fold: Fold, preparations: Mapping[str, Preparation], fusion: str, settings: Mapping[str, object]
+) -> dict[str, object]:
+    """Settings of a fusion, with what they leave to the training rows found there."""
+    module = shelf.load("fusion", fusion)
     if not hasattr(module, "settle"):
-        return dict(spec.settings)
+        return dict(settings)
     blocks = {m: p.block(fold.train.samples[m]) for m, p in preparations.items()}
-    return {**spec.settings, **module.settle(shelf.configure("fusion", spec.fusion, spec.settings), blocks)}
+    return {**settings, **module.settle(shelf.configure("fusion", fusion, settings), blocks)}
 
 
 def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec) -> ModalityShape:

@@ -70,9 +70,14 @@ def ablations(modalities: tuple[str, ...], *, stage: str) -> Iterator[tuple[str,
 
 def narrowed(model: ModelSpec, modalities: tuple[str, ...]) -> ModelSpec:
     """Ask for the same model of some of its modalities."""
-    narrow = getattr(shelf.load("fusion", model.fusion), "narrow", None)
-    settings = model.settings if narrow is None else narrow(model.settings, modalities)
-    return model.model_copy(update={"modalities": modalities, "settings": settings})
+    wrapped = {key: _narrowed(model.wrapped[key], own, modalities) for key, own in model.wrapped_settings.items()}
+    settings = _narrowed(model.fusion, model.settings, modalities)
+    return model.model_copy(update={"modalities": modalities, "settings": settings, "wrapped_settings": wrapped})
+
+
+def _narrowed(fusion: str, settings: dict, modalities: tuple[str, ...]) -> dict:
+    narrow = getattr(shelf.load("fusion", fusion), "narrow", None)
+    return settings if narrow is None else narrow(settings, modalities)
 
 
 def subset_name(main: str, subset: tuple[str, ...]) -> str:
@@ -118,12 +123,14 @@ FUSED = "fused"
 
 def _two_level(fold: Fold, model: ModelSpec, study: Study) -> Trained:
     assert model.levels is not None, f"{model.fusion!r} has no levels"
-    feature = model.model_copy(update={"fusion": model.levels.feature, "settings": {}})
+    own = model.wrapped_settings
+    update = {"fusion": model.levels.feature, "settings": own.get("feature", {}), "wrapped_settings": {}}
+    feature = model.model_copy(update=update)
     fit = _fitter(feature, study)
     known = feature.model_copy(update={"name": ""}).model_dump_json()  # all but its name tells fused models of a fold apart
     bases = [*late_bases(fold, model, study), fit_base(fold, None, learner=known, fit=fit)]
     decision, names = model.levels.decision, (*_of(model), FUSED)
-    return fit_late(fold, _of(model), bases, fusion=decision, settings={}, names=names)[0]
+    return fit_late(fold, _of(model), bases, fusion=decision, settings=own.get("decision", {}), names=names)[0]
 
 
 def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:
@@ -139,7 +146,7 @@ def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, stu
     spec = network_spec(model, study)
     given = spec.encoder_settings.get(modality) or spec.encoder_settings.get(fold.train.kinds[modality]) or {}
     alone = replace(spec, encoders={modality: encoder}, encoder_settings={modality: given})
-    spec = replace(alone, fusion="mean", settings={}, missing=MASK)
+    spec = replace(alone, fusion="mean", settings={}, operator_settings={}, missing=MASK)
     single = replace(spec, options=replace(spec.options, members=1))
 
     def fit(part: Fold) -> Trained:
@@ -156,6 +163,7 @@ def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
         encoders=model.encoders,
         encoder_settings=model.encoder_settings,
         settings=model.settings,
+        operator_settings=model.wrapped_settings.get("operator", {}),
         missing=model.missing or MASK,
         objective=model.objective,
         starts={name: _start(model, name, Path(path)) for name, path in model.weights.items()},

@@ -41,6 +41,8 @@ class ModelSpec(Strict):
     """Of those ``encoders``, by modality or by kind as there; see their ``Config``. Paths from the place of the study file."""
     settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
     """Of the fusion; see its ``Config``."""
+    wrapped_settings: dict[str, dict[str, float | int | str | bool]] = Field(default_factory=dict)
+    """Hybrids: settings of the fusions they wrap, by the setting that names them: ``operator``, ``feature`` or ``decision``."""
     objective: str | None = None
     """Networks: a file on the objectives shelf, where the endpoint's usual one is not wanted."""
     weights: dict[str, str] = Field(default_factory=dict)
@@ -63,6 +65,12 @@ class ModelSpec(Strict):
         if self.fusion not in entries:
             raise unknown_name("fusion", self.fusion, entries)
         return str(entries[self.fusion].constants["STAGE"])
+
+    @property
+    def wrapped(self) -> dict[str, str]:
+        """The fusions that a hybrid wraps, by the setting that names them; none for all others."""
+        config = shelf.configure("fusion", self.fusion, self.settings) if self.stage == "hybrid" else None
+        return {key: str(getattr(config, key)) for key in ("operator", "feature", "decision") if hasattr(config, key)}
 
     @property
     def levels(self) -> Levels | None:
@@ -281,10 +289,23 @@ def _check_fusion(model: ModelSpec, modalities: tuple[str, ...], endpoint_kind: 
                 raise ConfigError(msg)
     elif model.stage == "hybrid":
         operator_of(model.fusion, model.settings)
+    _check_wrapped(model, modalities)
     kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
     if kinds is not None and endpoint_kind not in kinds:
         msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
         raise ConfigError(msg)
+
+
+def _check_wrapped(model: ModelSpec, modalities: tuple[str, ...]) -> None:
+    for key in model.wrapped_settings:
+        if key not in model.wrapped:
+            raise unknown_name(
+                f"wrapped fusion of {model.fusion!r} (wrapped_settings of model {model.name!r})", key, model.wrapped
+            )
+    for key, fusion in model.wrapped.items():
+        config, module = shelf.configure("fusion", fusion, model.wrapped_settings.get(key, {})), shelf.load("fusion", fusion)
+        if hasattr(module, "check"):
+            module.check(config, modalities)
 
 
 def _check_missing(model: ModelSpec, stage: str) -> None:

@@ -1,0 +1,81 @@
+"""Settings of the fusions that hybrids wrap reach the operator, both levels and ablations; what does not exist is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import ConfigError, UnknownNameError
+from oncoweave.data.cohort import ModalitySpec
+from oncoweave.model import ModalityShape, Model, ModelConfig
+from oncoweave.train import panel
+from oncoweave.train.study import ModelSpec, Study, resolve
+
+NAMES = ("clinical", "rna", "blood")
+
+
+def cohort() -> SimpleNamespace:
+    endpoint = Endpoint(name="y", kind="binary", columns=("y",))
+    modalities = {name: ModalitySpec(name=name, kind="record") for name in NAMES}
+    site = SimpleNamespace(notna=lambda: SimpleNamespace(all=lambda: False))
+    return SimpleNamespace(modalities=modalities, endpoint=lambda _: endpoint, site=site)
+
+
+def resolved(fusion: str, **given) -> tuple[ModelSpec, Study]:
+    study = Study(name="s", cohort="c", endpoint="y", models=(ModelSpec(name="m", fusion=fusion, **given),), main="m")
+    whole = resolve(study, cohort())
+    return whole.models[0], whole
+
+
+def test_the_wrapped_operator_is_built_with_its_own_settings():
+    model, study = resolved("auxiliary", settings={"operator": "low_rank"}, wrapped_settings={"operator": {"rank": 2}})
+    spec = panel.network_spec(model, study)
+    assert spec.operator_settings == {"rank": 2}
+    shapes = {name: ModalityShape(encoder="linear", dim=1, num_tokens=3) for name in NAMES}
+    sizes = []
+    for settings in ({}, spec.operator_settings):
+        config = ModelConfig(
+            modalities=shapes, fusion="auxiliary", num_outputs=1, settings=spec.settings, operator_settings=settings, width=8
+        )
+        sizes.append(sum(p.numel() for p in Model(config).fusion.fusion.parameters()))
+    assert sizes[1] < 0.6 * sizes[0]  # rank 2 of 4
+
+
+def test_both_levels_are_fitted_with_settings_of_their_own(monkeypatch):
+    wrapped = {"feature": {"max_components": 3}, "decision": {"prior_sd": 0.1}}
+    _, study = resolved("two_level", settings={"feature": "pca"}, wrapped_settings=wrapped)
+    seen = {}
+    monkeypatch.setattr(panel, "fit_linear", lambda *_, **given: seen.update(feature=(given["fusion"], given["settings"])))
+    monkeypatch.setattr(panel, "late_bases", lambda *_: [])
+    monkeypatch.setattr(panel, "fit_base", lambda fold, _, *, learner, fit: fit(fold))
+    monkeypatch.setattr(panel, "fit_late", lambda *_, **given: [seen.update(decision=(given["fusion"], given["settings"]))])
+    next(p for p in panel.plan(study, has_sites=False) if p.name == "m").fit(None)
+    assert seen == {"feature": ("pca", {"max_components": 3}), "decision": ("stacking", {"prior_sd": 0.1})}
+
+
+def test_a_wrapped_tree_has_to_fit_the_modalities_and_is_cut_in_ablations():
+    tree = {"operator": {"tree": "(clinical, rna), blood"}}
+    model, _ = resolved("distilled", settings={"operator": "hierarchical"}, wrapped_settings=tree)
+    cut = panel.narrowed(model, ("rna", "blood")).wrapped_settings["operator"]["tree"]
+    assert "clinical" not in cut
+    assert {"rna", "blood"} <= set(cut.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    with pytest.raises((ConfigError, UnknownNameError), match="blod"):
+        resolved(
+            "distilled",
+            settings={"operator": "hierarchical"},
+            wrapped_settings={"operator": {"tree": "(clinical, rna), blod"}},
+        )
+
+
+@pytest.mark.parametrize(
+    ("fusion", "wrapped", "match"),
+    [
+        ("auxiliary", {"feature": {}}, "no wrapped fusion of 'auxiliary' .* named 'feature'; did you mean 'operator'"),
+        ("gated", {"operator": {}}, "no wrapped fusion of 'gated' .* known: none"),
+        ("balanced", {"operator": {"dropuot": 0.1}}, "no setting of 'joint' on shelf 'fusion' named 'dropuot'"),
+        ("two_level", {"decision": {"prior": 0.1}}, "no setting of 'stacking' .* did you mean 'prior_sd'"),
+    ],
+)
+def test_settings_of_what_is_not_wrapped_are_refused(fusion, wrapped, match):
+    with pytest.raises(UnknownNameError, match=match):
+        resolved(fusion, wrapped_settings=wrapped)
