@@ -3,18 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import yaml
+from scipy import stats
 
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
 from oncoweave.core.files import publish, read_json, sha256
 from oncoweave.core.state import load_state
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.store import refuse_changed_tables
+from oncoweave.evaluate.certainty import ALPHA
+from oncoweave.evaluate.tables import NOVEL, NOVELTY_P
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.ledger import LEDGER, recorded
 from oncoweave.train.locked import LockedModel
 from oncoweave.train.texts import TextReading, read_texts_as
 
+_CHANCE = 0.01
+"""Counts of flagged patients that chance gives less often are warned of."""
 _SHOWN = 5
 """Columns of a modality that warnings name one by one."""
 
@@ -60,12 +66,25 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
     if frame.empty:
         msg = f"no patient of {cohort_path} has any of the model's modalities ({', '.join(locked.modalities)})"
         raise DataError(msg)
+    warnings += _strange(frame)
     with publish(out) as partial:
         if out.suffix == ".parquet":
             frame.to_parquet(partial, index=False)
         else:
             frame.to_csv(partial, index=False)
     return PredictionSummary(predicted=len(frame), without=len(cohort) - len(frame), warnings=warnings)
+
+
+def _strange(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say where more patients are flagged than patients like those of training would be."""
+    judged = frame[frame[NOVELTY_P].notna()] if NOVELTY_P in frame else frame.iloc[:0]
+    flagged = int((judged[NOVEL] != "").sum()) if len(judged) else 0
+    if stats.binom.sf(flagged - 1, len(judged), ALPHA) >= _CHANCE:
+        return ()
+    return (
+        f"{flagged} of {len(judged)} patients are unlike the training patients, where chance gives at most {100 * ALPHA:.0f}%;"
+        f" the column {NOVEL!r} names the modalities",
+    )
 
 
 def _texts_read_again(run: Path, cohort: Cohort) -> dict[str, TextReading]:

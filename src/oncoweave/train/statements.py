@@ -142,13 +142,15 @@ def _said(facts: Facts) -> dict[str, str]:
         "clusters": "Performance by centre and by combination of modalities is in groups.parquet; site_audit.parquet, where it is"
         " there, says what the centre alone would score.",
         "measures": f"Main measure: {MAIN[endpoint.kind][0]}; all, with 95% intervals of {protocol.bootstrap} bootstraps of"
-        f" patients, are in metrics.parquet. Why these is {PERSON}.",
+        " patients, are in metrics.parquet; net benefit over thresholds is in decision.parquet, coverage of prediction sets in"
+        f" certainty.parquet. Why these is {PERSON}.",
         "recalibration": "Predicted probabilities are recalibrated on out-of-fold scores of training patients; there was no other"
         " updating.",
         "prediction": "Each patient was predicted by models that had not seen the patient (predictions.parquet).",
         "fairness": f"Performance was told apart by: {groupings}. What was done beyond that is {PERSON}.",
         "output": "Survival: a log-risk, survival at the horizons, and high risk above the training median. Other outcomes: a"
-        " probability a class, or a value.",
+        " probability a class, or a value, with a prediction set or interval at 90%. Cut-offs of yes-or-no outcomes: .90 and .95"
+        " sensitivity or specificity on out-of-fold scores of training patients. Patients unlike those of training are flagged.",
         "code": f"oncoweave, commit {facts.commit or 'not recorded'}; the run's own code beyond it is {PERSON}.",
         "flow": steps,
         "model": f"models/{study.main}.safetensors, fitted on all {len(facts.data)} patients; hashes in manifest.json.",
