@@ -14,7 +14,10 @@ _SOURCE = Source(
     ),
 )
 _SPLIT = Split(
-    rule=f"{RULE} The file released names slides and labels and no folds; data.released_splits draws ten, even in all five genes."
+    rule=(
+        f"{RULE} The file released names slides and labels and no folds; data.released_splits also draws ten, even in all five"
+        " genes."
+    )
 )
 _EGFR = (Figure(model="Prov-GigaPath", metric="auroc", value=0.766),)
 _NOTES = (

@@ -17,7 +17,7 @@ TASK = TileTask(
     labels=("benign", "cancer"),
     layout=TileLayout(train="train", test="test", folders={"benign": "benign", "cancer": "cancer"}),
     split="By patient; the paper's own split is not released.",
-    metrics=("weighted_f1", "balanced_accuracy", "auroc"),
+    metrics=("balanced accuracy",),
     tile_px=224,
     mpp=0.5,
     published=Published(citation=VIRCHOW, source="table on tile-level benchmarks", notes=UNREACHED),

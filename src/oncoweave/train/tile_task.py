@@ -45,7 +45,7 @@ class TileTask:
     split: str
     """Who is on which side, and whether patients are kept apart."""
     metrics: tuple[str, ...]
-    """The first decides."""
+    """As ``train.tile_protocols`` calls them; the first decides."""
     tile_px: int
     mpp: float | None
     """None where the data do not say."""

@@ -19,5 +19,5 @@ def eva(figures: dict[str, float], notes: str) -> Published:
             "One linear layer on frozen embeddings (AdamW 3e-4, batch 256, at most 12,500 steps, best on validation), mean of"
             f" five seeds, no interval. {UNREACHED} {notes}"
         ),
-        figures=tuple(Figure(model=model, metric="balanced_accuracy", value=value) for model, value in figures.items()),
+        figures=tuple(Figure(model=model, metric="balanced accuracy", value=value) for model, value in figures.items()),
     )
