@@ -1,15 +1,17 @@
 """Encoders that start from a file: weights arrive, the frozen stays, layers learn at their own rate, misfits are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from oncoweave.core.encoder_card import EncoderCard, TileSource, write_card
+from oncoweave.core.encoder_card import UNNAMED, EncoderCard, TileSource, write_card
 from oncoweave.core.errors import ConfigError
 from oncoweave.model import ModalityShape, Model, ModelConfig, drop_modalities
 from oncoweave.nn.tokens import Tokens
-from oncoweave.train.finetune import load_start, meet_scale, start_settings
+from oncoweave.train.finetune import _say_unchecked, load_start, meet_scale, start_settings
 from oncoweave.train.loop import LoopConfig, Source, train_network
 
 N = 20
@@ -123,11 +125,53 @@ def test_pretrained_weights_read_a_studys_tiles_as_they_read_their_own(published
     part = load_start(model().encoders["slide"], path)
     own = (raw - torch.from_numpy(learnt[0]).float()) / torch.from_numpy(learnt[1]).float()
     wanted = part.final(own, keep=keep, grid=grid)
-    meet_scale(part, path, centre=CENTRE, scale=SCALE, encoder="a" * 64)
+    meet_scale(part, path, centre=CENTRE, scale=SCALE, source=TileSource(encoder="vit/tiny", fingerprint="a" * 64, mpp=0.5))
     studys = (raw - torch.from_numpy(CENTRE).float()) / torch.from_numpy(SCALE).float()
     torch.testing.assert_close(part.final(studys, keep=keep, grid=grid), wanted, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ConfigError, match=r"trained on tiles of vit/tiny \(fingerprint a{12}\), and the cohort's bags are of"):
-        meet_scale(part, path, centre=CENTRE, scale=SCALE, encoder="b" * 64)
+
+
+BAGS = TileSource(encoder="vit/tiny", fingerprint="a" * 64, mpp=0.5)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "bags", "fault"),
+    [
+        (
+            {},
+            {"fingerprint": "b" * 64},
+            r"vit/tiny \(fingerprint a{12}\), and the cohort's bags are of vit/tiny \(fingerprint b{12}",
+        ),
+        ({}, {"fingerprint": None, "encoder": "uni/tiny"}, "vit/tiny, and the cohort's bags are of uni/tiny"),
+        ({"fingerprint": None}, {"encoder": "vit/small"}, "vit/tiny, and the cohort's bags are of vit/small"),
+        ({}, {"mpp": 1.0}, "0.5 um/px, and the cohort's bags are of 1"),
+    ],
+)
+def test_weights_of_other_tiles_are_refused(published, learnt, bags, fault):
+    write_card(published[0], EncoderCard(encoder="longnet/tiny", tiles=replace(BAGS, **learnt)))
+    part = load_start(model().encoders["slide"], published[0])
+    with pytest.raises(ConfigError, match=f"trained on tiles of {fault}"):
+        meet_scale(part, published[0], centre=CENTRE, scale=SCALE, source=replace(BAGS, **bags))
+
+
+@pytest.mark.parametrize(
+    ("learnt", "bags", "lacking"),
+    [
+        ({}, {}, None),
+        ({"fingerprint": None}, {}, "FINGERPRINT"),
+        ({}, {"fingerprint": None, "encoder": "tiny"}, "FINGERPRINT"),
+        ({"mpp": None}, {"fingerprint": None, "encoder": UNNAMED}, "RESOLUTION AND NO NAME AND NO FINGERPRINT"),
+        (None, {}, "CARD STATES THE TILES THEY LEARNT ON"),
+    ],
+)
+def test_what_tiles_cannot_be_checked_by_is_said_once(published, capsys, learnt, bags, lacking):
+    _say_unchecked.cache_clear()
+    if learnt is not None:
+        write_card(published[0], EncoderCard(encoder="longnet/tiny", tiles=replace(BAGS, **learnt)))
+    part = load_start(model().encoders["slide"], published[0])
+    for _ in range(2):
+        meet_scale(part, published[0], centre=CENTRE, scale=SCALE, source=replace(BAGS, **bags))
+    said = capsys.readouterr().err
+    assert said == "" if lacking is None else said.count(f"encoder.safetensors: NO {lacking}\n") == 1
 
 
 def test_settings_come_from_the_card_and_released_weights_bring_the_peers_numerics(published, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oncoweave.core.encoder_card import UNNAMED, TileSource
 from oncoweave.core.errors import DataError
 from oncoweave.data.bags import Bag, BagAttrs, write_bag
 from oncoweave.data.cohort import ModalitySpec, Record
@@ -114,6 +115,15 @@ def test_another_encoder_of_the_same_width_is_refused(rng):
     with pytest.raises(DataError, match=r"patient 'P9', bag bags/S0.h5: .*another encoder of the same width 3"):
         fitted.collate([sample(rng, 3, patient="P9", mark="other")])
     fitted.collate([sample(rng, 3, mark=None)])  # a dialect without fingerprints cannot be told apart
+
+
+def test_where_tiles_come_from_is_what_the_bags_state(rng):
+    resolved = bag(rng.normal(size=(3, 3)).astype(np.float32))
+    resolved = dataclasses.replace(resolved, attrs=dataclasses.replace(resolved.attrs, mpp=0.5))
+    stated = slide.from_bags("P2", [resolved], paths=["a"])
+    assert slide.fit([sample(rng, 4), stated]).source == TileSource(encoder="colour", fingerprint="abc", mpp=0.5)
+    unnamed = dataclasses.replace(resolved, attrs=BagAttrs(slide_id="S1"))
+    assert slide.fit([slide.from_bags("P3", [unnamed], paths=["a"])]).source == TileSource(encoder=UNNAMED)
 
 
 def test_equal_tiles_are_refused():

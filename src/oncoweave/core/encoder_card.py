@@ -18,6 +18,8 @@ VERSION = 2
 PRETRAINING = "oncoweave.pretraining"
 """Schema of the card that a pretraining run leaves in its folder."""
 PRETRAINING_VERSION = 2
+UNNAMED = "an unnamed encoder"
+"""Stands for the tile encoder of bags that do not name it."""
 _SEAL = "seal"
 _REMEDY = {
     SCHEMA: "copy weights and card again from where they were made",
@@ -30,7 +32,7 @@ class TileSource:
     """The tiles that a slide encoder learnt on; None where it is not known."""
 
     encoder: str
-    """Name of the tile encoder."""
+    """Name of the tile encoder; :data:`UNNAMED` where it is not known."""
     fingerprint: str | None = None
     """Fingerprint of the tile encoder; without one, names are compared."""
     mpp: float | None = None

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
+from oncoweave.core.encoder_card import UNNAMED, TileSource
 from oncoweave.core.errors import DataError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
@@ -122,6 +123,15 @@ class Preparation:
     """Fingerprint of the tile encoder; None where no training bag states it."""
     tile_scaling: Scaling
     pooled_scaling: Scaling
+    encoder_name: str | None = None
+    """Name of the tile encoder; None where no training bag states it."""
+    mpp: float | None = None
+    """Usual resolution of the training bags' tiles, um/px; None where none states it."""
+
+    @property
+    def source(self) -> TileSource:
+        """Where the tiles come from, as far as the training bags say."""
+        return TileSource(encoder=self.encoder_name or UNNAMED, fingerprint=self.encoder, mpp=self.mpp)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -190,7 +200,8 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     """
     at_least_one(samples, "slide")
     present = [s for s in samples if s is not None]
-    encoder = _encoder([bag for s in present for bag in s.bags])
+    attrs = [bag.attrs for s in present for bag in s.bags]
+    encoder, resolutions = _encoder([bag for s in present for bag in s.bags]), [a.mpp for a in attrs if a.mpp is not None]
     for sample in present:
         _require_alike(sample, dim=present[0].dim, encoder=encoder)
     means, stds = np.stack([s.mean for s in present]), np.stack([s.std for s in present])
@@ -203,6 +214,8 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
             centre=between.centre, scale=np.where(spread > 1e-9 * np.maximum(1, np.abs(between.centre)), spread, 1.0)
         ),
         pooled_scaling=fit_scaling(np.hstack([means, stds])),
+        encoder_name=next((a.encoder for a in attrs if a.encoder), None),
+        mpp=float(np.median(resolutions)) if resolutions else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What tile and slide encoders share when they are loaded: the device by name, and the settings that a fingerprint hashes."""
+"""What encoders share when they are loaded: the device by name, the settings that a fingerprint hashes, tiles that are alike."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 
+from oncoweave.core.encoder_card import UNNAMED, TileSource
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.shelf import Configuration
 
@@ -51,3 +52,39 @@ def told(config: Configuration) -> dict[str, object]:
     """List the settings that are not the usual ones, so that a setting added later changes no fingerprint."""
     pairs = ((f.name, getattr(config, f.name), f.default) for f in fields(config))
     return {name: value for name, value, default in pairs if value != default}
+
+
+def unlike(wanted: TileSource, came: TileSource, *, what: str) -> str | None:
+    """Say in what tiles differ from those that weights learnt on, by all that both state; None where in nothing.
+
+    Fingerprints decide; where either is missing, whole names do, and other projects may write ``gigapath`` for ``vit/gigapath``.
+
+    Args:
+        wanted: what the weights learnt on.
+        came: where the tiles come from.
+        what: the tiles, in words.
+    """
+    if wanted.fingerprint is not None and came.fingerprint is not None:
+        if came.fingerprint != wanted.fingerprint:
+            same = ": the same encoder with other weights, settings or precision" if came.encoder == wanted.encoder else ""
+            return (
+                f"trained on tiles of {wanted.encoder} (fingerprint {wanted.fingerprint[:12]}), and {what} are of"
+                f" {came.encoder} (fingerprint {came.fingerprint[:12]}){same}"
+            )
+    elif came.encoder != UNNAMED and not _same_name(came.encoder, wanted.encoder):
+        return f"trained on tiles of {wanted.encoder}, and {what} are of {came.encoder}"
+    if wanted.mpp is not None and came.mpp is not None and abs(came.mpp / wanted.mpp - 1) > 0.05:
+        return f"trained on tiles of {wanted.mpp:g} um/px, and {what} are of {came.mpp:g}"
+    return None
+
+
+def unstated(source: TileSource) -> list[str]:
+    """Name what tiles cannot be checked by because nobody stated it."""
+    named = None if source.encoder == UNNAMED else source.encoder
+    stated = {"NAME": named, "FINGERPRINT": source.fingerprint, "RESOLUTION": source.mpp}
+    return [name for name, value in stated.items() if value is None]
+
+
+def _same_name(first: str, second: str) -> bool:
+    bare = "/" not in first or "/" not in second
+    return first == second or (bare and first.rpartition("/")[2] == second.rpartition("/")[2])

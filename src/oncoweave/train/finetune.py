@@ -1,5 +1,7 @@
 """Encoders that start from weights of a local file instead of random ones."""
 
+import functools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +13,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
-from oncoweave.core.encoder_card import card_beside
+from oncoweave.core.encoder_card import TileSource, card_beside
 from oncoweave.core.errors import ConfigError
+from oncoweave.train.encoder_parts import unlike, unstated
 from oncoweave.train.weights import read_weights
 
 _SHOWN = 6
 """Names listed of each kind of misfit."""
+_UNCHECKED = """\
+********************************************************************************
+*** {file}: {what}
+*** TO HOLD THE STUDY'S TILES AGAINST. Made in another way than those that these
+*** weights learnt on, they pass too, and what is fine-tuned may be worth little.
+********************************************************************************
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,39 +74,46 @@ def start_settings(path: Path, encoder: str) -> dict[str, object]:
 
 
 def meet_scale(
-    part: nn.Module, path: Path, *, centre: Float[np.ndarray, " dim"], scale: Float[np.ndarray, " dim"], encoder: str | None
+    part: nn.Module, path: Path, *, centre: Float[np.ndarray, " dim"], scale: Float[np.ndarray, " dim"], source: TileSource
 ) -> None:
     """Let pretrained weights read tiles that a study has standardised as ``(x - centre) / scale``.
 
     They were trained on tiles of the scale that their card states, or on raw ones. Both are affine, so the first layer takes up
-    the difference, and nothing else changes.
+    the difference, and nothing else changes. What the tiles cannot be checked by is said on standard error, once.
 
     Args:
         part: what the weights fill.
         path: file of the weights.
         centre: mean of each feature over the study's training tiles.
         scale: standard deviation of each.
-        encoder: fingerprint of the tile encoder that made the study's bags; None where they state none.
+        source: where the tiles of the study's bags come from.
 
     Raises:
-        ConfigError: the weights were trained on tiles of another encoder.
+        ConfigError: the weights were trained on tiles of another encoder or resolution.
     """
     if not isinstance(part, Rescalable):
         return
     card = card_beside(path)
     tiles = None if card is None else card.tiles
-    if tiles is not None and tiles.fingerprint is not None and encoder is not None and tiles.fingerprint != encoder:
-        msg = (
-            f"{path}: these weights were trained on tiles of {tiles.encoder} (fingerprint {tiles.fingerprint[:12]}), and the"
-            f" cohort's bags are of fingerprint {encoder[:12]}; embed the slides with the tile encoder they were trained with"
-        )
+    if tiles is not None and (fault := unlike(tiles, source, what="the cohort's bags")):
+        msg = f"{path}: these weights were {fault}; embed the slides with the tile encoder they were trained with"
         raise ConfigError(msg)
+    _say_unchecked(path.name, tiles, source)
     learnt_centre = np.array(tiles.centre) if tiles is not None and tiles.centre else np.zeros_like(centre)
     learnt_scale = np.array(tiles.scale) if tiles is not None and tiles.scale else np.ones_like(scale)
     part.rescale_input(
         factor=torch.from_numpy(scale / learnt_scale).float(),
         shift=torch.from_numpy((centre - learnt_centre) / learnt_scale).float(),
     )
+
+
+@functools.cache  # a study meets its weights in every fold
+def _say_unchecked(file: str, tiles: TileSource | None, source: TileSource) -> None:
+    lacking = (
+        ["CARD STATES THE TILES THEY LEARNT ON"] if tiles is None else list(dict.fromkeys(unstated(tiles) + unstated(source)))
+    )
+    if lacking:
+        sys.stderr.write(_UNCHECKED.format(file=file, what=f"NO {' AND NO '.join(lacking)}"))
 
 
 @runtime_checkable

@@ -64,7 +64,7 @@ def start_encoders(model: Model, fold: Fold, starts: Mapping[str, Start]) -> dic
             tiles = fold.preparation(modality)
             if isinstance(tiles, slide.Preparation):
                 scaling = tiles.tile_scaling
-                meet_scale(part, start.path, centre=scaling.centre, scale=scaling.scale, encoder=tiles.encoder)
+                meet_scale(part, start.path, centre=scaling.centre, scale=scaling.scale, source=tiles.source)
             if start.frozen:
                 model.freeze(part)
                 frozen[modality] = (start, part)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from oncoweave.core import shelf
-from oncoweave.core.encoder_card import TileSource
+from oncoweave.core.encoder_card import UNNAMED, TileSource
 from oncoweave.core.errors import DataError
 from oncoweave.data.bags import Bag, BagAttrs, BagHead, read_bag
 from oncoweave.data.slide_embeddings import SlideEmbedding
@@ -167,7 +167,7 @@ def load_trained_tile_encoder(
 
 def tile_source(attrs: BagAttrs) -> TileSource:
     """Say where a bag's tiles come from."""
-    return TileSource(encoder=attrs.encoder or "an unnamed encoder", fingerprint=attrs.encoder_fingerprint, mpp=attrs.mpp)
+    return TileSource(encoder=attrs.encoder or UNNAMED, fingerprint=attrs.encoder_fingerprint, mpp=attrs.mpp)
 
 
 def tile_side(bag: Bag) -> float:

@@ -12,12 +12,12 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
-from oncoweave.core.encoder_card import EncoderCard, TileSource, read_card
+from oncoweave.core.encoder_card import UNNAMED, EncoderCard, TileSource, read_card
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.encoders import longnet
 from oncoweave.encoders.longnet import Config, LongNet, lay
 from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
-from oncoweave.train.encoder_parts import changed, device_named, first_fault, told
+from oncoweave.train.encoder_parts import changed, device_named, first_fault, told, unlike, unstated
 from oncoweave.train.tile_encoder import fingerprint
 from oncoweave.train.weights import read_weights
 
@@ -152,7 +152,7 @@ def load_slide_encoder(
             (warn or sys.stderr.write)(_UNTRAINED_CLASS.format(name=full_name))
     _check_layers(layers, depth=module.config.depth)
     source = card.tiles
-    if source is not None and (lacking := _unstated(source)):
+    if source is not None and (lacking := unstated(source)):
         (warn or sys.stderr.write)(_UNCHECKED.format(name=full_name, lacking=" AND NO ".join(lacking), encoder=source.encoder))
     standardised = [] if source is None else [*source.centre, *source.scale]
     settings = [full_name.partition("/")[0], _REVISION, told(module.config), standardised]
@@ -180,37 +180,20 @@ def require_tiles(encoder: SlideEncoder, source: TileSource, *, what: str) -> No
     """
     wanted = encoder.card.tiles
     if wanted is None:
-        fault = "its card does not say which tiles it was trained on"
-    elif wanted.fingerprint is not None and source.fingerprint != wanted.fingerprint:
-        came = "without a fingerprint" if source.fingerprint is None else f"fingerprint {source.fingerprint[:12]}"
-        same = ": the same encoder with other weights, settings or precision" if source.encoder == wanted.encoder else ""
-        fault = (
-            f"it was trained on tiles of {wanted.encoder} (fingerprint {wanted.fingerprint[:12]}), and {what} are of"
-            f" {source.encoder} ({came}){same}"
-        )
-    elif wanted.fingerprint is None and not _same_name(source.encoder, wanted.encoder):
-        fault = f"it was trained on tiles of {wanted.encoder}, and {what} are of {source.encoder}"
-    elif wanted.mpp is not None and source.mpp is not None and abs(source.mpp / wanted.mpp - 1) > 0.05:
-        fault = f"it was trained on tiles of {wanted.mpp:g} um/px, and {what} are of {source.mpp:g}"
+        fault: str | None = "its card does not say which tiles it was trained on"
+    elif source.fingerprint is None and (wanted.fingerprint is not None or source.encoder == UNNAMED):
+        lacking = "without a fingerprint" if wanted.fingerprint is not None else "without a name"
+        fault = f"it was trained on tiles of {wanted.encoder}, and {what} are of {source.encoder} ({lacking})"
     else:
+        differs = unlike(wanted, source, what=what)
+        fault = None if differs is None else f"it was {differs}"
+    if fault is None:
         return
     msg = (
         f"{encoder.name} cannot encode {what}: {fault}. Embed the slide with the tile encoder that it was trained with, or say"
         " that you mean it with any_tiles=True (--any-tiles)"
     )
     raise ConfigError(msg)
-
-
-def _same_name(first: str, second: str) -> bool:
-    """Compare names of tile encoders; other projects write ``gigapath`` for ``vit/gigapath``."""
-    bare = "/" not in first or "/" not in second
-    return first == second or (bare and first.rpartition("/")[2] == second.rpartition("/")[2])
-
-
-def _unstated(source: TileSource) -> list[str]:
-    """Name what tiles cannot be checked against because nobody stated it."""
-    stated = {"FINGERPRINT": source.fingerprint, "RESOLUTION": source.mpp}
-    return [name for name, value in stated.items() if value is None]
 
 
 class _Reader:
