@@ -1,4 +1,4 @@
-"""Two models of one task held against each other by one metric: how a bench asks its questions, one a task."""
+"""One metric of one task: models measured, and two of them held against each other, as a bench asks it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import unknown_name
 from oncoweave.evaluate.compare import paired_difference
 from oncoweave.evaluate.measure import draw, measure
-from oncoweave.evaluate.metrics import Curves, metrics_of, training_curves
+from oncoweave.evaluate.metrics import Curves, Metric, metrics_of, training_curves
 from oncoweave.evaluate.summary import common_rows, over_folds
-from oncoweave.evaluate.tables import check_predictions
+from oncoweave.evaluate.tables import PredictionTable, check_predictions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,15 +63,10 @@ def versus(
         UnknownNameError: no such model or metric.
     """
     table = check_predictions(predictions[predictions["model"].isin([first, second])], endpoint)
-    curves = train_censoring
-    if curves is None:
-        curves = training_curves(table) if endpoint.kind == "survival" else {}
-    known = {m.name: m for m in metrics_of(table, curves)}
-    if metric not in known:
-        raise unknown_name(f"metric of a {endpoint.kind} endpoint", metric, known)
+    wanted = _metric(table, metric, train_censoring)
     rows = common_rows(table.of(first), table.of(second))
     resamples = draw(table, replicates=replicates, level=level, generator=generator)
-    one, other = (measure(model, [known[metric]], endpoint, resamples)[metric] for model in rows)
+    one, other = (measure(model, [wanted], endpoint, resamples)[metric] for model in rows)
     found = paired_difference(one.value - other.value, one.replicates - other.replicates, level=level)
     folds, note = over_folds(one.folds - other.folds, rows[0], trained, level=level)
     return Versus(
@@ -84,3 +79,33 @@ def versus(
         events=one.events,
         note=note,
     )
+
+
+def figures(
+    predictions: pd.DataFrame, endpoint: Endpoint, *, metric: str, generator: np.random.Generator, replicates: int = 1000
+) -> pd.DataFrame:
+    """Measure every model of a prediction table by one metric: columns model, value, low, high, n, events, note.
+
+    Raises:
+        UnknownNameError: no such metric.
+    """
+    table = check_predictions(predictions, endpoint)
+    wanted = _metric(table, metric, None)
+    resamples = draw(table, replicates=replicates, level=0.95, generator=generator)
+    rows = []
+    for model in table.models:
+        found = measure(table.of(model), [wanted], endpoint, resamples)[metric]
+        interval = found.interval(resamples.level)
+        row = {"model": model, "value": found.value, "low": interval.low, "high": interval.high}
+        rows.append({**row, "n": found.n, "events": found.events, "note": found.note})
+    return pd.DataFrame(rows)
+
+
+def _metric(table: PredictionTable, name: str, train_censoring: Curves | None) -> Metric:
+    curves, kind = train_censoring, table.endpoint.kind
+    if curves is None:
+        curves = training_curves(table) if kind == "survival" else {}
+    known = {m.name: m for m in metrics_of(table, curves)}
+    if name not in known:
+        raise unknown_name(f"metric of a {kind} endpoint", name, known)
+    return known[name]

@@ -40,6 +40,8 @@ class Row:
     cells: tuple[str, ...]
     faint: bool = False
     strong: bool = False
+    best: frozenset[int] = frozenset()
+    """Cells, by their place from 0, that are set in bold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +72,15 @@ class Folded:
     kind: str = "folded"
 
 
-Block = Prose | Figure | Table | Items | Folded
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Links:
+    """A list of pages beside this one: what each is, and its relative address."""
+
+    links: tuple[tuple[str, str], ...]
+    kind: str = "links"
+
+
+Block = Prose | Figure | Table | Items | Folded | Links
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +124,8 @@ class Page:
     verdict: Verdict
     sections: Sequence[Section]
     colophon: str
+    kind: str = "report"
+    """What the page is: a report of a run, or a bench of several."""
 
 
 def render(page: Page) -> str:

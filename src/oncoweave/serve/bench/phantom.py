@@ -1,0 +1,86 @@
+"""The bench that anyone can run: the stand-ins of all tasks, asked of one drawn cohort and of tiles cut from its slides."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from oncoweave.core.files import publish
+from oncoweave.data.store import read_cohort
+from oncoweave.phantom.biology import Config
+from oncoweave.phantom.cohort import write_phantom
+from oncoweave.phantom.labelled_tiles import PhantomTiles, cut_tiles
+from oncoweave.train.bench.spec import Bench, Curves, Place, TileSpec
+from oncoweave.train.bench.tiles import STAND_IN
+from oncoweave.train.embed import EmbedOptions, embed_slides
+from oncoweave.train.embed_cohort import cohort_slides, lay_bags, slide_modality
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
+from oncoweave.train.task import task_names
+from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.train.tile_task import TileTask, load_tile_task
+from oncoweave.wsi.tiling import TileRecipe
+
+COHORT = Config(patients=48, seed=7, sites=4, slide_px=1024, without=("volume",))
+"""Without volumes: a network that reads them takes longer than all the rest together."""
+_TILE = 128
+_PER_SLIDE = 6
+
+
+def phantom_bench(out: Path) -> Bench:
+    """Draw the cohort and the tiles into a bench's folder, unless they are there, and give the bench of all tasks on them.
+
+    Everything is small: two folds, small encoders, few epochs. It shows that every task runs and what the page looks like.
+    """
+    cohort = Path(out).resolve() / "phantom"
+    if not (cohort / "manifest.json").exists():
+        write_phantom(COHORT, cohort, progress=False)
+    _embed(cohort, cohort.with_name("phantom-slides"))
+    places: dict[str, Place] = {name: Place(cohort=str(cohort)) for name in task_names("patient")}
+    tiles: PhantomTiles | None = None
+    for name in task_names("tile"):
+        folder = cohort.with_name(STAND_IN) / name
+        if not folder.exists():
+            tiles = tiles or cut_tiles(cohort, side=_TILE, per_slide=_PER_SLIDE, rng=np.random.default_rng(COHORT.seed))
+            _lay_tiles(load_tile_task(name), tiles, folder)
+        places[name] = Place(tiles=str(folder))
+    return Bench(
+        name="Stand-ins of all tasks on phantom patients",
+        tasks=dict(places),
+        aggregators=("pool/mean", "abmil/tiny"),
+        encoders={"film": ("film_vit/tiny",), "report": ("bert/tiny",)},
+        fusions=(ModelSpec(name="concat", fusion="concat"), ModelSpec(name="gated", fusion="gated")),
+        main=("concat", "abmil-tiny"),
+        protocol=Protocol(
+            folds=2, repeats=1, inner_folds=2, group_by_site=False, bootstrap=200, permutations=1, seed=COHORT.seed
+        ),
+        network=NetworkConfig(epochs=4, patience=3, members=1, width=16, batch_size=16),
+        curves=Curves(labels=(0.5,), models=("concat", "abmil-tiny", "only_slide")),
+        tiles=TileSpec(encoders=("vit/nano",), episodes=10, perturbed_tiles=0, tuning_epochs=0),
+    )
+
+
+def _embed(path: Path, bags: Path) -> None:
+    """Embed the cohort's slides by their colours, unless its table names their bags already."""
+    cohort = read_cohort(path)
+    name = slide_modality(cohort)
+    if "path" in cohort.tables[name]:
+        return
+    slides, encoder = cohort_slides(cohort, name), load_tile_encoder("colour")
+    record = embed_slides(slides, bags, encoder=encoder, recipe=TileRecipe(mpp=0.5, tile=_TILE), options=EmbedOptions())
+    lay_bags(cohort, name, record, drop_failed=True)
+
+
+def _lay_tiles(task: TileTask, tiles: PhantomTiles, folder: Path) -> None:
+    """Write the tiles that play a task's part: each class in the folder of one of its labels, every other patient to test."""
+    labels = list(task.layout.folders)
+    sides = {patient: i % 2 for i, patient in enumerate(sorted(set(tiles.patients)))}
+    with publish(folder) as partial:
+        for label in labels:
+            for side in (task.layout.train, task.layout.test):
+                (partial / side / task.layout.folders[label]).mkdir(parents=True)
+        for label, made_of in zip(labels, task.stand_in.classes.values(), strict=False):
+            rows = [i for i, tissue in enumerate(tiles.labels) if tissue in made_of]
+            for i in rows:
+                side = task.layout.test if sides[tiles.patients[i]] else task.layout.train
+                place = partial / side / task.layout.folders[label] / f"{tiles.slides[i]}_{i}.png"
+                Image.fromarray(tiles.images[i]).save(place)

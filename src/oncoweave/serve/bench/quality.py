@@ -1,0 +1,190 @@
+"""How good every model is on every task, which differences hold, and how models rank over tasks."""
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+
+from oncoweave.serve import wording
+from oncoweave.serve.bench.names import model_name, task_name
+from oncoweave.serve.bench.results import Results
+from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
+from oncoweave.serve.charts.ranks import rank_plot
+from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
+
+_TASKS_A_TABLE = 4
+
+
+def quality_section(results: Results) -> Section:
+    """Tabulate models by tasks: figure, interval, patients and events."""
+    key, title = "quality", "Every model on every task"
+    if not results.tasks:
+        return absent(key, title, "No task has finished.")
+    scores = results.scores[results.scores["same_as"] == ""]
+    tables = [_matrix(scores, tasks) for _, part in scores.groupby("level", sort=False) for tasks in _parts(part)]
+    explained = (
+        " Below each figure stands its 95% interval over patients, or slides, or tiles. A • marks the main model of a task, named"
+        " beforehand. The best model is bold only where it differs from the next after Holm’s correction over the tasks."
+    )
+    blocks: list[Block] = [replace(tables[0], caption=tables[0].caption + explained), *tables[1:]]
+    if repeats := _repeats(results):
+        blocks.append(Prose(text=repeats, role="note"))
+    return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _parts(scores: pd.DataFrame) -> list[list[str]]:
+    """Deal tasks out to tables of nearly equal width."""
+    tasks = scores["task"].drop_duplicates().tolist()
+    size = math.ceil(len(tasks) / math.ceil(len(tasks) / _TASKS_A_TABLE))
+    return [tasks[i : i + size] for i in range(0, len(tasks), size)]
+
+
+def _matrix(scores: pd.DataFrame, tasks: list[str]) -> Table:
+    shown = scores[scores["task"].isin(tasks)].drop_duplicates(["task", "name"])
+    cells = {(row["task"], row["name"]): row for _, row in shown.iterrows()}
+    about = [shown[shown["task"] == task] for task in tasks]
+    rows = [
+        Row(cells=("Metric", *(_measure(part) for part in about)), faint=True),
+        Row(cells=(_counted(about), *(_size(part) for part in about)), faint=True),
+    ]
+    for name in _in_order(shown):
+        found = [cells.get((task, name)) for task in tasks]
+        best = frozenset(i for i, row in enumerate(found, start=1) if row is not None and row["best_differs"])
+        rows.append(Row(cells=(model_name(name), *(_cell(row) for row in found)), best=best, faint=_is_null(shown, name)))
+    caption = f"Every model on {wording.listed([task_name(task) for task in tasks])}."
+    return Table(caption=caption, header=("Model", *(task_name(task) for task in tasks)), rows=tuple(rows))
+
+
+def _counted(about: list[pd.DataFrame]) -> str:
+    if about[0]["level"].iloc[0] == "tiles":
+        return "Tiles"
+    return "Patients (events)" if any(part["events"].notna().any() for part in about) else "Patients"
+
+
+def _in_order(shown: pd.DataFrame) -> list[str]:
+    """List models by their mean rank over these tasks, nulls last."""
+    return shown.groupby("name")["rank"].mean().sort_values(na_position="last", kind="stable").index.tolist()
+
+
+def _is_null(shown: pd.DataFrame, name: str) -> bool:
+    return bool((shown.loc[shown["name"] == name, "role"] == "null").all())
+
+
+def _measure(part: pd.DataFrame) -> str:
+    row = part.iloc[0]
+    return f"{wording.capital(wording.measure(row['metric']))} {'↑' if row['higher_is_better'] else '↓'}"
+
+
+def _size(part: pd.DataFrame) -> str:
+    n, events = part["n"].max(), part["events"].max()
+    return wording.count(n) + (f" ({wording.count(events)})" if pd.notna(events) else "")
+
+
+def _cell(row: pd.Series | None) -> str:
+    if row is None:
+        return ""
+    if not wording.known(row["value"]):
+        return wording.NOT_ESTIMABLE
+    mark = "• " if row["main"] else ""
+    return f"{mark}{wording.number(row['value'])}\n{wording.interval(row['low'], row['high'])}"
+
+
+def _repeats(results: Results) -> str:
+    same = results.scores[results.scores["same_as"] != ""].drop_duplicates("task")
+    if same.empty:
+        return ""
+    groups = same.groupby("same_as")["task"].apply(list)
+    told = (f"{wording.listed([task_name(t) for t in tasks])} as {task_name(str(first))}" for first, tasks in groups.items())
+    return (
+        f"{wording.plural(len(same), 'task')} ask here the same of the same patients as another, share its run, and count once in"
+        f" ranks and corrections: {'; '.join(told)}."
+    )
+
+
+def gains_section(results: Results) -> Section:
+    """Show the main model against the best simple model of each task."""
+    key, title, duels = "gains", "The main model against the best simple one", results.duel("main")
+    if duels.empty:
+        return absent(key, title, "No finished task has both a main model and a simple one.")
+    drawn = [
+        Estimate(
+            label=task_name(row["task"]),
+            value=row["difference"],
+            low=row["low"],
+            high=row["high"],
+            columns=(wording.p_value(row["p_adjusted"]),),
+            shape="diamond",
+            tone="fusion",
+            strong=bool(row["differs"]),
+        )
+        for _, row in duels.iterrows()
+    ]
+    axis = "Difference in the task’s metric (right is better)"
+    chart = forest_plot(
+        [("", drawn)],
+        axis=axis,
+        headers=("Difference (95% interval)", "Adjusted p"),
+        guides=[Guide(value=0.0, label="no difference", class_="guide")],
+        title=title,
+    )
+    caption = (
+        "Main model less the best simple model of each task, on the same patients. Bold tasks differ after Holm’s correction over"
+        f" {wording.plural(len(duels), 'task')}."
+    )
+    return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption), _duel_table(duels)))
+
+
+def _duel_table(duels: pd.DataFrame) -> Table:
+    rows = [
+        Row(
+            cells=(
+                task_name(row["task"]),
+                model_name(row["first"]),
+                model_name(row["second"]),
+                wording.number(row["difference"], sign=True),
+                wording.interval(row["low"], row["high"], sign=True),
+                wording.p_value(row["p"]),
+                wording.p_value(row["p_adjusted"]),
+                wording.p_value(row["p_folds"]),
+            ),
+            strong=bool(row["differs"]),
+        )
+        for _, row in duels.iterrows()
+    ]
+    caption = (
+        "p by a paired bootstrap over patients; adjusted by Holm across tasks; over folds by the corrected resampled t test of"
+        " Nadeau and Bengio, which asks whether another training set would show the same."
+    )
+    header = ("Task", "Main model", "Best simple model", "Difference", "95% interval", "p", "Adjusted p", "p over folds")
+    return Table(caption=caption, header=header, rows=tuple(rows), num_text=3)
+
+
+def ranks_section(results: Results) -> Section:
+    """Show mean ranks with the critical difference."""
+    key, title = "ranks", "Ranks over tasks"
+    ranking, left_out = results.ranking
+    if ranking is None:
+        return absent(key, title, "There are not two models that share two tasks of patients, so nothing can be ranked.")
+    named = replace(ranking, models=tuple(model_name(name) for name in ranking.models))
+    chart = rank_plot(named, title="Mean ranks of the models with their critical difference")
+    told = f"Friedman’s test: {wording.p_equals(ranking.p)}; Iman and Davenport’s: {wording.p_equals(ranking.f_p)}."
+    caption = (
+        f"Mean rank over {ranking.tasks} tasks; bars join models that Nemenyi’s test does not tell apart at 5%. {told} Models"
+        " that not all of these tasks have are left out."
+    )
+    blocks: list[Block] = [Figure(svg=chart, caption=caption)]
+    if left_out:
+        names = wording.listed([task_name(t) for t in left_out])
+        blocks.append(Prose(text=f"Not in the ranks, as they lack one of these models: {names}.", role="note"))
+    if len(_places(results)) < ranking.tasks:
+        told = (
+            "Some of these tasks are asked of the same patients. The test takes tasks to be independent, which these are not, so"
+            " that its p values are too small."
+        )
+        blocks.append(Prose(text=told, role="warning"))
+    return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _places(results: Results) -> set[str]:
+    """Name the different cohorts that tasks were asked of, before anybody was left out."""
+    return {str(asked.entry.place.cohort) for asked in results.asked if not asked.same_as}

@@ -1,0 +1,84 @@
+"""A task of a bench in its place: the patients who can take part, the splits, the study, and the run folder."""
+
+from dataclasses import dataclass
+from hashlib import sha256 as hash_of
+from pathlib import Path
+
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.files import read_json, sha256, write_json
+from oncoweave.data.cohort import Cohort
+from oncoweave.train.bench.panel import bench_study
+from oncoweave.train.bench.spec import Bench, Entry
+from oncoweave.train.study import Study
+from oncoweave.train.task import Task, admit, endpoint_of, load_task, modalities_of, unseen_of
+from oncoweave.train.task_groups import make_task_splits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A task as it is run."""
+
+    entry: Entry
+    task: Task
+    study: Study
+    endpoint: Endpoint
+    stand_in: bool
+    """Whether the cohort only plays the task's part, so that no figure may be held against the published ones."""
+    metric: str
+    """The one that decides."""
+    run: Path
+    """The run folder."""
+    same_as: str
+    """Key of an earlier task that asks the same of the same patients, whose run this is; empty for a run of its own."""
+
+
+def ask(bench: Bench, entry: Entry, out: Path, *, earlier: list[Asked]) -> Asked:
+    """Prepare a task of patients: who takes part, the splits, the study.
+
+    Raises:
+        OncoweaveError: the cohort cannot answer the task.
+    """
+    task = load_task(entry.task)
+    assert entry.place.cohort is not None, "a task of patients has a cohort"
+    cohort = _admitted(task, Path(entry.place.cohort), out / "cohorts")
+    opened = Cohort.open(cohort)
+    endpoint, stands_in = endpoint_of(task, opened)
+    splits = entry.place.splits
+    if splits is None and unseen_of(task, opened) is not None:
+        path = out / "splits" / f"{entry.folder}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_task_splits(task, cohort, path)
+        splits = str(path)
+    study = bench_study(bench, entry, task, cohort, splits=splits)
+    same = next((e for e in earlier if _question(e.study) == _question(study)), None)
+    return Asked(
+        entry=entry,
+        task=task,
+        study=study,
+        endpoint=opened.endpoint(endpoint),
+        stand_in=stands_in,
+        metric=task.metrics[opened.endpoint(endpoint).kind],
+        run=out / "tasks" / entry.folder if same is None else same.run,
+        same_as="" if same is None else same.entry.key,
+    )
+
+
+def _question(study: Study) -> dict[str, object]:
+    """What a study asks, whatever it is called."""
+    return study.model_dump(exclude={"name"})
+
+
+def _admitted(task: Task, source: Path, folder: Path) -> Path:
+    """Give the cohort of those who have every required role: the source itself where nobody lacks one."""
+    opened = Cohort.open(source)
+    played = modalities_of(task, opened)
+    required = [played[role] for role in task.required]
+    if opened.availability()[required].all(axis=None):
+        return source.resolve()
+    place = hash_of(str(source.resolve()).encode()).hexdigest()[:8]
+    admitted = folder / f"{source.name}-{place}-with-{'-'.join(sorted(required))}"
+    told, digest = admitted.with_name(f"{admitted.name}.source.json"), sha256(source / "manifest.json")
+    if not told.exists() or read_json(told)["cohort_sha256"] != digest:
+        admit(task, source, admitted)
+        write_json(told, {"cohort_sha256": digest})
+    return admitted.resolve()

@@ -1,0 +1,173 @@
+"""What finished tasks show together: every model's figure and cost, the main model against the best simple one, the ranks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.errors import DataError
+from oncoweave.core.files import read_json
+from oncoweave.evaluate.compare import holm
+from oncoweave.evaluate.ranking import Ranking, rank_models
+from oncoweave.evaluate.versus import versus
+from oncoweave.train.bench.asked import Asked
+from oncoweave.train.results import trained
+
+SIMPLE = ("baseline", "single")
+"""Roles of the models that need no network and no fusion: the hospital, and a linear model of one modality."""
+REFERENCE = "clinical baseline"
+"""Name, over tasks, of the linear model of the modality that each task's study is held against."""
+ALPHA = 0.05
+
+SCORES = (
+    "task", "level", "same_as", "stand_in", "endpoint", "metric", "higher_is_better", "model", "name", "role", "encoder", "main",
+    "value", "low", "high", "n", "events", "seconds", "parameters", "run",
+)  # fmt: skip
+"""Columns of the table of figures. ``model`` is the run's name, ``name`` the one that is the same over tasks; ``encoder`` is that
+of a model of one modality; ``seconds`` is the mean time that fitting and predicting took a fold."""
+
+
+def scores_of(asked: Asked) -> pd.DataFrame:
+    """Read each model's figure of the deciding metric and its cost from a finished run; see :data:`SCORES`.
+
+    Raises:
+        DataError: the run has no such metric.
+    """
+    metrics = pd.read_parquet(asked.run / "metrics.parquet")
+    rows = metrics[(metrics["metric"] == asked.metric) & (metrics["role"] != "ablation")]
+    if rows.empty:
+        msg = f"task {asked.entry.key!r}: {asked.run} has no metric {asked.metric!r}; it has {sorted(metrics['metric'].unique())}"
+        raise DataError(msg)
+    encoders = {m.name: next(iter(m.encoders.values())) for m in asked.study.models or () if len(m.modalities or ()) == 1}
+    names = {read_json(asked.run / "manifest.json")["reference_model"]: REFERENCE}
+    frame = rows.merge(_cost(asked.run), on="model", how="left").assign(
+        task=asked.entry.key,
+        level="patients",
+        same_as=asked.same_as,
+        stand_in=asked.stand_in,
+        endpoint=asked.endpoint.name,
+        name=rows["model"].replace(names).to_numpy(),
+        encoder=rows["model"].map(encoders).fillna("").to_numpy(),
+        main=(rows["model"] == asked.study.main).to_numpy(),
+        run=f"tasks/{asked.run.name}",
+    )
+    return frame[list(SCORES)].reset_index(drop=True)
+
+
+def _cost(run: Path) -> pd.DataFrame:
+    """Mean seconds a fold and parameters of each model; unknown for runs that were made before they were measured."""
+    if not (run / "cost.parquet").exists():
+        return pd.DataFrame(columns=["model", "seconds", "parameters"])
+    return pd.read_parquet(run / "cost.parquet").groupby("model", as_index=False)[["seconds", "parameters"]].mean()
+
+
+def duels_of(asked: Asked, scores: pd.DataFrame) -> pd.DataFrame:
+    """Ask two questions of a task: main model against the best simple one, and the best model of all against the next.
+
+    Columns: task, question (``main`` or ``best``), first, second, metric, difference (turned so that more is better), low, high,
+    p (paired bootstrap over patients), p_folds (corrected resampled t over folds), n, events, note. The best simple model is
+    found on the same patients, which favours it.
+    """
+    shown = scores[~scores["role"].isin(["null"]) & scores["value"].notna()]
+    up = bool(scores["higher_is_better"].iloc[0])
+    ordered = shown.sort_values("value", ascending=not up, kind="stable")
+    simple, main = ordered[ordered["role"].isin(SIMPLE)], shown[shown["main"]]
+    pairs = []
+    if len(main) and len(simple):
+        pairs.append(("main", main["model"].iloc[0], simple["model"].iloc[0]))
+    if len(ordered) > 1:
+        pairs.append(("best", ordered["model"].iloc[0], ordered["model"].iloc[1]))
+    predictions, endpoint = pd.read_parquet(asked.run / "predictions.parquet"), asked.endpoint
+    counts = trained(pd.read_parquet(asked.run / "splits.parquet"))
+    rows = []
+    for question, first, second in pairs:
+        found = versus(
+            predictions,
+            endpoint,
+            first=first,
+            second=second,
+            metric=asked.metric,
+            generator=np.random.default_rng([asked.study.protocol.seed, 6]),
+            replicates=asked.study.protocol.bootstrap,
+            trained=counts,
+        )
+        sign = 1.0 if up else -1.0
+        ends = sorted((sign * found.low, sign * found.high))
+        rows.append(
+            {
+                "task": asked.entry.key,
+                "question": question,
+                "first": first,
+                "second": second,
+                "metric": asked.metric,
+                "difference": sign * found.difference,
+                "low": ends[0],
+                "high": ends[1],
+                "p": found.p,
+                "p_folds": found.p_folds,
+                "n": found.n,
+                "events": found.events,
+                "note": found.note,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def corrected(duels: pd.DataFrame) -> pd.DataFrame:
+    """Add ``p_adjusted`` and ``differs``: Holm across tasks, each question a family of its own."""
+    adjusted = duels.groupby("question")["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
+    clear = (duels["low"] > 0) | (duels["high"] < 0)
+    return duels.assign(p_adjusted=adjusted, differs=clear & (adjusted < ALPHA))
+
+
+def independent(scores: pd.DataFrame) -> pd.DataFrame:
+    """Leave out tasks that ask the same of the same patients as another, and nulls: what ranks may be taken over."""
+    return scores[(scores["same_as"] == "") & (scores["role"] != "null") & scores["value"].notna()]
+
+
+def ranking_of(scores: pd.DataFrame) -> tuple[Ranking | None, tuple[str, ...]]:
+    """Rank models over tasks; returns the tasks that were left out as well.
+
+    Every model needs a figure on every task, so the models and tasks with the most figures between them are taken; None where
+    there are not two of both. Tasks whose metric falls are turned round.
+    """
+    usable = independent(scores).drop_duplicates(["task", "name"])
+    signed = usable.assign(signed=np.where(usable["higher_is_better"], usable["value"], -usable["value"]))
+    wide = signed.pivot(index="task", columns="name", values="signed")
+    chosen = _fullest(wide.notna())
+    left_out = tuple(task for task in wide.index if task not in chosen.index)
+    if min(chosen.shape, default=0) < 2:
+        return None, tuple(wide.index)
+    return rank_models(wide.loc[chosen.index, chosen.columns].to_numpy(), tuple(chosen.columns)), left_out
+
+
+def _fullest(held: pd.DataFrame) -> pd.DataFrame:
+    """Choose models that so many tasks have, and the tasks that have them all, with the most figures."""
+    best = held.iloc[:0, :0]
+    for least in sorted(set(held.sum())):
+        models = held.columns[held.sum() >= least]
+        complete = held.loc[held[models].all(axis=1), models]
+        if min(complete.shape) >= 2 and complete.size > best.size:
+            best = complete
+    return best
+
+
+def with_ranks(scores: pd.DataFrame, duels: pd.DataFrame) -> pd.DataFrame:
+    """Add ``rank`` (1 is best; nulls have none) and ``best_differs``: whether the best is told apart from the next."""
+    signed = scores["value"].where(scores["higher_is_better"], -scores["value"]).mask(scores["role"] == "null")
+    rank = signed.groupby(scores["task"]).rank(ascending=False, method="average")
+    sure = set(duels.loc[(duels["question"] == "best") & duels["differs"], "task"]) if len(duels) else set()
+    return scores.assign(rank=rank, best_differs=(rank == 1) & scores["task"].isin(sure))
+
+
+def joined(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """Put tables of tasks below each other; an empty one has the columns all the same."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+
+
+DUELS = (
+    "task", "question", "first", "second", "metric", "difference", "low", "high", "p", "p_folds", "n", "events", "note",
+)  # fmt: skip
+"""Columns of :func:`duels_of`."""

@@ -1,0 +1,89 @@
+"""The models that a bench tries on a task: each encoder alone, and each fusion with each choice of encoders."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.data.cohort import Cohort
+from oncoweave.train.bench.spec import Aggregator, Bench, Entry, overrides
+from oncoweave.train.study import ModelSpec, Study
+from oncoweave.train.task import Task, study_of
+
+
+def bench_study(bench: Bench, entry: Entry, task: Task, cohort: Path, *, splits: str | None) -> Study:
+    """Turn a task into the study that a bench runs of it: the task's question and protocol, the bench's models.
+
+    A task of one modality that no encoder of the bench reads keeps the models it names itself.
+
+    Raises:
+        ConfigError: the cohort cannot answer the task, or no model is left that the bench is about.
+    """
+    study = study_of(task, cohort, splits=splits)
+    held = Cohort.open(cohort)
+    kinds = {name: held.modalities[name].kind for name in study.modalities or ()}
+    tried = grid(bench, kinds)
+    own = study.models or ()
+    keeps = bench.task_models if bench.task_models is not None else not bench.has_grid
+    models = (*(own if keeps or not tried else ()), *tried)
+    protocol = {name: value for name, value in overrides(bench.protocol).items() if name != "splits"}
+    return study.model_copy(
+        update={
+            "models": models,
+            "main": _main(bench, entry, study.main, [m.name for m in models]),
+            "protocol": study.protocol.model_copy(update=protocol),
+            "network": study.network.model_copy(update=overrides(bench.network)),
+        }
+    )
+
+
+def grid(bench: Bench, kinds: Mapping[str, str]) -> tuple[ModelSpec, ...]:
+    """List the bench's models of modalities (name to kind): encoders alone, then fusions.
+
+    A fusion is called by its name alone where there is no choice of encoders, otherwise with those chosen, as ``gated+abmil``.
+    Early fusions read columns and take no encoder.
+    """
+    by_kind = {kind: tried for kind, tried in bench.by_kind.items() if kind in kinds.values()}
+    of_kind = Counter(kinds.values())
+    alone = [
+        _with_encoders(
+            ModelSpec(name=a.name if of_kind[kind] == 1 else f"{a.name}-{m}", fusion="mean", modalities=(m,)), {kind: a}
+        )
+        for m, kind in kinds.items()
+        for a in by_kind.get(kind, ())
+    ]
+    if len(kinds) < 2:
+        return tuple(alone)
+    fused: list[ModelSpec] = []
+    for fusion in bench.fused:
+        whole = fusion.model_copy(update={"modalities": tuple(kinds)})
+        if fusion.stage == "early":
+            fused.append(whole)
+            continue
+        for chosen in product(*by_kind.values()):
+            named = [a.name for a, tried in zip(chosen, by_kind.values(), strict=True) if len(tried) > 1]
+            renamed = whole.model_copy(update={"name": "+".join([fusion.name, *named])})
+            fused.append(_with_encoders(renamed, dict(zip(by_kind, chosen, strict=True))))
+    return (*alone, *fused)
+
+
+def _with_encoders(model: ModelSpec, chosen: Mapping[str, Aggregator]) -> ModelSpec:
+    return model.model_copy(
+        update={
+            "encoders": {**model.encoders, **{kind: a.encoder for kind, a in chosen.items()}},
+            "weights": {kind: a.weights for kind, a in chosen.items() if a.weights is not None},
+            "frozen": tuple(kind for kind, a in chosen.items() if a.frozen),
+        }
+    )
+
+
+def _main(bench: Bench, entry: Entry, own: str, names: Sequence[str]) -> str:
+    wanted = bench.main or (own,)
+    found = next((name for name in wanted if name in names), None)
+    if found is not None:
+        return found
+    if bench.main:
+        raise unknown_name(f"model (main) of task {entry.key!r}", bench.main[0], names)
+    msg = f"bench {bench.name!r}: say which of its models task {entry.key!r} is about (main); it has {', '.join(names)}"
+    raise ConfigError(msg)

@@ -1,0 +1,70 @@
+"""Tasks about tiles in a bench: the protocols of ``train.tile_protocols``, and the row of each encoder in the bench's table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from oncoweave.train.bench.collect import SCORES
+from oncoweave.train.bench.spec import Aggregator, Entry, TileSpec, named
+from oncoweave.train.builtin_weights import builtin_weights, has_builtin
+from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.train.tile_protocols.run import TileProtocolOptions, run_tile_protocols
+from oncoweave.train.tile_task import load_tile_task, tile_folders
+
+PROTOCOL = "linear_probe"
+"""The protocol whose score decides; all others stand on the page of the task's folder."""
+STAND_IN = "phantom-tiles"
+"""Name of a folder whose tiles are of the phantom."""
+
+
+def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Run the tile-level protocols of a task; see :data:`oncoweave.train.bench.collect.SCORES`.
+
+    Tasks whose parts the same tissues of the phantom play are one question: the second has the rows of the first, of which
+    ``earlier`` keeps what was found.
+
+    Raises:
+        DataError: the tiles do not lie as the task says.
+    """
+    task = load_tile_task(entry.task)
+    assert entry.place.tiles is not None, "a task about tiles has a folder"
+    stands_in = STAND_IN in Path(entry.place.tiles).parts
+    question = str(sorted(task.stand_in.classes.values())) if stands_in else entry.key
+    if question in earlier:
+        first = earlier[question]
+        return first.assign(task=entry.key, same_as=first["task"])
+    train, test = tile_folders(task, entry.place.tiles)
+    options = TileProtocolOptions(
+        title=task.question,
+        seed=seed,
+        episodes=spec.episodes,
+        perturbed_tiles=spec.perturbed_tiles,
+        tuning_epochs=spec.tuning_epochs,
+    )
+    listed = [named(encoder) for encoder in spec.encoders]
+    encoders = {encoder.name: load_tile_encoder(encoder.encoder, weights=_weights(encoder)) for encoder in listed}
+    done = run_tile_protocols(encoders, train, test, out / "tasks" / entry.folder, options=options)
+    table = pd.read_parquet(done.scores)
+    rows = table[(table["protocol"] == PROTOCOL) & (table["metric"] == task.metrics[0])]
+    rows = rows.drop_duplicates("encoder").rename(columns={"encoder": "model"})
+    found = rows.assign(
+        task=entry.key,
+        level="tiles",
+        same_as="",
+        stand_in=stands_in,
+        endpoint="",
+        higher_is_better=True,
+        name=rows["model"],
+        role=rows["role"].map({"encoder": "fusion"}).fillna("baseline"),
+        encoder="",
+        main=rows["model"] == listed[0].name,
+        run=f"tasks/{entry.folder}",
+    ).reindex(columns=list(SCORES))
+    earlier[question] = found
+    return found
+
+
+def _weights(encoder: Aggregator) -> Path | None:
+    if encoder.weights is not None:
+        return Path(encoder.weights)
+    return builtin_weights(encoder.encoder)[0] if has_builtin(encoder.encoder) else None

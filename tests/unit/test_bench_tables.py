@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from oncoweave.evaluate.compare import holm
+from oncoweave.train.bench.collect import corrected, ranking_of, with_ranks
+from oncoweave.train.bench.panel import grid
+from oncoweave.train.bench.spec import Aggregator, Bench, entries, read_bench
+
+KINDS = {"he": "slide", "notes": "report", "clinical": "record"}
+
+
+def bench(**changed) -> Bench:
+    return Bench(**({"name": "b", "tasks": {"tcga_survival": "cohort"}} | changed))
+
+
+def test_the_grid_is_every_encoder_alone_and_every_fusion_with_every_choice():
+    tried = grid(
+        bench(aggregators=("pool/mean", "abmil"), encoders={"report": ("bert/tiny",)}, fusions=("concat", "gated")), KINDS
+    )
+    assert [m.name for m in tried] == ["pool-mean", "abmil", "bert-tiny", "concat", "gated+pool-mean", "gated+abmil"]
+    of = {m.name: m for m in tried}
+    assert of["abmil"].modalities == ("he",)
+    assert of["concat"].encoders == {}
+    assert of["gated+abmil"].encoders == {"slide": "abmil", "report": "bert/tiny"}
+    assert of["gated+abmil"].modalities == tuple(KINDS)
+
+
+def test_one_encoder_a_kind_leaves_a_fusion_its_name_over_tasks_with_and_without_slides():
+    asked = bench(aggregators=("abmil",), fusions=("gated",))
+    assert [m.name for m in grid(asked, KINDS)] == ["abmil", "gated"]
+    assert [m.name for m in grid(asked, {"clinical": "record", "rna": "expression"})] == ["gated"]
+    assert [m.name for m in grid(asked, {"he": "slide"})] == ["abmil"]
+
+
+def test_two_modalities_of_a_kind_are_told_apart():
+    asked = bench(encoders={"embedding": ("pool/mean",)})
+    names = [m.name for m in grid(asked, {"he": "embedding", "cd3": "embedding"})]
+    assert names == ["pool-mean-he", "pool-mean-cd3"]
+
+
+def test_a_slide_encoder_is_frozen_tuned_or_random():
+    asked = bench(
+        aggregators=(
+            Aggregator(name="frozen", encoder="longnet/tiny", weights="w.safetensors", frozen=True),
+            Aggregator(name="tuned", encoder="longnet/tiny", weights="w.safetensors"),
+            Aggregator(name="random", encoder="longnet/tiny"),
+        )
+    )
+    of = {m.name: m for m in grid(asked, {"he": "slide"})}
+    assert (of["frozen"].weights, of["frozen"].frozen) == ({"slide": "w.safetensors"}, ("slide",))
+    assert (of["tuned"].weights, of["tuned"].frozen) == ({"slide": "w.safetensors"}, ())
+    assert (of["random"].weights, of["random"].frozen) == ({}, ())
+
+
+def test_places_are_taken_from_the_file_and_told_apart(tmp_path):
+    (tmp_path / "b.yaml").write_text(
+        "name: b\n"
+        "tasks:\n"
+        "  tcga_survival: [luad, ../brca]\n"
+        "  pancancer_survival@other: {cohort: luad, splits: s.parquet}\n"
+        "  crc_tiles: tiles/crc\n",
+        encoding="utf-8",
+    )
+    found = {e.key: e.place for e in entries(read_bench(tmp_path / "b.yaml"))}
+    assert list(found) == ["tcga_survival@luad", "tcga_survival@brca", "pancancer_survival@other", "crc_tiles"]
+    assert found["tcga_survival@brca"].cohort == str(tmp_path.parent / "brca")
+    assert found["pancancer_survival@other"].splits == str(tmp_path / "s.parquet")
+    assert found["crc_tiles"].tiles == str(tmp_path / "tiles" / "crc")
+    assert found["crc_tiles"].cohort is None
+
+
+def scores(values: dict[str, dict[str, float]], **changed) -> pd.DataFrame:
+    rows = [
+        {"task": task, "name": name, "model": name, "role": "fusion", "value": value, "higher_is_better": True, "same_as": ""}
+        for task, models in values.items()
+        for name, value in models.items()
+    ]
+    return pd.DataFrame(rows).assign(**changed)
+
+
+def test_ranks_are_over_the_models_that_tasks_share():
+    given = scores(
+        {
+            "one": {"a": 0.9, "b": 0.8, "c": 0.7},
+            "two": {"a": 0.8, "b": 0.7, "c": 0.75},
+            "three": {"a": 0.6, "b": 0.5, "d": 0.4},
+        }
+    )
+    ranking, left_out = ranking_of(given)
+    assert set(ranking.models) == {"a", "b", "c"}
+    assert left_out == ("three",)
+    assert dict(zip(ranking.models, ranking.mean_ranks, strict=True)) == {"a": 1.0, "b": 2.5, "c": 2.5}
+    assert ranking_of(given[given["task"] == "one"])[0] is None
+
+
+def test_a_metric_that_falls_is_turned_round_and_repeats_count_once():
+    given = scores({"one": {"a": 1.0, "b": 2.0}, "two": {"a": 1.0, "b": 2.0}, "again": {"a": 9.0, "b": 1.0}})
+    given = given.assign(higher_is_better=False, same_as=np.where(given["task"] == "again", "one", ""))
+    ranking, _ = ranking_of(given)
+    assert ranking.models == ("a", "b")
+    assert ranking.tasks == 2
+
+
+def test_p_values_are_corrected_within_each_question_across_tasks():
+    p = [0.01, 0.03, 0.04]
+    main = pd.DataFrame({"task": ["one", "two", "three"], "question": "main", "p": p, "low": [0.01, 0.02, -0.01], "high": 0.1})
+    best = main.assign(question="best", p=[0.5, 0.6, 0.7])
+    found = corrected(pd.concat([main, best], ignore_index=True))
+    assert found["p_adjusted"].tolist()[:3] == pytest.approx(holm(np.array(p)).tolist())
+    assert found["differs"].tolist() == [True, False, False, False, False, False]
+
+
+def test_the_best_is_marked_only_where_it_differs_from_the_next():
+    given = scores({"one": {"a": 0.9, "b": 0.8}, "two": {"a": 0.7, "b": 0.8}})
+    duels = pd.DataFrame({"task": ["one", "two"], "question": "best", "differs": [True, False]})
+    found = with_ranks(given, duels)
+    assert found.loc[found["best_differs"], ["task", "name"]].to_numpy().tolist() == [["one", "a"]]
+    assert found["rank"].tolist() == [1, 2, 2, 1]
