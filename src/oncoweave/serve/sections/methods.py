@@ -75,8 +75,10 @@ def _validation(run: RunFolder) -> str:
 def _intervals(run: RunFolder) -> str:
     protocol, told = run.protocol, ""
     if wording.known(protocol.get("bootstrap")):
-        told = f"Intervals are 95% and come from {wording.count(protocol['bootstrap'])} bootstrap samples of patients:"
-        told += " bias-corrected and accelerated (BCa) for areas under the ROC curve, percentiles for other measures. "
+        told = f"Intervals are 95% and come from {wording.count(protocol['bootstrap'])} bootstrap samples of patients"
+        if run.endpoint.kind in ("binary", "multiclass", "multilabel"):
+            told += ": bias-corrected and accelerated (BCa) for areas under the ROC curve, percentiles for the others"
+        told += ". "
     told += "Measures that rank compare patients within a fold, as scores of different folds have no common scale. "
     methods = sorted({str(m) for m in run.comparisons["method"].dropna()}) if run.comparisons is not None else []
     if methods:
