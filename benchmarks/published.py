@@ -5,6 +5,7 @@ and tables under ``OUT/rows`` and is not made again while they are there, so tha
 to make it anew). PAGE is written from the rows that there are; what stands in it from ``## What it shows`` on is kept.
 """
 
+import ast
 import importlib
 import sys
 from pathlib import Path
@@ -83,7 +84,8 @@ def figures(out: Path, rows: list[str]) -> str:
 
 def details(out: Path, row: str) -> str:
     """What a row did, in the words of its module, and its tables."""
-    text = (importlib.import_module(f"published_{row}").__doc__ or "").replace("``", "`").strip()
+    source = Path(__file__).with_name(f"published_{row}.py").read_text(encoding="utf-8")
+    text = (ast.get_docstring(ast.parse(source)) or "").replace("``", "`").strip()
     title, _, body = text.partition("\n")
     parts = [f"### {title.rstrip('.')}", body.strip()]
     for path in sorted((out / "rows").glob(f"{row}.*.parquet")):

@@ -1,8 +1,9 @@
 """What every row of the page of published figures is made of: lines with one figure each, tables of details, verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,14 @@ def c_index(rows: pd.DataFrame, risk: str = "risk", *, within: tuple[str, ...] =
     strata = rows.groupby(list(within)).ngroup().to_numpy()
     statistic = survival_pairs(rows["time"].to_numpy(float), rows["event"].to_numpy(bool), rows[risk].to_numpy(float), strata)
     return interval_of(statistic, rows["patient_id"].to_numpy())
+
+
+Told = TypeVar("Told")
+
+
+def fold_by_fold(work: Callable[[int], Told], folds: np.ndarray) -> list[Told]:
+    """Do the work of each fold in turn; all that is fitted is fitted in there."""
+    return [work(int(k)) for k in np.unique(folds)]
 
 
 def survival_rows(patients: np.ndarray, fold: np.ndarray, target: Target) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from published_line import NONE, OPEN, WITHIN, Line, Result, interval_of
+from published_line import NONE, OPEN, WITHIN, Line, Result, fold_by_fold, interval_of
 from published_reports import BENCH, FOLDS, cohort_of, words
 from real_cohorts import mutated
 from sklearn.linear_model import LogisticRegression
@@ -66,13 +66,16 @@ def with_everything(cohort: Cohort, data: Path) -> Cohort:
 
 def cross_validated(data: Dataset, fold: np.ndarray) -> dict[str, np.ndarray]:
     """Probability of each label by each model, ``[n, label]``, by models that did not see the patient's hospital."""
-    labels = data.outcome.values.shape[1]
-    found = {model: np.full((len(data), labels), NONE) for model in MODELS}
-    for k in np.unique(fold):
-        part = Fold(train=data.take(fold != k), seed=int(k), inner_folds=FOLDS, group_by_site=True)
+    found = {model: np.full(data.outcome.values.shape, NONE) for model in MODELS}
+
+    def of_fold(k: int) -> dict[str, np.ndarray]:
+        part = Fold(train=data.take(fold != k), seed=k, inner_folds=FOLDS, group_by_site=True)
         asked = data.take(fold == k)
-        for model, (modalities, fusion) in MODELS.items():
-            found[model][fold == k] = fit_linear(part, modalities, fusion=fusion).fitted.predict(asked)
+        return {m: fit_linear(part, names, fusion=fusion).fitted.predict(asked) for m, (names, fusion) in MODELS.items()}
+
+    for k, told in zip(np.unique(fold), fold_by_fold(of_fold, fold), strict=True):
+        for model, values in told.items():
+            found[model][fold == k] = values
     return found
 
 

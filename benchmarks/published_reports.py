@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from published_line import NONE, OPEN, WITHIN, Line, Result, interval_of
+from published_line import NONE, OPEN, WITHIN, Line, Result, fold_by_fold, interval_of
 from real_cohorts import tcga_reports
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -61,16 +61,21 @@ def dataset_of(cohort: Cohort, endpoint: Endpoint, rows: np.ndarray) -> Dataset:
 
 def cross_validated(data: Dataset, fold: np.ndarray, *, floor: bool, by_site: bool) -> pd.DataFrame:
     """Predict the class of each patient by models that did not see the fold of the patient."""
-    y, found = data.outcome.values, {"ours": np.full(len(data), NONE), "floor": np.full(len(data), NONE)}
-    texts = np.array([s.text for s in data.samples["report"]], dtype=object)
-    for k in np.unique(fold):
+    y, texts = data.outcome.values, np.array([s.text for s in data.samples["report"]], dtype=object)
+
+    def of_fold(k: int) -> dict[str, np.ndarray]:
         train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        part = Fold(train=data.take(train), seed=int(k), inner_folds=FOLDS, group_by_site=by_site)
-        fitted = fit_linear(part, ["report"], fusion="concat").fitted
-        found["ours"][test] = fitted.predict(data.take(test)).argmax(axis=1)
+        part = Fold(train=data.take(train), seed=k, inner_folds=FOLDS, group_by_site=by_site)
+        called = {"ours": fit_linear(part, ["report"], fusion="concat").fitted.predict(data.take(test)).argmax(axis=1)}
         if floor:
             x, z = words(list(texts[train]), list(texts[test]))
-            found["floor"][test] = LogisticRegression(C=COST, max_iter=100, tol=1e-3).fit(x, y[train]).predict(z)
+            called["floor"] = LogisticRegression(C=COST, max_iter=100, tol=1e-3).fit(x, y[train]).predict(z)
+        return called
+
+    found = {"ours": np.full(len(data), NONE), "floor": np.full(len(data), NONE)}
+    for k, called in zip(np.unique(fold), fold_by_fold(of_fold, fold), strict=True):
+        for model, values in called.items():
+            found[model][fold == k] = values
     return pd.DataFrame({"patient_id": data.patient_ids, "y": y, **found})
 
 
