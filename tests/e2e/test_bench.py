@@ -1,6 +1,7 @@
 """A bench of two tasks and two models on phantom tables: its page, a resumed one, a task that fails, names that miss."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -117,24 +118,33 @@ def test_a_bench_that_was_stopped_goes_on_and_fits_nothing_twice(results, place,
     assert again.scores.set_index("model")["value"].to_dict() == whole.to_dict()
 
 
-def test_one_task_that_fails_is_reported_and_the_others_finish(results, place, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("out of everything")
+def test_tasks_that_fail_are_reported_and_the_others_finish(results, place, tmp_path, monkeypatch):
+    def fail(asked, *_, **__):
+        if asked.entry.task == "tcga_survival":
+            raise RuntimeError("out of everything")
+        return pd.DataFrame()
 
-    tasks = {"tcga_survival": "cohort", "report_stage": "cohort", "pancancer_survival@lost": {"cohort": "nowhere"}}
+    out = shutil.copytree(place / "out", tmp_path / "out")
+    tasks = {
+        "tcga_survival": "cohort",
+        "report_stage": "cohort",
+        "pancancer_survival@lost": {"cohort": "nowhere"},
+        "pancancer_survival": "cohort",
+    }
     path = written(place, tasks=tasks, curves={"labels": [0.5]})
     monkeypatch.setattr(bench_run, "label_curve", fail)
     app = main.app
     if not app.registered_commands:
         main._add_verbs()
-    done = CliRunner().invoke(app, ["bench", str(path), "--out", str(place / "out")])
+    done = CliRunner().invoke(app, ["bench", str(path), "--out", str(out)])
     assert done.exit_code == 1
-    assert "3 of 3 tasks did not finish" in done.output
+    assert "3 of 4 tasks did not finish" in done.output
     assert "wants one report" in done.output
     assert "not a cohort folder" in done.output
-    page = (place / "out" / "bench.html").read_text(encoding="utf-8")
+    page = (out / "bench.html").read_text(encoding="utf-8")
     assert "RuntimeError: out of everything (traceback in failures/tcga_survival.txt)" in page
-    assert "out of everything" in (place / "out" / "failures" / "tcga_survival.txt").read_text()
+    assert "out of everything" in (out / "failures" / "tcga_survival.txt").read_text()
+    assert pd.read_parquet(out / "bench.parquet")["task"].unique().tolist() == ["pancancer_survival"]
 
 
 @pytest.mark.parametrize(
