@@ -49,7 +49,7 @@ def phantom_bench(out: Path) -> Bench:
         aggregators=("pool/mean", "abmil/tiny"),
         encoders={"film": ("film_vit/tiny",), "report": ("bert/tiny",)},
         fusions=(ModelSpec(name="concat", fusion="concat"), ModelSpec(name="gated", fusion="gated")),
-        main=("concat", "abmil-tiny"),
+        main=("concat", "abmil-tiny", "bert-tiny"),
         protocol=Protocol(
             folds=2, repeats=1, inner_folds=2, group_by_site=False, bootstrap=200, permutations=1, seed=COHORT.seed
         ),
