@@ -21,6 +21,7 @@ from oncoweave.train.predict import predict_cohort
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, resolve, run_study
 
 WITHOUT = ("slide", "report", "volume", "film")
+FURTHER = ("operating", "decision", "reclassification", "certainty", "novelty", "distribution")
 QUICK = Protocol(folds=2, repeats=1, inner_folds=2, bootstrap=100, group_by_site=False)
 MODELS = (
     ModelSpec(name="early", fusion="concat"),
@@ -115,22 +116,25 @@ def test_a_locked_model_predicts_new_patients_with_any_subset_of_modalities(run,
     assert summary.predicted + summary.without == 10
     assert (table["pattern"] == "expression").all()
     assert table["survival@12"].between(0, 1).all()
+    assert table["novelty_p"].between(0, 1).all() and "own_survival" not in table  # nobody knows what becomes of them
     locked = load_state(run / "models" / "stacking.safetensors")
     assert locked.modalities == ("expression", "variants", "record")
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "metric"),
+    ("endpoint", "metric", "tables"),
     [
-        ("progression_24m", "auroc"),
-        ("subtype", "macro_auroc"),
-        ("grade", "quadratic_kappa"),
-        ("findings", "macro_auroc"),
-        ("ki67", "r2"),
+        ("progression_24m", "auroc", {"operating", "decision", "reclassification", "certainty"}),
+        ("subtype", "macro_auroc", {"certainty"}),
+        ("grade", "quadratic_kappa", {"certainty"}),
+        ("findings", "macro_auroc", set()),
+        ("ki67", "r2", {"certainty"}),
     ],
 )
-def test_every_kind_of_endpoint_runs_to_its_report(cohort, tmp_path, endpoint, metric):
+def test_every_kind_of_endpoint_runs_to_its_report(cohort, tmp_path, endpoint, metric, tables):
     done = run_study(study(cohort, endpoint=endpoint), tmp_path / "run")
+    filled = {t for t in FURTHER if len(pd.read_parquet(done / f"{t}.parquet"))}
+    assert filled == tables | {"novelty"}
     metrics = pd.read_parquet(done / "metrics.parquet")
     assert np.isfinite(metrics.loc[metrics["metric"] == metric, "value"]).all()
     page = write_report(done).read_text(encoding="utf-8")
@@ -322,6 +326,8 @@ def test_values_of_new_patients_in_another_unit_are_said_without_naming_anyone(r
     strange = write_cohort(replace(opened, tables=tables), tmp_path / "days")
     warnings = predict_cohort(run, strange, tmp_path / "p.csv", model=None).warnings
     known = int(tables["record"]["age_years"].notna().sum())
+    assert any("patients are unlike the training patients, where chance gives at most 5%" in w for w in warnings)
+    assert set(pd.read_csv(tmp_path / "p.csv")["novel"].dropna()) >= {"record"}
     assert any(f"'record', column 'age_years': {known} of {known} patients have a value far outside" in w for w in warnings)
     assert any("'variants', column 'MYC_cnv': 1 of" in w for w in warnings)
     assert not any(p in w for w in warnings for p in opened.patient_ids)
