@@ -45,10 +45,10 @@ def test_far_classes_are_told_apart(evaluate, rng):
 
 
 def test_noise_is_at_chance(evaluate, rng):
-    train, test = clouds(rng, 120, apart=0.0), clouds(rng, 90, apart=0.0)
-    for score in evaluate(train, test, seeded()).scores:
-        chance = 1 / 3 if score.metric in ("mean average precision", "majority accuracy") else score.chance
-        assert abs(score.value - chance) < 0.13, score.setting
+    draws = [evaluate(clouds(rng, 90, apart=0.0), clouds(rng, 90, apart=0.0), seeded()) for _ in range(6)]
+    for found in zip(*(d.scores for d in draws), strict=True):
+        plain = found[0].metric in ("mean average precision", "majority accuracy")
+        assert np.mean([s.value for s in found]) == pytest.approx(1 / 3 if plain else found[0].chance, abs=0.08)
 
 
 def test_the_order_of_tiles_is_of_no_account(evaluate, rng):
@@ -105,10 +105,9 @@ def test_inner_folds_keep_slides_together_else_stains(rng):
 
 def test_votes_may_be_weighted_by_closeness():
     """Two tiles at cosine .96 against three at .6: three votes win, but not when a vote weighs exp(cosine / .07)."""
-    x = np.array([[0.96, 0.28], [0.96, -0.28], [0.6, 0.8], [0.6, -0.8], [0.6, 0.8], [-4.68, 0.0 - 0.8]])
+    x = np.array([[0.96, 0.28], [0.96, -0.28], [0.6, 0.8], [0.6, -0.8], [0.6, 0.8], [-3.72, -0.8]])
     label = np.array([5, 5, 3, 3, 3, 9])
-    assert np.allclose(x.mean(axis=0), [-0.16 / 6, -0.8 / 6])
-    x = x - x.mean(axis=0)
+    assert np.allclose(x.mean(axis=0), 0)  # so that centring moves nothing
     z = np.array([[1.0, 0.0]])
     assert neighbours.nearest_neighbours(x, label, z, k=5).tolist() == [3]
     assert neighbours.nearest_neighbours(x, label, z, k=5, temperature=0.07).tolist() == [5]
