@@ -10,7 +10,7 @@ from PIL import Image
 from planted_tokens import KINDS, LABS, PLANTED_LAB, PLANTED_PATCH, YES, patients, trained, untrained
 
 from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
-from oncoweave.explain.attention import attend, attend_from
+from oncoweave.explain.attention import FOLLOWED, attend, attend_from
 from oncoweave.explain.occlusion import agreement, delete_modalities, delete_tokens
 from oncoweave.explain.patches import grid_map, overlay, word_map, write_overlay
 from oncoweave.explain.ranking import mean_shares, rank_columns
@@ -254,17 +254,36 @@ def test_an_encoder_that_pools_leaves_a_share_and_no_tokens(data):
 
 
 def test_what_cannot_be_followed_is_refused(network, data):
-    perceiver = dataclasses.replace(network.config, fusion="perceiver", settings={})
-    model = type(network.model())(perceiver)
-    weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    with pytest.raises(ConfigError, match="'perceiver' does not return the attention of all its blocks; mdt does"):
-        attend(dataclasses.replace(network, config=perceiver, members=(weights,)), data.take(np.arange(2)))
+    with pytest.raises(
+        ConfigError, match=r"'gated' has no attention that leads from its vector back to the tokens, .*, mdt, mmp"
+    ):
+        attend(with_fusion(network, "gated"), data.take(np.arange(2)))
     with pytest.raises(DataError, match="wanted one patient"):
         attend_from(network, data.take(np.arange(2)), modality="report", places=(0,))
     with pytest.raises(DataError, match=r"wanted places among .* got \[99\]"):
         attend_from(network, data.take(np.arange(1)), modality="report", places=(99,))
     with pytest.raises(UnknownNameError, match="no modality of the network named 'rna'"):
         delete_tokens(network, data, "rna")
+
+
+def with_fusion(network, name: str):
+    """The network with another fusion, of random weights."""
+    config = dataclasses.replace(network.config, fusion=name, settings={})
+    model = type(network.model())(config)
+    weights = {key: value.detach().numpy() for key, value in model.state_dict().items()}
+    return dataclasses.replace(network, config=config, members=(weights,))
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_every_fusion_with_attention_is_followed_to_the_tokens(network, data, name):
+    few = data.take(np.arange(3, 6))
+    found = attend(with_fusion(network, name), few)
+    np.testing.assert_allclose(found.rollout.shares.sum(axis=1), 1.0, atol=1e-6)
+    assert (found.rollout.shares[~few.availability] == 0).all()
+    assert found.rollout.shares[few.availability].min() > 0
+    assert (found.last is None) == (name in ("mcat", "motcat", "modality_transformer", "perceiver"))
+    for modality, tokens in found.rollout.tokens.items():
+        assert [t is None for t in tokens] == [sample is None for sample in few.samples[modality]]
 
 
 def test_too_many_tokens_are_refused(network, data, monkeypatch):

@@ -1,4 +1,4 @@
-"""Attention followed through blocks, means over a cohort, ranks of columns, and their agreement with deletion, on arrays."""
+"""Attention followed through steps, means over a cohort, ranks of columns, and their agreement with deletion, on arrays."""
 
 import numpy as np
 import pytest
@@ -7,56 +7,47 @@ import torch
 from oncoweave.core.errors import DataError
 from oncoweave.explain.occlusion import agreement
 from oncoweave.explain.ranking import mean_shares, merge_levels, rank_columns
-from oncoweave.explain.rollout import last_block, roll_out, whole_maps
-from oncoweave.nn.bidirectional import split_maps
+from oncoweave.explain.rollout import last_block, roll_out, to_modalities
+from oncoweave.nn.attention_path import AttentionPath, Part
 
 RNG = np.random.default_rng
 
 
-def drawn_maps(batch: int = 3, heads: int = 2, sizes=(2, 3), blocks: int = 2) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    size = sum(sizes)
-    maps = [torch.randn(batch, heads, size, size, generator=generator).double().softmax(dim=3) for _ in range(blocks)]
-    return split_maps(maps, {"film": sizes[0], "labs": sizes[1]})
-
-
-def test_maps_of_pairs_are_put_together_as_they_were_cut():
-    pairs = drawn_maps()
-    spans, maps = whole_maps(pairs)
-    assert spans == {"film": slice(0, 2), "labs": slice(2, 5)}
-    assert len(maps) == 2
-    torch.testing.assert_close(maps[1][:, 2:, :2], pairs["1:labs->film"].mean(dim=1))
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        (lambda maps: maps.pop("1:labs->film"), "lacks '1:labs->film'"),
-        (lambda maps: maps.update({"summary->film": maps.pop("0:film->film")}), "got 'summary->film'"),
-    ],
-)
-def test_maps_that_are_not_all_of_a_block_are_refused(change, match):
-    maps = drawn_maps()
-    change(maps)
-    with pytest.raises(DataError, match=match):
-        whole_maps(maps)
+def path(maps: list[torch.Tensor], size: int) -> AttentionPath:
+    every = torch.arange(size)
+    steps = tuple((Part(queries=every, keys=every, weights=m),) for m in maps)
+    return AttentionPath(spans={"film": slice(0, 2), "labs": slice(2, size)}, steps=steps, readout=torch.zeros(1, size))
 
 
 def test_rollout_is_the_product_of_half_attention_and_half_identity():
-    _, maps = whole_maps(drawn_maps())
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(3, 5, 5, generator=generator).double().softmax(dim=2) for _ in range(2)]
     start = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0]]).double().expand(3, -1)
     one = torch.eye(5).double()
     wanted = torch.einsum("bq,bqk->bk", start, (maps[1] + one) @ (maps[0] + one) / 4)
-    torch.testing.assert_close(roll_out(maps, start), wanted)
-    torch.testing.assert_close(roll_out(maps, start).sum(dim=1), torch.ones(3).double())
+    received = roll_out(path(maps, 5), start)
+    torch.testing.assert_close(received, wanted)
+    torch.testing.assert_close(received.sum(dim=1), torch.ones(3).double())
+    cut = to_modalities(path(maps, 5), received)
+    torch.testing.assert_close(torch.cat([cut["film"], cut["labs"]], dim=1), wanted)
+
+
+def test_parts_of_a_step_act_at_once_and_what_is_nobodys_is_left_out():
+    """Token 2 is read anew from 0 and 1; token 3, nobody's, keeps all of what it was, as one that has nothing to read."""
+    reading = Part(queries=torch.tensor([2]), keys=torch.tensor([0, 1]), weights=torch.tensor([[[0.25, 0.75]]]), carried=0.0)
+    nothing = Part(queries=torch.tensor([3]), keys=torch.tensor([2]), weights=torch.zeros(1, 1, 1), carried=torch.ones(1))
+    steps = AttentionPath(spans={"film": slice(0, 2)}, steps=((reading, nothing),), readout=torch.zeros(1, 4))
+    received = roll_out(steps, torch.tensor([[0.0, 0.0, 0.4, 0.6]]))
+    torch.testing.assert_close(received, torch.tensor([[0.1, 0.3, 0.0, 0.6]]))
+    torch.testing.assert_close(to_modalities(steps, received)["film"], torch.tensor([[0.25, 0.75]]))
 
 
 def test_rollout_of_a_token_that_attends_to_one_other_in_one_block():
     attention = torch.tensor([[[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
     start = torch.tensor([[1.0, 0.0, 0.0]])
-    assert roll_out([attention], start).tolist() == [[0.5, 0.5, 0.0]]
-    assert roll_out([attention, attention], start).tolist() == [[0.25, 0.75, 0.0]]
-    assert last_block([attention, attention], start).tolist() == [[0.0, 1.0, 0.0]]
+    assert roll_out(path([attention], 3), start).tolist() == [[0.5, 0.5, 0.0]]
+    assert roll_out(path([attention, attention], 3), start).tolist() == [[0.25, 0.75, 0.0]]
+    assert last_block(path([attention, attention], 3), start).tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_shares_are_averaged_over_patients_who_have_anything():

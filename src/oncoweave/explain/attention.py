@@ -8,39 +8,32 @@ what the output does when a token or a modality is deleted, and how far attentio
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
-from oncoweave.explain.rollout import last_block, roll_out, whole_maps
+from oncoweave.explain.rollout import last_block, roll_out, to_modalities
 from oncoweave.model import Model
+from oncoweave.nn.attention_path import Attentive
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, WithDropout
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
 
+FOLLOWED = ("bottleneck", "mcat", "mdt", "mmp", "modality_transformer", "motcat", "perceiver", "survpath")
+"""Fusions that can be followed; the others are products, sums, gates and trees of vectors, in which no token attends to one."""
 MAX_TOKENS = 4096
 """Tokens of a patient, all modalities together, up to which whole attention maps are held in memory."""
 
 
-@runtime_checkable
-class Attentive(Protocol):
-    """A fusion whose attention can be followed through all of its blocks."""
-
-    def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
-        """Give each block's maps, ``"<block>:<query>-><key>"``."""
-
-    def readout_weights(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
-        """Say what each token of the last block weighs in the patient's vector."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Received:
-    """Attention received, n patients; a patient's numbers sum to one over all modalities."""
+    """Attention received, n patients; a patient's numbers sum to one over all modalities.
+
+    What ends on tokens that are no modality's (bottlenecks, latents) is left out before.
+    """
 
     tokens: dict[str, tuple[Float[np.ndarray, " _"] | None, ...]]
     """Of each input token. None for a patient without the modality, and where the encoder gives no token for each it is given.
@@ -88,7 +81,8 @@ class Attention:
     patient_ids: np.ndarray
     modalities: tuple[str, ...]
     rollout: Received
-    last: Received
+    last: Received | None
+    """None where the last block by itself reaches no modality, or not all: perceiver, MCAT, MOTCat, modality transformer."""
 
 
 def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8) -> Attention:
@@ -102,21 +96,23 @@ def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8) -> Attenti
         at_once: patients whose maps are in memory together.
 
     Raises:
-        ConfigError: the fusion does not return its attention, or not that of all blocks.
+        ConfigError: the fusion has no attention from its vector to the tokens.
         DataError: a patient has more than ``MAX_TOKENS`` tokens.
     """
-    parts: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {"rollout": [], "last": []}
+    parts: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {"rollout": []}
     traced = {name: _is_traced(fitted, data, name) for name in fitted.modalities}
     models = [fitted.model(k).eval() for k in range(len(fitted.members))]
     keeps: list[dict[str, np.ndarray]] = []
     for rows, tokens in _batches(fitted, data, at_once):
         keeps.append({name: t.keep.numpy() for name, t in tokens.items()})
         found = [_followed(model, tokens) for model in models]
-        for kind, index in (("rollout", 0), ("last", 1)):
-            mean = {name: np.mean([one[index][name] for one in found], axis=0) for name in tokens}
-            parts[kind].append((rows, mean))
+        for kind in found[0]:
+            mean = {name: np.mean([one[kind][name] for one in found], axis=0) for name in tokens}
+            parts.setdefault(kind, []).append((rows, mean))
     received = {kind: _received(fitted, len(data), found, keeps, traced) for kind, found in parts.items()}
-    return Attention(patient_ids=data.patient_ids, modalities=fitted.modalities, **received)
+    return Attention(
+        patient_ids=data.patient_ids, modalities=fitted.modalities, rollout=received["rollout"], last=received.get("last")
+    )
 
 
 def attend_from(
@@ -136,7 +132,8 @@ def attend_from(
         For each modality that the patient has and whose tokens can be told apart, what each receives; in all at most one.
 
     Raises:
-        ConfigError: the fusion does not return its attention, or the modality's encoder gives no token for each it is given.
+        ConfigError: the fusion has no attention from its vector to the tokens, or the modality's encoder gives no token for each
+            it is given.
         DataError: there is not exactly one patient, or no such place.
     """
     if len(patient) != 1:
@@ -152,7 +149,7 @@ def attend_from(
         msg = f"modality {modality!r}: wanted places among {count} tokens that the patient has, got {list(places)}"
         raise DataError(msg)
     models, start = [fitted.model(k).eval() for k in range(len(fitted.members))], (modality, list(places))
-    found = [_followed(model, tokens, start=start)[0] for model in models]
+    found = [_followed(model, tokens, start=start)["rollout"] for model in models]
     return {
         name: np.mean([one[name] for one in found], axis=0)[0, -part.keep.shape[1] :][part.keep[0].numpy()]
         for name, part in tokens.items()
@@ -174,7 +171,10 @@ def attentive(model: Model) -> Attentive:
     operator = model.fusion.fusion if isinstance(model.fusion, Hybrid) else model.fusion
     operator = operator.fusion if isinstance(operator, WithDropout) else operator
     if not isinstance(operator, Attentive):
-        msg = f"fusion {model.config.fusion!r} does not return the attention of all its blocks; mdt does"
+        msg = (
+            f"fusion {model.config.fusion!r} has no attention that leads from its vector back to the tokens, and rollout none;"
+            f" followed are {', '.join(FOLLOWED)}; explain.occlusion takes every fusion"
+        )
         raise ConfigError(msg)
     return operator
 
@@ -192,25 +192,26 @@ def _batches(fitted: FittedNetwork, data: Dataset, at_once: int) -> Iterator[tup
 @torch.no_grad()
 def _followed(
     model: Model, tokens: Mapping[str, Tokens], *, start: tuple[str, list[int]] | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Follow the readout, or some input tokens of a modality, through all blocks and through the last."""
+) -> dict[str, dict[str, np.ndarray]]:
+    """Follow the readout, or some tokens of a modality: ``rollout`` through all blocks and, where it can be, ``last`` alone."""
     operator = attentive(model)
     encoded = model.missing(model.encode(tokens))
     longest = int(torch.stack([part.keep.sum(dim=1) for part in encoded.values()]).sum(dim=0).max())
     if longest > MAX_TOKENS:
         msg = f"a patient has {longest} tokens; whole attention maps are followed up to {MAX_TOKENS}, use fewer tiles"
         raise DataError(msg)
-    weights = operator.readout_weights(encoded)
-    spans, maps = whole_maps(operator.attention(encoded))
-    begin = torch.cat([weights[name] for name in spans], dim=1)
+    path = operator.attention_path(encoded)
+    begin = path.readout
     if start is not None:
         name, places = start
-        first = spans[name].stop - tokens[name].keep.shape[1]
+        first = path.spans[name].stop - tokens[name].keep.shape[1]
         begin = torch.zeros_like(begin)
         begin[:, [first + place for place in places]] = 1 / len(places)
-    results = roll_out(maps, begin), last_block(maps, begin)
-    cut = [{name: result[:, span].double().numpy() for name, span in spans.items()} for result in results]
-    return cut[0], cut[1]
+    results = {"rollout": roll_out(path, begin)} | ({"last": last_block(path, begin)} if path.last_alone else {})
+    return {
+        kind: {name: part.double().numpy() for name, part in to_modalities(path, received).items()}
+        for kind, received in results.items()
+    }
 
 
 def _received(

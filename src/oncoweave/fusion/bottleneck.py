@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.nn.attention_path import AttentionPath, Part, places
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
@@ -85,6 +86,48 @@ class BottleneckFusion(nn.Module):
             total = own.sum(dim=-1, keepdim=True)
             maps[f"summary->{name}"] = own / total.where(total > 0, 1.0)
         return maps
+
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention; a modality's first token is its summary, and the bottlenecks are nobody's.
+
+        A bottleneck comes out as the mean, over the modalities present, of what each stream makes of it; so does its attention.
+        """
+        projected = self.projections(tokens)
+        spans, start = {}, len(self.bottlenecks)
+        for name, part in projected.items():
+            spans[name] = slice(start, start + 1 + part.keep.shape[1])
+            start = spans[name].stop
+        steps = []
+        for depth, layer in enumerate(self.layers):
+            streams, shared = self._run(projected, depth)
+            steps.append(self._step(cast("nn.ModuleList", layer), streams, shared, spans))
+        present = _present(streams)
+        readout = torch.zeros(len(present), start, device=present.device)
+        readout[:, [span.start for span in spans.values()]] = present / present.sum(dim=1, keepdim=True)
+        return AttentionPath(spans=spans, steps=tuple(steps), readout=readout)
+
+    def _step(
+        self, layer: nn.ModuleList, streams: Mapping[str, Stream], shared: Tensor, spans: Mapping[str, slice]
+    ) -> tuple[Part, ...]:
+        """Collect a layer's attention: of each stream's own tokens, and of the bottlenecks in all streams."""
+        present, count, device = _present(streams), shared.shape[1], shared.device
+        common = torch.arange(count, device=device)
+        mixed = torch.zeros(len(shared), count, max(span.stop for span in spans.values()), device=device)
+        parts = []
+        for index, (block, (name, stream)) in enumerate(zip(layer, streams.items(), strict=True)):
+            few, many, keep_few, keep_many = self._parts(name, stream, shared)
+            out, back = cast("FewManyBlock", block).weights(few, many, keep_few=keep_few, keep_many=keep_many)
+            own = places(spans[name], device=device)
+            keys, weights = torch.cat([own[:1], common, own[1:]]), out.mean(dim=1)
+            share = present[:, index] / present.sum(dim=1)
+            mixed[:, :, keys] += weights[:, 1 : 1 + count] * share[:, None, None]
+            if back is None:
+                asking = torch.cat([weights[:, :1], weights[:, 1 + count :]], dim=1)
+                parts.append(Part(queries=own, keys=keys, weights=asking))
+            else:
+                parts.append(Part(queries=own[:1], keys=keys, weights=weights[:, :1]))
+                parts.append(Part(queries=own[1:], keys=keys[: 1 + count], weights=back.mean(dim=1)))
+        return (*parts, Part(queries=common, keys=torch.arange(mixed.shape[2], device=device), weights=mixed))
 
     def _run(self, projected: Mapping[str, Tokens], depth: int) -> tuple[dict[str, Stream], Tensor]:
         """Return the streams and the bottlenecks after some layers."""

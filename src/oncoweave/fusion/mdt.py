@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.bidirectional import MultimodalTransformer, Shape, split_maps
 from oncoweave.nn.blocks import lecun_linear
 from oncoweave.nn.pooling import masked_mean
-from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
+from oncoweave.nn.token_sets import TokenProjections, join, refuse_unknown
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
@@ -101,18 +102,18 @@ class Mdt(nn.Module):
         return split_maps(maps, {name: part.keep.shape[1] for name, part in parts.items()})
 
     @torch.no_grad()
-    def readout_weights(self, tokens: Mapping[str, Tokens]) -> dict[str, Float[Tensor, "batch _"]]:
-        """Return what each token of the last block weighs in the patient's vector, in the order of :meth:`attention`.
-
-        The weights sum to one over the tokens of all modalities, and are zero where not kept.
-        """
-        keeps = {name: part.keep.to(part.values.dtype) for name, part in self._parts(tokens).items()}
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention between the tokens; with ``readout`` summary a modality's first token is its summary."""
+        parts = self._parts(tokens)
+        joined = join(parts)
+        maps = self.transformer.attention(self._streams(parts))
+        readout = mean_of_means(joined.keep, joined.spans)
+        if self.config.readout == "mean":
+            readout = mean_of_means(joined.keep, {"all": slice(0, joined.keep.shape[1])})
         if self.config.readout == "summary":
-            keeps = {name: functional.pad(keep[:, :1], (0, keep.shape[1] - 1)) for name, keep in keeps.items()}
-        if self.config.readout != "mean":
-            keeps = {name: keep / keep.sum(dim=1, keepdim=True).clamp(min=1.0) for name, keep in keeps.items()}
-        total = torch.stack([keep.sum(dim=1) for keep in keeps.values()]).sum(dim=0)
-        return {name: keep / total.unsqueeze(1) for name, keep in keeps.items()}
+            summaries = {name: slice(span.start, span.start + 1) for name, span in joined.spans.items()}
+            readout = mean_of_means(joined.keep, summaries)
+        return AttentionPath(spans=joined.spans, steps=tuple(whole(m, keep=joined.keep) for m in maps), readout=readout)
 
     def _parts(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Project every modality and put its summary first, in the order of the streams."""

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.nn.attention import MultiheadAttention
+from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.blocks import FeedForward
 from oncoweave.nn.pooling import masked_mean
-from oncoweave.nn.token_sets import TokenProjections, join, pairs, refuse_unknown
+from oncoweave.nn.token_sets import Joined, TokenProjections, join, pairs, refuse_unknown
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
@@ -58,6 +59,13 @@ class TypedBlock(nn.Module):
         fed = [feed(x[:, span]) for feed, span in zip(self.feeds, spans.values(), strict=True)]
         return x + self.drop(torch.cat(fed, dim=1))
 
+    def weights(
+        self, x: Float[Tensor, "batch token dim"], *, keep: Bool[Tensor, "batch token"]
+    ) -> Float[Tensor, "batch head query key"]:
+        """Return the attention that ``forward`` uses; zero to and from what is not kept."""
+        normed = self.norm(x)
+        return self.attention.weights(normed, normed, keep=keep) * keep[:, None, :, None]
+
 
 class PrototypeTransformer(nn.Module):
     """All tokens together, then a mean over the modalities present."""
@@ -82,13 +90,20 @@ class PrototypeTransformer(nn.Module):
     def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
         """Return the last block's attention, ``[batch, head, query, key]`` a pair of modalities."""
         joined = join(self.projections(tokens))
-        x = joined.values
-        for block in self.blocks[:-1]:
+        return pairs(self._maps(joined)[-1], joined.spans, joined.spans)
+
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention between the tokens."""
+        joined = join(self.projections(tokens))
+        steps = tuple(whole(weights, keep=joined.keep) for weights in self._maps(joined))
+        return AttentionPath(spans=joined.spans, steps=steps, readout=mean_of_means(joined.keep, joined.spans))
+
+    def _maps(self, joined: Joined) -> list[Float[Tensor, "batch head query key"]]:
+        x, maps = joined.values, []
+        for block in cast("list[TypedBlock]", list(self.blocks)):
+            maps.append(block.weights(x, keep=joined.keep))
             x = block(x, keep=joined.keep, spans=joined.spans)
-        last = cast("TypedBlock", self.blocks[-1])
-        normed = last.norm(x)
-        maps = last.attention.weights(normed, normed, keep=joined.keep) * joined.keep[:, None, :, None]
-        return pairs(maps, joined.spans, joined.spans)
+        return maps
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:

@@ -1,5 +1,6 @@
 """Masked transformer over a token a modality and a summary token, with type embeddings (Vaswani et al. 2017, pre-norm)."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
@@ -52,12 +54,31 @@ class ModalityTransformer(nn.Module):
 
     def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Float[Tensor, "batch head query key"]]:
         """Return each block's weights ``block:tokens->tokens``, of the summary and then the modalities in their order."""
+        return {f"{number}:tokens->tokens": weights for number, weights in enumerate(self._maps(*self._sequence(tokens)))}
+
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention: each modality's vector is the mean of its tokens, and the blocks mix summary and vectors."""
         x, keep = self._sequence(tokens)
-        maps = {}
-        for number, block in enumerate(self.blocks):
+        sizes = [tokens[name].keep.shape[1] for name in self.projections.dims]
+        mixed = torch.arange(sum(sizes), sum(sizes) + keep.shape[1], device=keep.device)
+        spans, means = {}, []
+        for name, last, vector in zip(self.projections.dims, itertools.accumulate(sizes), mixed[1:].split(1), strict=True):
+            kept = tokens[name].keep
+            spans[name] = slice(last - kept.shape[1], last)
+            shares = mean_of_means(kept, {name: slice(0, kept.shape[1])}).unsqueeze(1)
+            means.append(Part(queries=vector, keys=places(spans[name], device=keep.device), weights=shares, carried=0.0))
+        steps = [(Part(queries=mixed, keys=mixed, weights=maps.mean(dim=1)),) for maps in self._maps(x, keep)]
+        readout = torch.zeros(len(keep), int(mixed[-1]) + 1, device=keep.device)
+        readout[:, mixed[0]] = 1.0
+        return AttentionPath(spans=spans, steps=(tuple(means), *steps), readout=readout, last_alone=False)
+
+    def _maps(
+        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"]
+    ) -> list[Float[Tensor, "batch head query key"]]:
+        maps = []
+        for block in self.blocks:
             assert isinstance(block, TransformerBlock), "a list of modules does not say of which"  # for the type checker
-            weights = block.weights(x, keep=keep)
-            maps[f"{number}:tokens->tokens"] = torch.where(keep[:, None, :, None], weights, 0.0)
+            maps.append(torch.where(keep[:, None, :, None], block.weights(x, keep=keep), 0.0))
             x = block(x, keep=keep)
         return maps
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.nn.attention_path import AttentionPath, Part, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.latents import LatentReading
-from oncoweave.nn.token_sets import TokenProjections, refuse_unknown
+from oncoweave.nn.token_sets import TokenProjections, join, refuse_unknown
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
@@ -53,7 +54,11 @@ class Round(nn.Module):
         """Read all modalities in order, then mix."""
         for name, reading in zip(self.names, self.readings, strict=True):
             latents = reading(latents, projected[name].values, keep=projected[name].keep)
-        return self.among(latents, keep=torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device))
+        return self.among(latents, keep=_all_kept(latents))
+
+
+def _all_kept(latents: Float[Tensor, "batch latent dim"]) -> Bool[Tensor, "batch latent"]:
+    return torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device)
 
 
 class LatentFusion(nn.Module):
@@ -84,6 +89,29 @@ class LatentFusion(nn.Module):
             maps[f"latents->{name}"] = reading.weights(latents, values, keep=keep)
             latents = reading(latents, values, keep=keep)
         return maps
+
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention: of the latents to each modality in turn, and among them; tokens attend to nothing."""
+        projected = self.projections(tokens)
+        joined, latents = join(projected), self._run(projected, 0)
+        count, device = joined.keep.shape[1], latents.device
+        own, steps = torch.arange(count, count + latents.shape[1], device=device), []
+        for number in range(self.depth):
+            turn = cast("Round", self.rounds[min(number, len(self.rounds) - 1)])
+            for name, part in zip(turn.names, turn.readings, strict=True):
+                reading, (values, keep) = cast("LatentReading", part), (projected[name].values, projected[name].keep)
+                weights = reading.weights(latents, values, keep=keep).mean(dim=1)
+                carried = torch.where(keep.any(dim=1), 0.5, 1.0)
+                steps.append(
+                    (Part(queries=own, keys=places(joined.spans[name], device=device), weights=weights, carried=carried),)
+                )
+                latents = reading(latents, values, keep=keep)
+            among = turn.among.weights(latents, keep=_all_kept(latents)).mean(dim=1)
+            steps.append((Part(queries=own, keys=own, weights=among),))
+            latents = turn.among(latents, keep=_all_kept(latents))
+        readout = torch.zeros(len(latents), count + len(own), device=device)
+        readout[:, count:] = 1 / len(own)
+        return AttentionPath(spans=joined.spans, steps=tuple(steps), readout=readout, last_alone=False)
 
     def _run(self, projected: Mapping[str, Tokens], depth: int) -> Float[Tensor, "batch latent dim"]:
         latents = self.latents.expand(len(next(iter(projected.values())).keep), -1, -1)

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.pooling import masked_mean
-from oncoweave.nn.token_sets import Joined, Roles, TokenProjections, pairs
+from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
@@ -72,6 +73,26 @@ class PathwayTransformer(nn.Module):
             return pairs(out, asking.spans, asking.spans)
         after = {name: slice(s.start + few.shape[1], s.stop + few.shape[1]) for name, s in asked.spans.items()}
         return pairs(out, asking.spans, asking.spans | after) | pairs(back, asked.spans, asking.spans)
+
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention; the means of either role, which are concatenated, count as one half of the vector each."""
+        asking, asked = self.roles(self.projections(tokens))
+        many, keep_many = (None, None) if asked is None else (asked.values, asked.keep)
+        few, count, device, steps = asking.values, asking.keep.shape[1], asking.keep.device, []
+        keep = asking.keep if keep_many is None else torch.cat([asking.keep, keep_many], dim=1)
+        everywhere = torch.arange(keep.shape[1], device=device)
+        for block in cast("list[FewManyBlock]", list(self.blocks)):
+            out, back = block.weights(few, many, keep_few=asking.keep, keep_many=keep_many)
+            step = [Part(queries=everywhere[:count], keys=everywhere, weights=out.mean(dim=1))]
+            if back is not None:
+                step.append(Part(queries=everywhere[count:], keys=everywhere[:count], weights=back.mean(dim=1)))
+            steps.append(tuple(step))
+            few, many = block(few, many, keep_few=asking.keep, keep_many=keep_many)
+        spans = {name: span for name, span in asking.spans.items() if name != LEARNED}
+        if asked is not None:
+            spans |= {name: slice(s.start + count, s.stop + count) for name, s in asked.spans.items()}
+        roles = {"few": slice(0, count), "many": slice(count, keep.shape[1])}
+        return AttentionPath(spans=spans, steps=tuple(steps), readout=mean_of_means(keep, roles))
 
     def _run(self, roles: tuple[Joined, Joined | None], depth: int) -> tuple[Tensor, Tensor | None]:
         asking, asked = roles

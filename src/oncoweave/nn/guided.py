@@ -1,16 +1,18 @@
 """Fusion in which one set of tokens guides what is read from the other: the frame of MCAT and of MOTCat."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from oncoweave.nn.attention_path import AttentionPath, Part, Step
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.pooling import GatedAttentionPool
-from oncoweave.nn.token_sets import Joined, Roles, TokenProjections, pairs
+from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs
 from oncoweave.nn.tokens import Tokens
 
 
@@ -28,6 +30,16 @@ class SetTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, keep=keep)
         return self.pool(self.norm(x), keep)
+
+    def maps(
+        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"]
+    ) -> tuple[list[Float[Tensor, "batch token token"]], Float[Tensor, "batch token"]]:
+        """Return each block's attention, averaged over heads and zero to and from what is not kept, and the pooling's weights."""
+        maps = []
+        for block in cast("list[TransformerBlock]", list(self.blocks)):
+            maps.append(block.weights(x, keep=keep).mean(dim=1) * keep.unsqueeze(2))
+            x = block(x, keep=keep)
+        return maps, self.pool.weights(self.norm(x), keep).mean(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +98,41 @@ class GuidedFusion(nn.Module):
         if asked is None or self.reader is None:
             return {}
         return pairs(self.reader.weights(asking, asked) * asking.keep[:, None, :, None], asking.spans, asked.spans)
+
+    def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
+        """Return all attention: what is read is a second set of tokens; the two sets' vectors count as one half each.
+
+        How much of a bag a query matches (MOTCat) is no part of it, only where from.
+        """
+        asking, asked = self.roles(self.projections(tokens))
+        count, device = asking.keep.shape[1], asking.keep.device
+        spans = {name: span for name, span in asking.spans.items() if name != LEARNED}
+        rows = torch.arange(count, device=device)
+        maps, pooled = self.asking.maps(asking.values, asking.keep)
+        if asked is None or self.reader is None or self.read is None:
+            steps = tuple((Part(queries=rows, keys=rows, weights=weights),) for weights in maps)
+            return AttentionPath(spans=spans, steps=steps, readout=pooled)
+        spans |= {name: slice(2 * count + s.start, 2 * count + s.stop) for name, s in asked.spans.items()}
+        has = asked.keep.any(dim=1, keepdim=True)
+        found = self.reader.weights(asking, asked).mean(dim=1) * asking.keep.unsqueeze(2)
+        bag = torch.arange(2 * count, 2 * count + asked.keep.shape[1], device=device)
+        reading = (Part(queries=rows + count, keys=bag, weights=found, carried=0.0),)
+        maps_read, pooled_read = self.read.maps(self.reader(asking, asked), asking.keep & has)
+        halves = [pooled * torch.where(has, 0.5, 1.0), pooled_read / 2, torch.zeros_like(asked.keep, dtype=pooled.dtype)]
+        return AttentionPath(
+            spans=spans,
+            steps=(reading, *_joint(maps, maps_read, (rows, rows + count))),
+            readout=torch.cat(halves, dim=1),
+            last_alone=False,
+        )
+
+
+def _joint(first: Sequence[Tensor], second: Sequence[Tensor], rows: Sequence[Int64[Tensor, " _"]]) -> tuple[Step, ...]:
+    """Put the maps of two set transformers side by side, a step a block."""
+    return tuple(
+        tuple(Part(queries=own, keys=own, weights=weights) for own, weights in zip(rows, both, strict=True))
+        for both in zip(first, second, strict=True)
+    )
 
 
 def _set_transformer(config: GuidedConfig) -> SetTransformer:
