@@ -11,7 +11,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bench(
-    file: Path | None = typer.Argument(None, metavar="[BENCH.yaml]", help="A bench file; none with --phantom."),
+    file: Path | None = typer.Argument(None, metavar="BENCH.yaml", help="A bench file; none with --phantom."),
     out: Path = typer.Option(Path("bench"), "--out", help="Folder of the bench; what is finished there is kept."),
     phantom: bool = typer.Option(False, "--phantom", help="Ask the stand-ins of all tasks of a drawn cohort; takes minutes."),
     jobs: int = typer.Option(1, "--jobs", min=1, help="Processes that fit folds at a time."),
