@@ -11,6 +11,7 @@ from oncoweave.core.encoder_card import UNNAMED, EncoderCard, TileSource, write_
 from oncoweave.core.errors import ConfigError
 from oncoweave.model import ModalityShape, Model, ModelConfig, drop_modalities
 from oncoweave.nn.tokens import Tokens
+from oncoweave.train.encoder_settings import check_settings
 from oncoweave.train.finetune import _say_unchecked, load_start, meet_scale, start_settings
 from oncoweave.train.loop import LoopConfig, Source, train_network
 
@@ -205,3 +206,10 @@ def test_dropping_modalities_leaves_everybody_one_and_never_invents_one():
     assert gone == pytest.approx(0.3 * 0.7, abs=0.03)  # where both would go, both stay
     alone = tokens["a"].present & ~tokens["b"].present
     assert has["a"][alone].all()
+
+
+def test_settings_of_a_study_are_held_against_those_that_weights_bring():
+    asked = {"layers": (0, 3)}
+    check_settings("longnet/tiny", asked, where="model 'm'", start={"depth": 3})
+    with pytest.raises(ConfigError, match=r"layers \[3\] do not exist; there are 0 \(the embedded input\) to 2"):
+        check_settings("longnet/tiny", asked, where="model 'm'")

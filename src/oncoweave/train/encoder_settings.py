@@ -7,14 +7,19 @@ gives what they hold as further fields, which are stored with a fitted network: 
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 
 
-def check_settings(encoder: str, settings: Mapping[str, object], *, where: str) -> None:
+def check_settings(
+    encoder: str, settings: Mapping[str, object], *, where: str, start: Mapping[str, object] = MappingProxyType({})
+) -> None:
     """Refuse settings that an encoder (``file/variant``) does not have or cannot take, and files that are not there.
+
+    ``start`` holds the settings that its weights bring.
 
     Raises:
         UnknownNameError: the encoder has no such setting; names the nearest.
@@ -31,7 +36,7 @@ def check_settings(encoder: str, settings: Mapping[str, object], *, where: str) 
             msg = f"{where}: setting {key!r} of encoder {encoder!r} wanted {type(own).__name__} as in {own!r}, got {value!r}"
             raise ConfigError(msg)
     try:
-        replace(usual, **settings)
+        replace(usual, **{**start, **settings})
     except ValueError as error:
         msg = f"{where}: settings of encoder {encoder!r}: {error}"
         raise ConfigError(msg) from error

@@ -339,12 +339,14 @@ def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     if model.objective is not None and endpoint_kind not in getattr(shelf.load("objectives", model.objective), "KINDS", ()):
         msg = f"model {model.name!r}: objective {model.objective!r} does not fit a {endpoint_kind} endpoint"
         raise ConfigError(msg)
+    _check_weights(model)
     for name, settings in model.encoder_settings.items():
         if name not in model.encoders:
             msg = f"model {model.name!r}: encoder_settings of {name!r} belong to an encoder; name it: encoders: {{{name}: ...}}"
             raise ConfigError(msg)
-        check_settings(model.encoders[name], settings, where=f"model {model.name!r}")
-    _check_weights(model)
+        path = model.weights.get(name)
+        start = {} if path is None else start_settings(Path(path), model.encoders[name])
+        check_settings(model.encoders[name], settings, where=f"model {model.name!r}", start=start)
 
 
 def _check_weights(model: ModelSpec) -> None:
