@@ -160,7 +160,7 @@ def _lines(question: str, rows: pd.DataFrame) -> list[Line]:
                 floor=floor.value,
                 floor_is="TF-IDF + logistic",
                 verdict=WITHIN if inside else f"not reproduced: off by {floor.value - earlier:+.3f}",
-                reason=f"other patients: cross-validated on 762 of 953 ({floor.low:.3f} to {floor.high:.3f})",
+                reason=f"other patients: five folds of {len(rows)} ({floor.low:.3f} to {floor.high:.3f})",
             )
         )
     best = max(PUBLISHED[question], key=PUBLISHED[question].__getitem__)
