@@ -102,7 +102,7 @@ def curves_section(results: Results) -> Section:
     small = results.curves[results.curves["value"].isna() & results.curves["note"].notna()]
     for _, row in small.drop_duplicates(["task", "note"]).iterrows():
         blocks.append(
-            Prose(text=f"{task_name(row['task'])}: not possible with {row['labels']:.0f} labels. {row['note']}", role="note")
+            Prose(text=f"{task_name(row['task'])}: nothing with {row['labels']:.0f} labels: {row['note']}", role="note")
         )
     return Section(key=key, title=title, blocks=tuple(blocks))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from oncoweave.core.errors import InfeasibleSplitError, unknown_name
+from oncoweave.core.errors import InfeasibleSplitError, UnknownNameError, unknown_name
 from oncoweave.core.files import read_json
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.derived_splits import fewer_labels
@@ -35,8 +35,9 @@ class _Given:
     study: Study
     """Resolved."""
     data: Dataset
-    splits: dict[float, pd.DataFrame]
-    """By labels as asked for."""
+    labels: float
+    """As asked for."""
+    splits: pd.DataFrame
     models: tuple[str, ...]
     folder: Path
 
@@ -45,23 +46,21 @@ class _Given:
         everything = plan(self.study, has_sites=len(np.unique(self.data.site)) > 1)
         return [p for p in everything if p.name in self.models]
 
-    def part(self, labels: float, repeat: int) -> Path:
-        return self.folder / f"labels{labels:g}_split{repeat}.parquet"
+    def part(self, repeat: int) -> Path:
+        return self.folder / f"labels{self.labels:g}_split{repeat}.parquet"
 
 
 def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd.DataFrame:
     """Fit the models of a finished run on fewer labels and measure them on the patients it tests; see :data:`COLUMNS`.
 
-    What is there from a call that was stopped is kept.
+    What is there from a call that was stopped is kept. A number that is too small to be trained on, and a task that has none of
+    the models, give a row with a note.
 
     Args:
         asked: the task; its run is finished.
         curves: how many labels, and which models.
         out: folder of the bench.
         jobs: processes.
-
-    Raises:
-        UnknownNameError: models are named, and the task has none of them.
     """
     manifest = read_json(asked.run / "manifest.json")
     study = Study.model_validate(manifest["study"])
@@ -70,39 +69,33 @@ def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd
     cohort = read_texts_as(cohort, study.texts, cohort.endpoint(study.endpoint))
     admitted = np.isin(cohort.patient_ids, splits["patient_id"].unique())
     data = load_dataset(cohort, study.endpoint, study.modalities or ()).take(admitted)
-    reduced, rows = dict[float, pd.DataFrame](), []
+    known = [p.name for p in plan(study, has_sites=len(np.unique(data.site)) > 1) if p.role not in ("null", "ablation")]
+    models = tuple(name for name in known if not curves.models or name in curves.models)
+    folder = out / "curves" / f"{asked.run.name}-{_digest(manifest, models)}"
+    rows = []
     for labels in curves.labels:
         try:
-            reduced[labels] = fewer_labels(splits, data.patient_ids, data.outcome, labels=labels, seed=study.protocol.seed)
-            refuse_scarce(study, data, reduced[labels])
-        except InfeasibleSplitError as error:
-            reduced.pop(labels, None)
+            if not models:
+                raise unknown_name("model (curves)", curves.models[0], known)
+            reduced = fewer_labels(splits, data.patient_ids, data.outcome, labels=labels, seed=study.protocol.seed)
+            refuse_scarce(study, data, reduced)
+            given = _Given(study=study, data=data, labels=labels, splits=reduced, models=models, folder=folder)
+            rows.append(_measured(asked, given, jobs).assign(labels=_trained(reduced)))
+        except (InfeasibleSplitError, UnknownNameError) as error:
             rows.append(pd.DataFrame([{"labels": _asked_for(labels, splits), "note": str(error)}]))
-    models = _models(study, data, curves)
-    folder = out / "curves" / f"{asked.run.name}-{_digest(manifest)}"
-    given = _Given(study=study, data=data, splits=reduced, models=models, folder=folder)
-    splits_of = {labels: sorted(table["repeat"].unique().tolist()) for labels, table in reduced.items()}
-    left = [(labels, r) for labels, repeats in splits_of.items() for r in repeats if not given.part(labels, r).exists()]
-    work_off(left, _worker, given, jobs=jobs, hear=lambda _: None)
-    for labels, repeats in splits_of.items():
-        predictions = pd.concat([pd.read_parquet(given.part(labels, r)) for r in repeats], ignore_index=True)
-        found = figures(
-            predictions,
-            asked.endpoint,
-            metric=asked.metric,
-            generator=np.random.default_rng([study.protocol.seed, 7]),
-            replicates=study.protocol.bootstrap,
-        )
-        rows.append(found.assign(labels=_trained(reduced[labels])))
     return pd.concat(rows, ignore_index=True).assign(task=asked.entry.key, metric=asked.metric).reindex(columns=list(COLUMNS))
 
 
-def _models(study: Study, data: Dataset, curves: Curves) -> tuple[str, ...]:
-    known = [p.name for p in plan(study, has_sites=len(np.unique(data.site)) > 1) if p.role not in ("null", "ablation")]
-    chosen = tuple(name for name in known if name in curves.models)
-    if curves.models and not chosen:
-        raise unknown_name("model (curves)", curves.models[0], known)
-    return chosen or tuple(known)
+def _measured(asked: Asked, given: _Given, jobs: int) -> pd.DataFrame:
+    repeats = sorted(given.splits["repeat"].unique().tolist())
+    work_off([r for r in repeats if not given.part(r).exists()], _worker, given, jobs=jobs, hear=lambda _: None)
+    return figures(
+        pd.concat([pd.read_parquet(given.part(repeat)) for repeat in repeats], ignore_index=True),
+        asked.endpoint,
+        metric=asked.metric,
+        generator=np.random.default_rng([given.study.protocol.seed, 7]),
+        replicates=given.study.protocol.bootstrap,
+    )
 
 
 def _trained(splits: pd.DataFrame) -> float:
@@ -114,30 +107,28 @@ def _asked_for(labels: float, splits: pd.DataFrame) -> float:
     return float(labels if labels > 1 else labels * np.mean(list(trained(splits).values())))
 
 
-def _digest(manifest: dict) -> str:
-    """Tell what is fitted by the study, the splits and the cohort of the run, so that no part of another run is taken for one."""
+def _digest(manifest: dict, models: tuple[str, ...]) -> str:
+    """Tell what is fitted by study, splits, cohort and models, so that no part of another run is taken for one."""
     hashes = manifest["hashes"]
-    told = "".join(hashes[name] for name in ("study.yaml", "splits.parquet", "cohort manifest"))
+    told = "".join(hashes[name] for name in ("study.yaml", "splits.parquet", "cohort manifest")) + repr(models)
     return sha256(told.encode()).hexdigest()[:12]
 
 
 _Tell = Callable[[None], None]
 
 
-def _worker(given: _Given) -> Callable[[tuple[float, int], _Tell], None]:
+def _worker(given: _Given) -> Callable[[int, _Tell], None]:
     planned, data = given.planned, given.data
     row_of = {patient: i for i, patient in enumerate(data.patient_ids)}
 
-    def work(task: tuple[float, int], tell: _Tell) -> None:
-        labels, repeat = task
-        rows = given.splits[labels]
-        rows = rows[rows["repeat"] == repeat]
+    def work(repeat: int, tell: _Tell) -> None:
+        rows = given.splits[given.splits["repeat"] == repeat]
         place = np.array([row_of[p] for p in rows["patient_id"]])
         tested = rows["fold"].to_numpy() == 0
         train = training_fold(given.study, data, np.sort(place[~tested]), repeat, 0, None)
         test = data.take(place[tested])
         frames = [lock(model, train, given.study).frame(test).assign(repeat=repeat, fold=0) for model in planned]
-        write_table(given.part(labels, repeat), pd.concat(frames, ignore_index=True))
+        write_table(given.part(repeat), pd.concat(frames, ignore_index=True))
         tell(None)
 
     return work
