@@ -100,11 +100,12 @@ def _ask_patients(bench: Bench, entry: Entry, out: Path, collected: _Collected, 
     duels = collect.duels_of(asked, scores)
     if bench.curves.labels and not asked.same_as:
         collected.curves.append(label_curve(asked, bench.curves, out, jobs=jobs))
-    audits = pd.read_parquet(asked.run / "audits.parquet").assign(task=entry.key)
+    if not asked.same_as:
+        audits = pd.read_parquet(asked.run / "audits.parquet").assign(task=entry.key)
+        collected.audits.append(audits.reindex(columns=list(_AUDITS)))
     collected.asked.append(asked)
     collected.scores.append(scores)
     collected.duels.append(duels)
-    collected.audits.append(audits.reindex(columns=list(_AUDITS)))
     collected.pages[entry.key] = f"tasks/{asked.run.name}/report.html"
     return _told(asked.same_as)
 
