@@ -96,8 +96,8 @@ def _repeats(results: Results) -> str:
     groups = same.groupby("same_as")["task"].apply(list)
     told = (f"{wording.listed([task_name(t) for t in tasks])} as {task_name(str(first))}" for first, tasks in groups.items())
     return (
-        "Some tasks ask here the same of the same patients or tiles as another, share its run, and count once with it in ranks and"
-        f" corrections: {'; '.join(told)}."
+        "Some tasks ask here the same of the same patients or tiles as another, share its run, and count once with it in ranks"
+        f" and corrections: {'; '.join(told)}."
     )
 
 
