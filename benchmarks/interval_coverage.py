@@ -1,7 +1,8 @@
 """How often intervals hold the truth: nominal 95 % intervals of each statistic on simulated cohorts whose true value is known.
 
-Run ``nice python benchmarks/interval_coverage.py`` (four minutes on one core), or with a part of a statistic's name those alone. The truth is a closed form where there is one
-and otherwise the statistic of 400,000 simulated patients. Bootstraps draw 500 replicates of patients, the calibration slope 200.
+Run ``nice python benchmarks/interval_coverage.py`` (four minutes on one core), or with a part of a statistic's name
+those alone. The truth is a closed form where there is one and otherwise the statistic of 400,000 simulated patients. Bootstraps
+draw 500 replicates of patients, the calibration slope 200.
 """
 
 import sys

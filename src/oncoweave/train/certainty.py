@@ -89,11 +89,11 @@ def fit_certainty(fold: Fold, scores: np.ndarray, fitted: Fitted | None) -> Cert
 def _cutoffs(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     found = {}
     for wanted in _POINTS:
-        for fixed, choose in (("specificity", threshold_at_specificity), ("sensitivity", threshold_at_sensitivity)):
-            try:
-                found[f"{fixed}{wanted:g}"] = choose(y, p, **{fixed: wanted}).value
-            except DataError:  # rows of one class only, which the table of operating points counts
-                found[f"{fixed}{wanted:g}"] = float("nan")
+        try:
+            found[f"specificity{wanted:g}"] = threshold_at_specificity(y, p, specificity=wanted).value
+            found[f"sensitivity{wanted:g}"] = threshold_at_sensitivity(y, p, sensitivity=wanted).value
+        except DataError:  # rows of one class only, which the table of operating points counts
+            found |= {f"{fixed}{wanted:g}": float("nan") for fixed in ("specificity", "sensitivity")}
     return dict(sorted(found.items(), key=lambda item: item[0], reverse=True))
 
 
