@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from oncoweave.core import shelf
+from oncoweave.core.errors import UnknownNameError
 
 
 @pytest.mark.parametrize("name", shelf.SHELVES)
@@ -27,3 +28,16 @@ def test_listing_a_shelf_imports_neither_torch_nor_the_entries():
         "bad = [m for m in sys.modules if m == 'torch' or m.startswith('oncoweave.encoders')]; assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_loading_an_entry_lists_no_folder(monkeypatch):
+    def listed(shelf: str) -> list[str]:
+        raise AssertionError(f"listed {shelf}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf, "names", listed)
+        assert shelf.load("fusion", "concat").__name__ == "oncoweave.fusion.concat"
+        assert shelf.load("encoders", "vit/tiny").__name__ == "oncoweave.encoders.vit"
+    for place, name in (("fusion", "__init__"), ("fusion", ""), ("fusions", "concat")):
+        with pytest.raises(UnknownNameError):
+            shelf.load(place, name)

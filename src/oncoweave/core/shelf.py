@@ -54,9 +54,9 @@ def catalogue(shelf: str) -> list[Entry]:
 def load(shelf: str, name: str) -> ModuleType:
     """Import one file of a shelf by name; ``vit/tiny`` imports ``vit``."""
     stem = name.partition("/")[0]
-    known = names(shelf)
-    if stem not in known:
-        raise unknown_name(f"entry on shelf {shelf!r}", stem, known)
+    stands = shelf in SHELVES and not stem.startswith("_") and (_ROOT / shelf / f"{stem}.py").is_file()
+    if not stands:  # only now is the folder listed: a study asks for the same few files thousands of times
+        raise unknown_name(f"entry on shelf {shelf!r}", stem, names(shelf))
     return import_module(f"oncoweave.{shelf}.{stem}")
 
 
