@@ -29,7 +29,7 @@ from oncoweave.train.audits.sources import audit_sources
 from oncoweave.train.dataset import load_dataset
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run_study
 
-DRAWN = Config(patients=100, seed=3, sites=6, without=("slide", "report", "volume", "film", "variants"))
+DRAWN = Config(patients=100, seed=3, sites=3, without=("slide", "report", "volume", "film", "variants"))
 QUICK = Protocol(folds=2, repeats=1, inner_folds=2, bootstrap=100, group_by_site=False, horizons=(12.0, 36.0))
 MODELS = (ModelSpec(name="network", fusion="gated"), ModelSpec(name="stacking", fusion="stacking"))
 
@@ -325,7 +325,7 @@ def test_the_model_card_and_the_checklist_say_what_the_run_knows_and_name_nobody
 
 
 def test_a_fault_in_the_cohort_reaches_the_head_of_the_report(tmp_path):
-    cohort, _, _ = draw_cohort(replace(DRAWN, patients=60, without=(*DRAWN.without, "expression")))
+    cohort, _, _ = draw_cohort(replace(DRAWN, patients=40, without=(*DRAWN.without, "expression")))
     record = cohort.tables["record"]
     record = record.assign(months_seen=record["patient_id"].map(cohort.patients["os_months"]))
     folder = write_cohort(replace(cohort, tables={"record": record}), tmp_path / "cohort")
