@@ -259,6 +259,19 @@ def test_one_hospital_that_is_not_recorded_is_told(tmp_path):
     assert "Hospitals" not in dict(page.facts)
 
 
+def test_age_groups_stand_in_the_order_of_age(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=40))
+    groups = pd.read_parquet(folder / "groups.parquet")
+    one = groups[groups["grouping"] == "site"].groupby("model").head(1).assign(grouping="age group")
+    sizes = {"65 to 74": 90, "unknown": 80, "below 50": 10, "75 and older": 60, "50 to 64": 50}
+    aged = [one.assign(group=name, n=size, events=size // 2) for name, size in sizes.items()]
+    pd.concat([groups, *aged]).to_parquet(folder / "groups.parquet")
+    section = next(s for s in page_of(read_run(folder)).sections if s.key == "groups")
+    table = next(b for b in section.blocks if b.kind == "table" and b.header[0] == "Age")
+    order = ["below 50", "50 to 64", "65 to 74", "75 and older", "unknown"]
+    assert [row.cells[0].removesuffix(" †") for row in table.rows] == order
+
+
 def test_a_second_method_that_does_not_confirm_is_told(tmp_path):
     folder = write_run(tmp_path / "run", Plan(gain=0.08))
     table = pd.read_parquet(folder / "comparisons.parquet")

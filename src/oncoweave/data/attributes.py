@@ -9,7 +9,9 @@ from oncoweave.data.cohort import Cohort
 from oncoweave.data.plausible import OLDEST_YEARS
 
 AGE, SEX = "age group", "sex"
-_EDGES, _NAMES = (0.0, 50.0, 65.0, 75.0, OLDEST_YEARS + 1), ("below 50", "50 to 64", "65 to 74", "75 and older")
+AGE_GROUPS = ("below 50", "50 to 64", "65 to 74", "75 and older")
+"""In the order of age."""
+_EDGES = (0.0, 50.0, 65.0, 75.0, OLDEST_YEARS + 1)
 _AGE = re.compile(
     r"^(?:patient_)?age(?:$|_(?:years?|at_(?:diagnosis|index|initial_(?:pathologic_)?diagnosis|surgery))(?:_years?)?$)", re.I
 )
@@ -28,7 +30,7 @@ def attributes(cohort: Cohort) -> pd.DataFrame:
     age, sex = _first(cohort, _AGE), _first(cohort, _SEX)
     if age is not None:
         years = pd.to_numeric(age, errors="coerce").astype(float)
-        found[AGE] = pd.cut(years, _EDGES, right=False, labels=_NAMES).astype("string")
+        found[AGE] = pd.cut(years, _EDGES, right=False, labels=AGE_GROUPS).astype("string")
     if sex is not None:
         found[SEX] = sex.map(_sex_word, na_action="ignore").astype("string")
     return pd.DataFrame(found, index=cohort.patients.index)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from oncoweave.data.attributes import AGE, AGE_GROUPS
 from oncoweave.evaluate.summary import COMPLETE
 from oncoweave.serve import findings, wording
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
@@ -31,7 +32,7 @@ def groups_section(run: RunFolder) -> Section:
     blocks: list[Block] = []
     pooled = [COMPLETE] if (chosen["grouping"] == COMPLETE).any() else []
     for grouping in dict.fromkeys(["site", *pooled, "pattern", *chosen["grouping"]]):
-        rows = chosen[chosen["grouping"] == grouping].sort_values("n", ascending=False)
+        rows = _in_order(chosen[chosen["grouping"] == grouping], grouping)
         groups = [str(group) for group in rows["group"].unique()]
         if rows.empty:
             blocks.append(Prose(text=f"groups.parquet holds no figures by {_NAMES[grouping]}.", role="absent"))
@@ -42,6 +43,14 @@ def groups_section(run: RunFolder) -> Section:
         else:
             blocks += [_figure(run, rows), _table(run, rows)]
     return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _in_order(rows: pd.DataFrame, grouping: str) -> pd.DataFrame:
+    """Put age groups in the order of age, those of unknown age last, and other groups by size."""
+    if grouping != AGE:
+        return rows.sort_values("n", ascending=False)
+    place = {name: number for number, name in enumerate(AGE_GROUPS)}
+    return rows.sort_values("group", key=lambda group: group.map(place), kind="stable", na_position="last")
 
 
 def _one_group(grouping: str, group: str) -> str:
