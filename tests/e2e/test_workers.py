@@ -94,7 +94,8 @@ def test_a_killed_process_and_an_error_that_cannot_travel_are_told(task, error, 
 def test_an_interrupt_ends_all_processes_without_a_word_of_theirs(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell may have switched off for what it starts
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_workers import fails\n"
         "from oncoweave.train.workers import work_off\n"

@@ -110,7 +110,7 @@ def test_a_pretrained_slide_encoder_reads_a_studys_tiles_as_it_read_its_own(fold
     pretrained = LongNet(dataclasses.replace(VARIANTS["tiny"], **settings), dim_in=dim).eval()
     save_torch(pretrained.state_dict(), path)
     centre, scale = np.linspace(-1, 1, dim), np.linspace(0.5, 2, dim)
-    tiles = TileSource(encoder="some", centre=tuple(centre.tolist()), scale=tuple(scale.tolist()))
+    tiles = TileSource(encoder="phantom", centre=tuple(centre.tolist()), scale=tuple(scale.tolist()))
     write_card(path, EncoderCard(encoder="longnet/tiny", settings=settings, tiles=tiles))
     start = Start(path=path, sha256=sha256(path), frozen=True, settings=start_settings(path, "longnet/tiny"))
     spec = dataclasses.replace(SPEC, encoders={"slide": "longnet/tiny"}, starts={"slide": start})

@@ -1,24 +1,31 @@
 """Settings of the fusions that hybrids wrap reach the operator, both levels and ablations; what does not exist is refused."""
 
-from types import SimpleNamespace
-
+import numpy as np
+import pandas as pd
 import pytest
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, UnknownNameError
-from oncoweave.data.cohort import ModalitySpec
+from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.train import panel
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.fold import Fold
 from oncoweave.train.study import ModelSpec, Study, resolve
 
 NAMES = ("clinical", "rna", "blood")
 
 
-def cohort() -> SimpleNamespace:
-    endpoint = Endpoint(name="y", kind="binary", columns=("y",))
-    modalities = {name: ModalitySpec(name=name, kind="record") for name in NAMES}
-    site = SimpleNamespace(notna=lambda: SimpleNamespace(all=lambda: False))
-    return SimpleNamespace(modalities=modalities, endpoint=lambda _: endpoint, site=site)
+def cohort() -> Cohort:
+    ids = pd.Index(["p1", "p2"], dtype=object, name="patient_id")
+    table = pd.DataFrame({"patient_id": ids, "sample_id": ["s1", "s2"], "x": [0.0, 1.0]})
+    return Cohort(
+        name="c",
+        patients=pd.DataFrame({"site": pd.Series([None, None], dtype="string").to_numpy(), "y": [0.0, 1.0]}, index=ids),
+        tables=dict.fromkeys(NAMES, table),
+        modalities={name: ModalitySpec(name=name, kind="record") for name in NAMES},
+        endpoints={"y": Endpoint(name="y", kind="binary", columns=("y",))},
+    )
 
 
 def resolved(fusion: str, **given) -> tuple[ModelSpec, Study]:
@@ -48,8 +55,18 @@ def test_both_levels_are_fitted_with_settings_of_their_own(monkeypatch):
     monkeypatch.setattr(panel, "fit_linear", lambda *_, **given: seen.update(feature=(given["fusion"], given["settings"])))
     monkeypatch.setattr(panel, "late_bases", lambda *_: [])
     monkeypatch.setattr(panel, "fit_base", lambda fold, _, *, learner, fit: fit(fold))
-    monkeypatch.setattr(panel, "fit_late", lambda *_, **given: [seen.update(decision=(given["fusion"], given["settings"]))])
-    next(p for p in panel.plan(study, has_sites=False) if p.name == "m").fit(None)
+
+    def decide(*_, **given):
+        seen.update(decision=(given["fusion"], given["settings"]))
+        raise StopIteration
+
+    monkeypatch.setattr(panel, "fit_late", decide)
+    nobody = np.array([], dtype=object)
+    data = Dataset(patient_ids=nobody, site=nobody, target=None, samples={}, kinds={})
+    fold = Fold(train=data, seed=0, inner_folds=2, group_by_site=False)
+    planned = next(p for p in panel.plan(study, has_sites=False) if p.name == "m")
+    with pytest.raises(StopIteration):
+        planned.fit(fold)
     assert seen == {"feature": ("pca", {"max_components": 3}), "decision": ("stacking", {"prior_sd": 0.1})}
 
 
