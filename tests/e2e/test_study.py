@@ -326,8 +326,11 @@ def test_values_of_new_patients_in_another_unit_are_said_without_naming_anyone(r
     strange = write_cohort(replace(opened, tables=tables), tmp_path / "days")
     warnings = predict_cohort(run, strange, tmp_path / "p.csv", model=None).warnings
     known = int(tables["record"]["age_years"].notna().sum())
-    assert any("patients are unlike the training patients, where chance gives at most 5%" in w for w in warnings)
-    assert set(pd.read_csv(tmp_path / "p.csv")["novel"].dropna()) >= {"record"}
+    aged = tables["record"].set_index("patient_id")["age_years"].dropna().index
+    strangeness = pd.read_csv(tmp_path / "p.csv").set_index("patient_id")["novelty_p"]
+    predict_cohort(run, cohort, tmp_path / "q.csv", model=None)
+    usual = pd.read_csv(tmp_path / "q.csv")["novelty_p"]
+    assert strangeness[strangeness.index.isin(aged)].max() < 0.1 < usual.median()
     assert any(f"'record', column 'age_years': {known} of {known} patients have a value far outside" in w for w in warnings)
     assert any("'variants', column 'MYC_cnv': 1 of" in w for w in warnings)
     assert not any(p in w for w in warnings for p in opened.patient_ids)

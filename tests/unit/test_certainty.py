@@ -136,3 +136,14 @@ def test_too_few_training_patients_judge_nobody(rng):
     fold = Fold(train=train, seed=3, inner_folds=2, group_by_site=False)
     found = fit_certainty(fold, rng.random((N, 1)), Model({"rna": Block()}))
     assert found.novelty == {} and found.examine(train, {"rna": Block()}) == {}
+
+
+def test_of_a_patient_as_many_modalities_are_asked_as_training_patients_allow(rng):
+    rows = {"rna": [*rng.normal(size=(30, 4)), None], "blood": list(rng.normal(size=(31, 4)))}  # 2 / 31 is above .05
+    preparations = dict.fromkeys(rows, Block())
+    fold = Fold(train=patients(rows), seed=3, inner_folds=2, group_by_site=False)
+    found = fit_certainty(fold, rng.random((31, 1)), Model(preparations))
+    far, near = np.full(4, 40.0), np.zeros(4)
+    new = found.examine(patients({"rna": [far, far, far], "blood": [far, near, None]}), preparations)
+    assert new["novel"].tolist() == ["blood", "", "rna"]
+    np.testing.assert_allclose(new["novelty_p"][[0, 2]], [1 / 32, 1 / 31])

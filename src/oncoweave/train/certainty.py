@@ -48,19 +48,28 @@ class Certainty:
         return found
 
     def examine(self, data: Dataset, preparations: Mapping[str, Preparation]) -> dict[str, Column]:
-        """Say how strange patients are: p of the strangest modality times their modalities, and in which that is below 5 %.
+        """Say how strange patients are: p of the strangest modality times those asked, and in which that is below 5 %.
 
-        A patient none of whose modalities can be judged has a p of NaN.
+        Of a patient's modalities as many are asked as training patients allow, those that most of them have first: with more,
+        even the smallest p, times their number, would stay above 5 %. A patient of whom none can be asked has a p of NaN.
         """
         if not self.novelty:
             return {}
         p = np.stack([self.novelty[m].examine(preparations[m].block(data.samples[m])).p for m in self.novelty], axis=1)
-        asked = (~np.isnan(p)).sum(axis=1)
+        asked = np.zeros(len(data), dtype=int)
+        for place in sorted(range(p.shape[1]), key=lambda i: -self._trained[i]):
+            ask = ~np.isnan(p[:, place]) & ((self._trained[place] + 1) * ALPHA >= asked + 1)
+            p[~ask, place] = np.nan
+            asked += ask
         adjusted = np.minimum(1.0, p * np.maximum(asked, 1)[:, None])
         least = np.where(asked > 0, np.nan_to_num(adjusted, nan=2.0).min(axis=1), np.nan)
         names = np.array(list(self.novelty))
         strange = ["+".join(names[row <= ALPHA]) if any_ else None for row, any_ in zip(adjusted, asked > 0, strict=True)]
         return {NOVELTY_P: least, NOVEL: np.array(strange, dtype=object)}
+
+    @property
+    def _trained(self) -> list[int]:
+        return [len(novelty.held_out) for novelty in self.novelty.values()]
 
 
 def fit_certainty(fold: Fold, scores: np.ndarray, fitted: Fitted | None) -> Certainty:
