@@ -4,6 +4,7 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +100,7 @@ def embed_versions(
             return np.stack([embed_tiles(encode, contender.see(t)).astype(np.float32) for t in tiles])
 
         for contender in some:
-            found[contender.name].append(kept(paths[contender.name], lambda c=contender: make(c)))  # type: ignore[misc]
+            found[contender.name].append(kept(paths[contender.name], partial(make, contender)))
         done()
     return {name: np.stack(parts) for name, parts in found.items()}
 
