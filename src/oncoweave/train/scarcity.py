@@ -31,7 +31,8 @@ def fold_of(study: Study, train: Dataset, *, repeat: int, fold: int, scratch: Pa
 def refuse_scarce(study: Study, data: Dataset, splits: pd.DataFrame) -> None:
     """Refuse splits of a resolved study whose training patients are too few of a class, or have too few events, for inner folds.
 
-    Every model chooses its penalty or its end on inner folds; a late fusion splits the patients who train in each of them again.
+    Every model chooses its penalty or its end on inner folds; out-of-fold scores of the models of single modalities, which every
+    study fits, split the patients who train in each of them again.
 
     Raises:
         InfeasibleSplitError: an inner split cannot be made; names the class, the fold, and settings that would do.
@@ -40,7 +41,7 @@ def refuse_scarce(study: Study, data: Dataset, splits: pd.DataFrame) -> None:
     for (repeat, fold), rows in scarcest_first:
         train = fold_of(study, data.take(rows), repeat=repeat, fold=fold)
         try:
-            _split_again(train, twice=_has_late(study))
+            _split_twice(train)
         except InfeasibleSplitError as error:
             where = f"when fold {fold} of repeat {repeat} is tested"
             raise InfeasibleSplitError(_refusal(study, data.outcome, train.train.outcome, where)) from error
@@ -50,10 +51,9 @@ def _least(target: Target) -> int:
     return min(needed_counts(target).values(), default=len(target))
 
 
-def _split_again(fold: Fold, *, twice: bool) -> None:
-    inner = fold.inner
-    for k in np.unique(inner).tolist() if twice else ():
-        _split_again(fold.without(inner, k), twice=False)
+def _split_twice(fold: Fold) -> list[np.ndarray]:
+    """Split into inner folds, and what trains in each of them into inner folds of its own."""
+    return [fold.without(fold.inner, k).inner for k in np.unique(fold.inner).tolist()]
 
 
 def _refusal(study: Study, everyone: Target, trains: Target, where: str) -> str:
@@ -75,21 +75,17 @@ def _training_rows(patient_ids: np.ndarray, splits: pd.DataFrame) -> Iterator[tu
             yield (repeat, int(fold)), np.sort(place[rows["fold"].to_numpy() != fold])
 
 
-def _has_late(study: Study) -> bool:
-    return any(model.stage == "late" or model.levels is not None for model in study.models or ())
-
-
-def _suffice(trains: int, inner_folds: int, *, late: bool) -> bool:
+def _suffice(trains: int, inner_folds: int) -> bool:
     """Whether so many patients of a class can be split by patient, and each part again."""
     left = trains - -(-trains // max(min(inner_folds, trains), 1))
-    return trains >= 2 and (not late or left >= 2)
+    return trains >= 2 and left >= 2
 
 
 def _advice(study: Study, everyone: int, trains: int, kind: str) -> str:
     for change in _changes(study.protocol, everyone):
         wanted = study.protocol.model_copy(update=change)
         left = trains if wanted.splits is not None else everyone - -(-everyone // wanted.folds)
-        if _suffice(left, wanted.inner_folds, late=_has_late(study)):
+        if _suffice(left, wanted.inner_folds):
             return "set " + " and ".join(f"{key}: {str(value).lower()}" for key, value in change.items())
     if kind == "binary":
         return "no number of folds would do: gather more patients of it, or study another endpoint"
