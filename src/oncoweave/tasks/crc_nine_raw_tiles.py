@@ -2,21 +2,10 @@
 
 from oncoweave.train.task import Published, Source
 from oncoweave.train.tile_task import TileLayout, TileStandIn, TileTask
-from oncoweave.train.virchow_tiles import TISSUES, UNREACHED, VIRCHOW
+from oncoweave.train.virchow_tiles import NINE_TISSUES, TISSUES, UNREACHED, VIRCHOW
 
 BENCHMARK = "Virchow, tiles"
 LEVEL = "tile"
-FOLDERS = {
-    "adipose": "ADI",
-    "background": "BACK",
-    "debris": "DEB",
-    "lymphocytes": "LYM",
-    "mucus": "MUC",
-    "smooth muscle": "MUS",
-    "normal mucosa": "NORM",
-    "stroma": "STR",
-    "tumour epithelium": "TUM",
-}
 
 TASK = TileTask(
     name="crc_nine_raw_tiles",
@@ -25,8 +14,8 @@ TASK = TileTask(
         name="NCT-CRC-HE-100K-NONORM and CRC-VAL-HE-7K (Kather et al., PLOS Medicine 2019)",
         obtain="Zenodo record 1214456 (CC BY 4.0): NCT-CRC-HE-100K-NONORM as train, CRC-VAL-HE-7K as test.",
     ),
-    labels=tuple(FOLDERS),
-    layout=TileLayout(train="NCT-CRC-HE-100K-NONORM", test="CRC-VAL-HE-7K", folders=FOLDERS),
+    labels=tuple(NINE_TISSUES),
+    layout=TileLayout(train="NCT-CRC-HE-100K-NONORM", test="CRC-VAL-HE-7K", folders=NINE_TISSUES),
     split="As released: other patients on the test side, whose colours are normalised.",
     metrics=("balanced accuracy",),
     tile_px=224,

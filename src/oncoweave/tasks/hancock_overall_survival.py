@@ -1,7 +1,7 @@
 """Overall survival in head and neck cancer from record, pathology, blood, codes and tissue cores (HANCOCK)."""
 
-from oncoweave.train.hancock_panel import CITATION, MODELS, NETWORK, OPTIONAL, PROTOCOL, REQUIRED, ROLES, RULE, SOURCE
-from oncoweave.train.task import Figure, Published, Split, StandIn, Task
+from oncoweave.train.hancock_panel import MODELS, NETWORK, OPTIONAL, PROTOCOL, REQUIRED, ROLES, RULE, SOURCE, published
+from oncoweave.train.task import Figure, Split, StandIn, Task
 
 BENCHMARK = "public data"
 
@@ -16,20 +16,7 @@ TASK = Task(
     metrics={"survival": "c_index"},
     models=MODELS,
     main="stacking",
-    published=Published(
-        citation=CITATION,
-        source="the authors' figure of ROC curves on three test sets",
-        notes=(
-            "AUROC of survival status as a yes or no (random forest on vectors of all modalities), not a C-index, and the"
-            " figure does not say which curve is which split; the splits are on the authors' server only. It cannot be held"
-            " against a C-index."
-        ),
-        figures=(
-            Figure(model="random forest, all modalities", metric="auroc", value=0.79, group="first test set of the figure"),
-            Figure(model="random forest, all modalities", metric="auroc", value=0.78, group="second test set of the figure"),
-            Figure(model="random forest, all modalities", metric="auroc", value=0.71, group="third test set of the figure"),
-        ),
-    ),
+    published=published("survival status", (0.79, 0.78, 0.71)),
     floor=(
         Figure(model="clinical, pathological and blood, ridge Cox", metric="c_index", value=0.717),
         Figure(model="everything, ridge Cox", metric="c_index", value=0.688),

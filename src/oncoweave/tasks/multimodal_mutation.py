@@ -1,8 +1,8 @@
 """A driver mutation from slide, expression, report and record: the biomarker question of the review, without the variants."""
 
-from oncoweave.train.fusion_panel import LINEAR, MAIN, NETWORKS
-from oncoweave.train.study import ModelSpec, Protocol
-from oncoweave.train.task import Published, Source, Split, StandIn, Task
+from oncoweave.train.fusion_panel import LINEAR, MAIN, NETWORKS, REVIEW, THRICE, THRICE_FIVE
+from oncoweave.train.study import ModelSpec
+from oncoweave.train.task import Source, StandIn, Task
 
 BENCHMARK = "review"
 
@@ -23,11 +23,7 @@ TASK = Task(
     metrics={"binary": "auroc", "multilabel": "macro_auroc"},
     models=(*LINEAR, *NETWORKS, ModelSpec(name="abmil", fusion="mean", modalities=("slide",), encoders={"slide": "abmil"})),
     main=MAIN,
-    published=Published(
-        citation="Steyaert et al., Nature Machine Intelligence 2023 (Multimodal data fusion for cancer biomarker discovery)",
-        source="the review gives no benchmark of its own",
-        notes="No figure: the review compares published works on different patients, which cannot be held against one another.",
-    ),
+    published=REVIEW,
     stand_in=StandIn(
         endpoint="driver_a",
         reason=(
@@ -35,6 +31,6 @@ TASK = Task(
             " table."
         ),
     ),
-    split=Split(rule="By patient, and by hospital where every patient's is known; three times five folds."),
-    protocol=Protocol(folds=5, repeats=3),
+    split=THRICE,
+    protocol=THRICE_FIVE,
 )

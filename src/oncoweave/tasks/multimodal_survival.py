@@ -1,8 +1,7 @@
 """Overall survival from whatever was measured of a patient: the question of the review on multimodal fusion."""
 
-from oncoweave.train.fusion_panel import LINEAR, MAIN, NETWORKS
-from oncoweave.train.study import Protocol
-from oncoweave.train.task import Published, Source, Split, StandIn, Task
+from oncoweave.train.fusion_panel import LINEAR, MAIN, NETWORKS, REVIEW, THRICE, THRICE_FIVE
+from oncoweave.train.task import Source, StandIn, Task
 
 BENCHMARK = "review"
 
@@ -27,11 +26,7 @@ TASK = Task(
     metrics={"survival": "c_index"},
     models=(*LINEAR, *NETWORKS),
     main=MAIN,
-    published=Published(
-        citation="Steyaert et al., Nature Machine Intelligence 2023 (Multimodal data fusion for cancer biomarker discovery)",
-        source="the review gives no benchmark of its own",
-        notes="No figure: the review compares published works on different patients, which cannot be held against one another.",
-    ),
+    published=REVIEW,
     stand_in=StandIn(
         endpoint="overall_survival",
         reason=(
@@ -39,6 +34,6 @@ TASK = Task(
             " show. The shares are planted, and larger than those that were ever measured."
         ),
     ),
-    split=Split(rule="By patient, and by hospital where every patient's is known; three times five folds."),
-    protocol=Protocol(folds=5, repeats=3),
+    split=THRICE,
+    protocol=THRICE_FIVE,
 )

@@ -1,7 +1,7 @@
 """The type of cancer that a pathology report is about (PathRep-Bench)."""
 
-from oncoweave.train.report_panel import NETWORK, PROTOCOL, READERS, REPORT, RULE, SOURCE, TFIDF
-from oncoweave.train.task import Figure, Published, Split, StandIn, Task
+from oncoweave.train.report_panel import NETWORK, PROTOCOL, READERS, REPORT, RULE, SOURCE, TFIDF, floor, pathrep
+from oncoweave.train.task import Split, StandIn, Task
 
 BENCHMARK = "public data"
 _TABLE = {
@@ -25,20 +25,16 @@ TASK = Task(
     metrics={"multiclass": "macro_auroc"},
     models=READERS,
     main=TFIDF,
-    published=Published(
-        citation="PathRep-Bench (github.com/rachitsaluja/PathRep-Bench)",
-        source="metrics files of task 1, mean over types, on its 952 test reports",
-        notes=(
+    published=pathrep(
+        1,
+        _TABLE,
+        (
             "Language models that are asked and not trained, but for the two that were fine-tuned. Reports mostly state their"
             " type: this is reading and not diagnosing. The test reports are kept apart here, and figures of cross-validation"
             " on others are near and not equal."
         ),
-        figures=tuple(Figure(model=model, metric="accuracy", value=value) for model, value in _TABLE.items()),
     ),
-    floor=(
-        Figure(model="TF-IDF, logistic regression, 953 to train", metric="accuracy", value=0.851),
-        Figure(model="TF-IDF, logistic regression, 953 to train", metric="balanced_accuracy", value=0.772),
-    ),
+    floor=floor(accuracy=0.851, balanced=0.772),
     stand_in=StandIn(
         endpoint="subtype",
         reason=(

@@ -1,7 +1,7 @@
 """The stage that a pathology report amounts to (PathRep-Bench)."""
 
-from oncoweave.train.report_panel import NETWORK, PROTOCOL, READERS, REPORT, RULE, SOURCE, TFIDF
-from oncoweave.train.task import Figure, Published, Split, StandIn, Task
+from oncoweave.train.report_panel import NETWORK, PROTOCOL, READERS, REPORT, RULE, SOURCE, TFIDF, floor, pathrep
+from oncoweave.train.task import Split, StandIn, Task
 
 BENCHMARK = "public data"
 _TABLE = {
@@ -27,20 +27,16 @@ TASK = Task(
     groups=("cancer_type",),
     models=READERS,
     main=TFIDF,
-    published=Published(
-        citation="PathRep-Bench (github.com/rachitsaluja/PathRep-Bench)",
-        source="metrics files of task 2, mean over types, on its 952 test reports",
-        notes=(
+    published=pathrep(
+        2,
+        _TABLE,
+        (
             "Means over types of cancer, of language models that are asked and not trained, but for the two that were"
             " fine-tuned. A report seldom states the stage group and often states T and N, from which it follows by another"
             " table for each type."
         ),
-        figures=tuple(Figure(model=model, metric="accuracy", value=value) for model, value in _TABLE.items()),
     ),
-    floor=(
-        Figure(model="TF-IDF, logistic regression, 953 to train", metric="accuracy", value=0.529),
-        Figure(model="TF-IDF, logistic regression, 953 to train", metric="balanced_accuracy", value=0.501),
-    ),
+    floor=floor(accuracy=0.529, balanced=0.501),
     stand_in=StandIn(
         endpoint="grade",
         reason="An ordered class that reports of the phantom state; its stage is in the record and is no endpoint.",

@@ -2,9 +2,8 @@
 
 from oncoweave.train.fusion_panel import NETWORKS
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
-from oncoweave.train.task import Source
+from oncoweave.train.task import Figure, Published, Source
 
-CITATION = "Dörrich et al., Nature Communications 2025 (HANCOCK)"
 SOURCE = Source(
     name="HANCOCK, Erlangen",
     obtain=(
@@ -44,3 +43,20 @@ MODELS = (
 PROTOCOL = Protocol(folds=5, repeats=3, bootstrap=2000)
 NETWORK = NetworkConfig(epochs=40, patience=8)
 RULE = "By patient, three times five folds; all patients are of one hospital, so that no site can be held out."
+
+
+def published(outcome: str, areas: tuple[float, float, float]) -> Published:
+    """Give the authors' areas under the ROC curve of an outcome on their three test sets, in the order of their figure."""
+    return Published(
+        citation="Dörrich et al., Nature Communications 2025 (HANCOCK)",
+        source="the authors' figure of ROC curves on three test sets",
+        notes=(
+            f"AUROC of {outcome} as a yes or no (random forest on vectors of all modalities), not a C-index, and the figure does"
+            " not say which curve is which split; the splits are on the authors' server only. It cannot be held against a"
+            " C-index."
+        ),
+        figures=tuple(
+            Figure(model="random forest, all modalities", metric="auroc", value=area, group=f"{which} test set of the figure")
+            for which, area in zip(("first", "second", "third"), areas, strict=True)
+        ),
+    )

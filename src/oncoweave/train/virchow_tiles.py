@@ -7,6 +7,18 @@ VIRCHOW = "Vorontsov et al., Nature Medicine 2024 (Virchow)"
 TUMOUR = tuple(f"tumour, {subtype}" for subtype in SUBTYPES)
 TISSUES = {**{name: (name,) for name in TUMOUR}, **{name: (name,) for name in ("stroma", "necrosis", "fat")}}
 TUMOUR_OR_NOT = {"no tumour": ("stroma", "necrosis", "fat"), "tumour": TUMOUR}
+NINE_TISSUES = {
+    "adipose": "ADI",
+    "background": "BACK",
+    "debris": "DEB",
+    "lymphocytes": "LYM",
+    "mucus": "MUC",
+    "smooth muscle": "MUS",
+    "normal mucosa": "NORM",
+    "stroma": "STR",
+    "tumour epithelium": "TUM",
+}
+"""NCT-CRC-HE: tissue to the folder of its tiles."""
 UNREACHED = "The paper's figure could not be checked and is not given."
 
 
