@@ -6,15 +6,16 @@ done, so what all tasks share (a ledger, a progress bar) stays in its hands alon
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from oncoweave.core.errors import ConfigError
@@ -185,7 +186,8 @@ def _end_with_parent() -> None:
 
 def _portable(error: Exception) -> Exception:
     try:
-        copy = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
+        ForkingPickler.dumps(error)  # as the connection will
+        made_again = copy(error)
     except Exception:  # noqa: BLE001  (errors of other libraries may need more than their text to be made again)
-        copy = None
-    return error if type(copy) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")
+        made_again = None
+    return error if type(made_again) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")
