@@ -35,7 +35,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     plain = frame.assign(**{name: _decoded(frame[name]) for name in facts if "categories" in facts[name]})
     try:
         table = pa.Table.from_pandas(plain, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:  # all that arrow raises of a column
         msg = f"{path.name}: a column cannot be stored in parquet ({error}); give it one type"
         raise DataError(msg) from error
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(facts).encode()}

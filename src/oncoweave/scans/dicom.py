@@ -48,7 +48,8 @@ def stored_values(dataset: Dataset, path: Path) -> np.ndarray:
 
     try:
         return pixel_array(dataset)
-    except (RuntimeError, NotImplementedError, AttributeError, ValueError, KeyError, OSError, TypeError) as error:
+    # pydicom says it of a syntax without a decoder (NotImplementedError among them), of missing elements, and of cut-off pixels
+    except (RuntimeError, AttributeError, ValueError, KeyError, OSError, TypeError) as error:
         syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
         name = getattr(syntax, "name", "unknown")
         msg = (
