@@ -46,10 +46,11 @@ def operating_table(table: PredictionTable, models: list[str], *, reference: str
             called = _calls(rows, point)
             if np.isnan(called).all():
                 continue
-            found += _operation(rows, point, called, level=level)
+            measured = _operation(rows, point, called, level=level)
             if reference is not None and model != reference:
-                for row in found[-4:-2]:
+                for row in (r for r in measured if r["measure"] in ("sensitivity", "specificity")):
                     row |= _against(table, rows, reference, point, str(row["measure"]))
+            found += measured
     return pd.DataFrame(found, columns=OPERATING)
 
 
