@@ -42,18 +42,18 @@ def run_demo(out: Path) -> Path:
     cohort = out / "cohort"
     if not (cohort / "manifest.json").exists():
         write_phantom(DEMO, cohort, workers=2)
-    _embed(cohort, out / "slides")
+    embed_by_colour(cohort, out / "slides", tile=256)
     with publish(out / "study.yaml") as partial:
         partial.write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
     return write_report(run_study(out / "study.yaml", out / "run"))
 
 
-def _embed(path: Path, bags: Path) -> None:
-    """Embed the cohort's slides, unless its table names their bags already."""
+def embed_by_colour(path: Path, bags: Path, *, tile: int) -> None:
+    """Embed a cohort's slides by the colours of tiles of so many pixels, unless its table names their bags already."""
     cohort = read_cohort(path)
     name = slide_modality(cohort)
     if "path" in cohort.tables[name]:
         return
     slides, encoder = cohort_slides(cohort, name), load_tile_encoder("colour")
-    record = embed_slides(slides, bags, encoder=encoder, recipe=TileRecipe(mpp=0.5, tile=256), options=EmbedOptions())
+    record = embed_slides(slides, bags, encoder=encoder, recipe=TileRecipe(mpp=0.5, tile=tile), options=EmbedOptions())
     lay_bags(cohort, name, record, drop_failed=True)

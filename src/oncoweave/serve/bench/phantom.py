@@ -6,19 +6,15 @@ import numpy as np
 from PIL import Image
 
 from oncoweave.core.files import publish
-from oncoweave.data.store import read_cohort
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
 from oncoweave.phantom.labelled_tiles import PhantomTiles, cut_tiles
+from oncoweave.serve.demo import embed_by_colour
 from oncoweave.train.bench.spec import Bench, Curves, Place, TileSpec
 from oncoweave.train.bench.tiles import STAND_IN
-from oncoweave.train.embed import EmbedOptions, embed_slides
-from oncoweave.train.embed_cohort import cohort_slides, lay_bags, slide_modality
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
 from oncoweave.train.task import task_names
-from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_task import TileTask, load_tile_task
-from oncoweave.wsi.tiling import TileRecipe
 
 COHORT = Config(patients=48, seed=7, sites=4, slide_px=1024, without=("volume",))
 """Without volumes: a network that reads them takes longer than all the rest together."""
@@ -34,7 +30,7 @@ def phantom_bench(out: Path) -> Bench:
     cohort = Path(out).resolve() / "phantom"
     if not (cohort / "manifest.json").exists():
         write_phantom(COHORT, cohort, progress=False)
-    _embed(cohort, cohort.with_name("phantom-slides"))
+    embed_by_colour(cohort, cohort.with_name("phantom-slides"), tile=_TILE)
     places: dict[str, Place] = {name: Place(cohort=str(cohort)) for name in task_names("patient")}
     tiles: PhantomTiles | None = None
     for name in task_names("tile"):
@@ -57,17 +53,6 @@ def phantom_bench(out: Path) -> Bench:
         curves=Curves(labels=(0.5,), models=("concat", "abmil-tiny", "only_slide")),
         tiles=TileSpec(encoders=("vit/nano",), episodes=10, perturbed_tiles=0, tuning_epochs=0),
     )
-
-
-def _embed(path: Path, bags: Path) -> None:
-    """Embed the cohort's slides by their colours, unless its table names their bags already."""
-    cohort = read_cohort(path)
-    name = slide_modality(cohort)
-    if "path" in cohort.tables[name]:
-        return
-    slides, encoder = cohort_slides(cohort, name), load_tile_encoder("colour")
-    record = embed_slides(slides, bags, encoder=encoder, recipe=TileRecipe(mpp=0.5, tile=_TILE), options=EmbedOptions())
-    lay_bags(cohort, name, record, drop_failed=True)
 
 
 def _lay_tiles(task: TileTask, tiles: PhantomTiles, folder: Path) -> None:
