@@ -22,7 +22,12 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.state import load_state, save_state
+from oncoweave.modalities import embedding
 from oncoweave.model import drop_modalities
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.fold import Fold
+from oncoweave.train.panel import plan
+from oncoweave.train.study import ModelSpec, Study
 
 STAGES = {entry.name: entry.constants["STAGE"] for entry in shelf.catalogue("fusion")}
 KINDS_OF = {entry.name: entry.constants.get("KINDS") for entry in shelf.catalogue("fusion")}
@@ -224,6 +229,38 @@ def test_hybrid_views_or_levels(name, rng):
     else:
         levels = module.levels(module.Config())
         assert (STAGES[levels.feature] in {"early", "intermediate"}, STAGES[levels.decision]) == (True, "late")
+
+
+@pytest.mark.parametrize("name", [n for n in _named("hybrid") if not hasattr(shelf.load("fusion", n), "build")])
+def test_hybrid_of_levels_mixed_availability_equals_one_by_one_and_follows_order(name, rng):
+    who = who_has_what(rng, 60)
+    vectors = {m: rng.normal(size=(60, d)) for m, d in DIMS.items()}
+    samples = {
+        m: tuple(
+            embedding.Sample(patient_id=f"p{i}", path="", columns=tuple(map(str, range(DIMS[m]))), values=v[i : i + 1])
+            if who[i, j]
+            else None
+            for i in range(60)
+        )
+        for j, (m, v) in enumerate(vectors.items())
+    }
+    outcome = Target(
+        endpoint=Endpoint(name="y", kind="regression", columns=("y",)), values=sum(v[:, 0] for v in vectors.values())
+    )
+    ids = np.array([f"p{i}" for i in range(60)], dtype=object)
+    data = Dataset(patient_ids=ids, site=ids, target=outcome, samples=samples, kinds=dict.fromkeys(DIMS, "embedding"))
+    model = ModelSpec(name="m", fusion=name, modalities=tuple(DIMS))
+    study = Study(name="s", cohort="c", endpoint="y", modalities=tuple(DIMS), models=(model,), main="m")
+    planned = next(p for p in plan(study, has_sites=False) if p.name == "m")
+    fitted = planned.fit(Fold(train=data, seed=0, inner_folds=2, group_by_site=False)).fitted
+    together = fitted.predict(data)
+    assert np.isfinite(together).all() and together.std() > 0
+    alone = np.concatenate([fitted.predict(data.take(np.array([i]))) for i in range(60)])
+    np.testing.assert_allclose(alone, together, atol=1e-10)
+    order = rng.permutation(60)
+    np.testing.assert_allclose(fitted.predict(data.take(order)), together[order], atol=1e-10)
+    nothing = dataclasses.replace(data.take(np.array([0])), samples=dict.fromkeys(DIMS, (None,)))
+    assert np.isnan(fitted.predict(nothing)).all()
 
 
 @pytest.mark.parametrize("name", AVERAGES)
