@@ -155,7 +155,7 @@ def test_deleting_a_modality_is_predicting_without_it(network, data):
 def test_attention_need_not_rank_as_deletion_does(data, attention, changes):
     """The planted value decides its outcome in every patient, and others are attended as much: attention attributes nothing."""
     ranked = rank_columns(attention.rollout.table("record"), LABS, generator=RNG(0), replicates=200)
-    assert max(r.attention.value for r in ranked) < 1.5
+    assert max(r.value.value for r in ranked) < 1.5
     agreed = {name: agreement(attention.rollout.tokens[name], changes[name], generator=RNG(0)) for name in KINDS}
     assert agreed["record"].correlation.high < 0.9
     assert agreed["record"].patients == len(data)
@@ -198,12 +198,12 @@ def test_a_quarter_of_the_words_is_important_and_one_patients_words_are_not_list
     assert [w.text for w in top_words(first)] == ["Fever", "Smith"]
     assert [w.text for w in top_words(first[:4])] == ["Fever"]
     second = [word("fever", 0.2, 0), word("a", 0.2, 1)]
-    ranked = rank_words([first, second], least_patients=2)
+    ranked = rank_words([first, second], generator=RNG(0), least_patients=2)
     assert [(w.text, w.patients) for w in ranked] == [("fever", 2), ("a", 2)]
-    assert ranked[0].attention == pytest.approx((5 * 0.4 + 2 * 0.2 / 0.4) / 2)
+    assert ranked[0].attention.value == pytest.approx((5 * 0.4 + 2 * 0.2 / 0.4) / 2)
     assert ranked[0].top == 1.0
     with pytest.raises(DataError, match="two patients or more"):
-        rank_words([first], least_patients=1)
+        rank_words([first], generator=RNG(0), least_patients=1)
     with pytest.raises(DataError, match="above 0 and at most 1"):
         top_words(first, share=0)
 

@@ -72,8 +72,8 @@ def test_columns_are_ranked_and_a_clear_first_is_stable():
     received = rng.dirichlet((1, 1, 8, 1), size=60)
     first, *others = rank_columns(received, ["a", "b", "c", "d"], generator=RNG(0))
     assert (first.name, first.rank, first.rank_low, first.rank_high, first.stability) == ("c", 1, 1, 1, 1.0)
-    assert first.attention.value == pytest.approx(4 * received[:, 2].mean())
-    assert first.attention.low < first.attention.value < first.attention.high
+    assert first.value.value == pytest.approx(4 * received[:, 2].mean())
+    assert first.value.low < first.value.value < first.value.high
     assert [o.rank for o in others] == [2, 3, 4]
     assert max(o.stability for o in others) < 1
 
@@ -82,7 +82,7 @@ def test_a_column_is_not_first_because_those_who_have_it_have_little_else():
     """Half of the patients had two values measured, of equal attention; the others four."""
     received = np.array([[0.25, 0.25, 0.25, 0.25]] * 10 + [[0.5, 0.5, np.nan, np.nan]] * 10)
     ranked = rank_columns(received, ["a", "b", "c", "d"], generator=RNG(0), replicates=50)
-    assert [r.attention.value for r in ranked] == [1.0] * 4
+    assert [r.value.value for r in ranked] == [1.0] * 4
     assert [r.patients for r in ranked] == [20, 20, 10, 10]
 
 

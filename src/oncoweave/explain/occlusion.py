@@ -10,44 +10,57 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oncoweave.core.errors import DataError, unknown_name
 from oncoweave.evaluate.intervals import Interval, draw_weights, percentile_interval
 from oncoweave.explain.attention import collate
+from oncoweave.model import Model
 from oncoweave.nn.tokens import Tokens
+from oncoweave.objectives.classify import Classify
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
 
-Outputs = Callable[[dict[str, Tokens]], Float[Tensor, "batch output"]]
+Advance = Callable[[int], None]
+"""Told how many patients are done."""
+Groups = Sequence[Sequence[int]]
+"""Places of tokens that are deleted together."""
 
 
-def delete_modalities(fitted: FittedNetwork, data: Dataset) -> Float[np.ndarray, "patient modality output"]:
+def _silent(_: int) -> None:
+    """Show no progress."""
+
+
+@torch.no_grad()
+def delete_modalities(
+    fitted: FittedNetwork, data: Dataset, *, advance: Advance = _silent
+) -> Float[np.ndarray, "patient modality output"]:
     """Give the outputs with all modalities less those without each; the sign says which way the modality pushed.
 
     Outputs are those of the head, before they become probabilities, averaged over the networks. 0 for a modality that the patient
     lacks; NaN where it is the patient's only one, or where the patient has none.
     """
-    outputs, names = _outputs(fitted), list(fitted.modalities)
+    models, names = _models(fitted), list(fitted.modalities)
     changes = np.full((len(data), len(names), fitted.config.num_outputs), np.nan)
     for row in range(len(data)):
         tokens = collate(fitted, data, np.array([row]))
         has = [bool(tokens[name].present) for name in names]
         changes[row, ~np.array(has)] = 0.0 if any(has) else np.nan
-        if sum(has) < 2:
-            continue
         present = [m for m, there in enumerate(has) if there]
-        keep = {name: tokens[name].keep.repeat(1 + len(present), 1) for name in names}
-        for variant, m in enumerate(present, start=1):
-            keep[names[m]][variant] = False
-        found = outputs(_repeated(tokens, keep))
-        changes[row, present] = (found[:1] - found[1:]).numpy()
+        if len(present) > 1:
+            keep = {name: tokens[name].keep.repeat(1 + len(present), 1) for name in names}
+            for variant, m in enumerate(present, start=1):
+                keep[names[m]][variant] = False
+            repeated = {name: _repeated(tokens[name], keep[name]) for name in names}
+            found = _mean([model(repeated) for model in models])
+            changes[row, present] = found[:1] - found[1:]
+        advance(1)
     return changes
 
 
 def delete_tokens(
-    fitted: FittedNetwork, data: Dataset, modality: str, *, at_once: int = 64
+    fitted: FittedNetwork, data: Dataset, modality: str, *, at_once: int = 64, advance: Advance = _silent
 ) -> tuple[Float[np.ndarray, "_ output"] | None, ...]:
     """Give the outputs with all tokens less those without each token of a modality, patient by patient.
 
@@ -59,61 +72,119 @@ def delete_tokens(
         data: patients.
         modality: whose tokens are deleted.
         at_once: tokens deleted in one batch.
+        advance: told of each patient.
+
+    Raises:
+        UnknownNameError: the network has no such modality.
+    """
+    return delete_groups(fitted, data, modality, [None] * len(data), at_once=at_once, advance=advance)
+
+
+@torch.no_grad()
+def delete_groups(
+    fitted: FittedNetwork,
+    data: Dataset,
+    modality: str,
+    groups: Sequence[Groups | None],
+    *,
+    at_once: int = 64,
+    advance: Advance = _silent,
+) -> tuple[Float[np.ndarray, "_ output"] | None, ...]:
+    """Give the outputs with all tokens less those without each group of a modality's tokens, patient by patient.
+
+    A group is what makes sense only together: the pieces of a word, the levels of a category. Other modalities are encoded once.
+
+    Args:
+        fitted: the network.
+        data: patients.
+        modality: whose tokens are deleted.
+        groups: of each patient, places as ``explain.attention.Received`` has them; None for each token by itself.
+        at_once: groups deleted in one batch.
+        advance: told of each patient.
+
+    Returns:
+        None for a patient without the modality; NaN where nothing of a group is there, or it is all that the patient has.
 
     Raises:
         UnknownNameError: the network has no such modality.
     """
     if modality not in fitted.preparations:
         raise unknown_name("modality of the network", modality, fitted.preparations)
-    outputs = _outputs(fitted)
-    return tuple(
-        None
-        if sample is None
-        else _without_each(outputs, collate(fitted, data, np.array([row])), modality, fitted=fitted, at_once=at_once)
-        for row, sample in enumerate(data.samples[modality])
-    )
+    models, found = _models(fitted), list[np.ndarray | None]()
+    for row, own in enumerate(groups):
+        found.append(None)
+        if data.samples[modality][row] is not None:
+            tokens = collate(fitted, data, np.array([row]))
+            found[-1] = _without_each(models, tokens, modality, _placed(fitted, tokens[modality], modality, own), at_once=at_once)
+        advance(1)
+    return tuple(found)
+
+
+def _placed(fitted: FittedNetwork, tokens: Tokens, modality: str, groups: Groups | None) -> list[list[int]]:
+    """Find the columns of a batch of one that groups stand in: what a patient has not is no part of a group."""
+    kept = torch.nonzero(tokens.keep[0]).squeeze(1).tolist()
+    places = kept if fitted.preparations[modality].num_tokens is None else list(range(tokens.keep.shape[1]))
+    there = set(kept)
+    own = [[k] for k in range(len(places))] if groups is None else groups
+    return [[places[k] for k in group if places[k] in there] for group in own]
 
 
 def _without_each(
-    outputs: Outputs, tokens: dict[str, Tokens], modality: str, *, fitted: FittedNetwork, at_once: int
+    models: Sequence[Model], tokens: dict[str, Tokens], modality: str, groups: list[list[int]], *, at_once: int
 ) -> np.ndarray | None:
     kept = tokens[modality].keep[0]
-    places = torch.nonzero(kept).squeeze(1).tolist()
-    if not places:
+    if not kept.any():
         return None
-    changes = np.full((len(kept), fitted.config.num_outputs), np.nan)
-    if len(places) > 1 or any(bool(t.present) for name, t in tokens.items() if name != modality):
-        whole = outputs(tokens)
-        for start in range(0, len(places), at_once):
-            chunk = places[start : start + at_once]
-            keep = {name: t.keep.repeat(len(chunk), 1) for name, t in tokens.items()}
-            keep[modality][torch.arange(len(chunk)), torch.tensor(chunk)] = False
-            changes[chunk] = (whole - outputs(_repeated(tokens, keep))).numpy()
-    return changes[places] if fitted.preparations[modality].num_tokens is None else changes
+    alone = not any(bool(t.present) for name, t in tokens.items() if name != modality)
+    changes = np.full((len(groups), models[0].config.num_outputs), np.nan)
+    deleted = [g for g, group in enumerate(groups) if group and not (alone and len(group) == int(kept.sum()))]
+    encoded = [model.encode(tokens) for model in models]
+    whole = _mean([_scored(model, one) for model, one in zip(models, encoded, strict=True)])
+    for start in range(0, len(deleted), at_once):
+        chunk = deleted[start : start + at_once]
+        keep = kept.repeat(len(chunk), 1)
+        for variant, g in enumerate(chunk):
+            keep[variant, groups[g]] = False
+        variants = _repeated(tokens[modality], keep)
+        outputs = []
+        for model, one in zip(models, encoded, strict=True):
+            others = {name: _repeated(t, t.keep.repeat(len(chunk), 1)) for name, t in one.items() if name != modality}
+            outputs.append(_scored(model, {**others, modality: model.encoders[modality](variants)}))
+        changes[chunk] = whole - _mean(outputs)
+    return changes
 
 
-def _repeated(tokens: dict[str, Tokens], keep: dict[str, Tensor]) -> dict[str, Tokens]:
-    def copies(values: Tensor, name: str) -> Tensor:
-        return values.expand(len(keep[name]), -1, -1)
-
-    return {
-        name: Tokens(
-            values=copies(t.values, name),
-            keep=keep[name],
-            positions=None if t.positions is None else copies(t.positions, name),
-        )
-        for name, t in tokens.items()
-    }
+def _scored(model: Model, encoded: dict[str, Tokens]) -> Float[Tensor, "batch output"]:
+    """Score from what encoders gave, in the order of the network's modalities."""
+    return model.head(model.fusion(model.missing({name: encoded[name] for name in model.encoders})))
 
 
-def _outputs(fitted: FittedNetwork) -> Outputs:
-    models = [fitted.model(k).eval() for k in range(len(fitted.members))]
+def _repeated(tokens: Tokens, keep: Bool[Tensor, "batch token"]) -> Tokens:
+    """Make copies of one patient's tokens, each with another mask."""
+    return Tokens(
+        values=tokens.values.expand(len(keep), -1, -1),
+        keep=keep,
+        positions=None if tokens.positions is None else tokens.positions.expand(len(keep), -1, -1),
+    )
 
-    def run(tokens: dict[str, Tokens]) -> Tensor:
-        with torch.no_grad():
-            return torch.stack([model(tokens).double() for model in models]).mean(dim=0)
 
-    return run
+def _models(fitted: FittedNetwork) -> list[Model]:
+    return [fitted.model(k).eval() for k in range(len(fitted.members))]
+
+
+def _mean(outputs: Sequence[Float[Tensor, "batch output"]]) -> Float[np.ndarray, "batch output"]:
+    """Average over the networks."""
+    return torch.stack([part.detach().double() for part in outputs]).mean(dim=0).numpy()
+
+
+def sizes(fitted: FittedNetwork, changes: Float[np.ndarray, "*shape output"]) -> Float[np.ndarray, "*shape"]:
+    """Say how large changes of outputs are, whatever their sign: the root mean square over outputs.
+
+    What all classes of a softmax have in common is taken off before: no probability depends on it.
+    """
+    if isinstance(fitted.objective, Classify) and changes.shape[-1] > 1:
+        changes = changes - changes.mean(axis=-1, keepdims=True)
+    return np.sqrt(np.mean(np.square(changes), axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

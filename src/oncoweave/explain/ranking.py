@@ -14,6 +14,19 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import Interval, draw_weights, percentile_interval
 
 
+def mean_interval(values: Float[np.ndarray, " patient"], *, generator: np.random.Generator, replicates: int = 1000) -> Interval:
+    """Average over patients, with an interval from resampling them; those who have no value (NaN) are left out.
+
+    Raises:
+        DataError: nobody has one.
+    """
+    known = values[~np.isnan(values)]
+    if not len(known):
+        raise DataError("no patient has a value; there is nothing to average")
+    drawn = draw_weights(len(known), replicates=replicates, generator=generator) @ known / len(known)
+    return percentile_interval(float(known.mean()), drawn)
+
+
 def mean_shares(
     shares: Float[np.ndarray, "patient modality"],
     names: Sequence[str],
@@ -59,11 +72,11 @@ def merge_levels(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankedColumn:
-    """One column of a record by the attention it receives."""
+    """One column of a record by the attention it receives, or by what its deletion does."""
 
     name: str
-    attention: Interval
-    """Relative to an even spread over what was measured in the patient: 1 is a column looked at like any other."""
+    value: Interval
+    """Mean over the patients in whom it was measured; what of is said by the function that ranked."""
     rank: int
     rank_low: int
     rank_high: int
@@ -83,32 +96,49 @@ def rank_columns(
 ) -> tuple[RankedColumn, ...]:
     """Rank columns by mean attention, most first, with intervals and the ranks' stability over resamples of patients.
 
-    Means are over the patients in whom a column was measured, each patient's attention divided by what an even spread over the
-    measured columns gives, so that a column is not ranked high because those who have it have little else. Neither sign nor
-    attribution: whether a high value speaks for or against the outcome, and whether it is used, is not said.
+    Each patient's attention is divided by what an even spread over the measured columns gives (1 is a column looked at like any
+    other), so that a column is not ranked high because those who have it have little else. Neither sign nor attribution: whether
+    a high value speaks for or against the outcome, and whether it is used, is not said.
 
     Raises:
         DataError: names and columns differ in number, or a column was measured in nobody.
     """
-    if received.shape[1] != len(names):
-        msg = f"wanted one name a column, got {len(names)} names of {received.shape[1]} columns"
-        raise DataError(msg)
     measured = ~np.isnan(received)
     total = np.nansum(received, axis=1, keepdims=True)
-    usable = measured & (total > 0)
+    even = total / np.maximum(measured.sum(axis=1, keepdims=True), 1)
+    relative = np.divide(received, even, out=np.full(received.shape, np.nan), where=measured & (total > 0))
+    return rank_means(relative, names, generator=generator, replicates=replicates)
+
+
+def rank_means(
+    values: Float[np.ndarray, "patient column"],
+    names: Sequence[str],
+    *,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+) -> tuple[RankedColumn, ...]:
+    """Rank columns by their mean over the patients who have one, largest first: sizes of what deletion does, say.
+
+    Intervals and the ranks' stability come from resampling patients. NaN is a value that a patient does not have.
+
+    Raises:
+        DataError: names and columns differ in number, or nobody has a column.
+    """
+    if values.shape[1] != len(names):
+        msg = f"wanted one name a column, got {len(names)} names of {values.shape[1]} columns"
+        raise DataError(msg)
+    usable = ~np.isnan(values)
     if empty := [name for name, any_ in zip(names, usable.any(axis=0), strict=True) if not any_]:
         msg = f"column {empty[0]!r} was measured in no patient who has attention on the record; leave it out"
         raise DataError(msg)
-    even = total / np.maximum(measured.sum(axis=1, keepdims=True), 1)
-    relative = np.divide(received, even, out=np.zeros_like(received), where=usable)
-    weights = np.vstack([np.ones((1, len(received))), draw_weights(len(received), replicates=replicates, generator=generator)])
+    weights = np.vstack([np.ones((1, len(values))), draw_weights(len(values), replicates=replicates, generator=generator)])
     counts = weights @ usable
-    means = np.divide(weights @ relative, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    means = np.divide(weights @ np.nan_to_num(values), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     ranks = _ranks(means)
     return tuple(
         RankedColumn(
             name=names[c],
-            attention=percentile_interval(float(means[0, c]), means[1:, c]),
+            value=percentile_interval(float(means[0, c]), means[1:, c]),
             rank=int(ranks[0, c]),
             rank_low=int(np.quantile(ranks[1:, c], 0.025, method="lower")),
             rank_high=int(np.quantile(ranks[1:, c], 0.975, method="higher")),

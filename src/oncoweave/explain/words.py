@@ -2,7 +2,7 @@
 
 A patient's words are that patient's text: they are handed to the caller, hidden from ``repr`` and never logged. Over a cohort,
 only words that several patients' reports share are listed. Attention on a word has no sign ("no effusion" is attended as
-"effusion" is) and attributes nothing; what the output does without its pieces is for ``explain.occlusion.delete_tokens`` to say.
+"effusion" is) and attributes nothing; what the output does without its pieces is for ``explain.occlusion.delete_groups`` to say.
 """
 
 from collections import defaultdict
@@ -15,11 +15,15 @@ from jaxtyping import Float
 
 from oncoweave.core.errors import DataError
 from oncoweave.data.label_words import blank_text
+from oncoweave.evaluate.intervals import Interval
+from oncoweave.explain.ranking import mean_interval
 from oncoweave.modalities.report import Preparation, Sample
 from oncoweave.nn.vocabulary import parse_tokenizer
 
 TOP_SHARE = 0.25
 """Of a patient's words, the share that counts as important, as in the paper."""
+LEAST_PATIENTS = 5
+"""Patients whose reports have to hold a word that is listed for a cohort."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +84,21 @@ def top_words(words: Sequence[Word], *, share: float = TOP_SHARE) -> tuple[Word,
     return tuple(ranked[: int(np.ceil(share * len(ranked) - 1e-9))])
 
 
+def same_words(words: Sequence[Word]) -> dict[str, tuple[int, ...]]:
+    """Give the places of all pieces of each word of a text, wherever it stands; words are told apart in lower case."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for word in words:
+        places[word.text.lower()] += word.pieces
+    return {text: tuple(found) for text, found in places.items()}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankedWord:
     """A word over the cohort."""
 
     text: str
     """In lower case."""
-    attention: float
+    attention: Interval
     """Mean over the patients who have it, relative to an even spread over the words of the text: 1 is a word like any other."""
     top: float
     """Share of these patients in whom it is among the most attended."""
@@ -94,12 +106,17 @@ class RankedWord:
 
 
 def rank_words(
-    patients: Sequence[Sequence[Word]], *, least_patients: int = 5, share: float = TOP_SHARE
+    patients: Sequence[Sequence[Word]],
+    *,
+    generator: np.random.Generator,
+    least_patients: int = LEAST_PATIENTS,
+    share: float = TOP_SHARE,
+    replicates: int = 1000,
 ) -> tuple[RankedWord, ...]:
     """Rank the words that at least so many patients' reports hold, most attended first; neither sign nor attribution.
 
     Of a word that stands in a text several times, the most attended counts. Words of few patients are left out, so that nothing
-    listed is one patient's: names, dates, places.
+    listed is one patient's: names, dates, places. Intervals resample the patients who have a word.
 
     Raises:
         DataError: fewer than two patients are asked for a word.
@@ -119,11 +136,11 @@ def rank_words(
     ranked = [
         RankedWord(
             text=text,
-            attention=float(np.mean([a for a, _ in values])),
+            attention=mean_interval(np.array([a for a, _ in values]), generator=generator, replicates=replicates),
             top=float(np.mean([t for _, t in values])),
             patients=len(values),
         )
         for text, values in found.items()
         if len(values) >= least_patients
     ]
-    return tuple(sorted(ranked, key=lambda word: (-word.attention, word.text)))
+    return tuple(sorted(ranked, key=lambda word: (-word.attention.value, word.text)))
