@@ -275,6 +275,16 @@ def test_a_planted_fault_is_caught_and_its_absence_is_not(clean, fault):
     assert audit(clean[0]).verdict in ("passed", "not applicable")
 
 
+@pytest.mark.parametrize("runs", [0, 1, 4])
+def test_too_few_permuted_runs_judge_nothing_and_say_how_many_are_needed(clean, runs):
+    leaking = leaking_null(clean[0])
+    nulls = leaking.metrics.loc[leaking.metrics["role"] == "null", "model"].unique()
+    found = audit_null(replace(leaking, metrics=leaking.metrics[~leaking.metrics["model"].isin(nulls[runs:])]))
+    assert (found.verdict, found.n) == ("not applicable", 0)
+    assert "ask for 5 or more (protocol.permutations)" in found.evidence
+    assert (f"in {runs} run(s), has a mean c-index of 0.7" in found.evidence) is (runs > 0)
+
+
 @pytest.mark.parametrize("audit", [audit_slides, audit_sources])
 def test_clean_slides_pass(clean, audit):
     assert audit(slides(clean[0])).verdict == "passed"

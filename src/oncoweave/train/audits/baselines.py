@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.data.splits import inner_splits
-from oncoweave.evaluate.permuted import null_of
+from oncoweave.evaluate.permuted import ENOUGH, null_of
 from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 from oncoweave.train.heads import fit_head
@@ -17,18 +17,18 @@ _LEVEL = 0.99
 
 
 def audit_null(run: Audited) -> Audit:
-    """The main model, trained on permuted outcomes, scores as chance does."""
-    name = "permuted outcomes not at chance"
+    """The main model, trained on permuted outcomes, scores as chance does; too few such runs to show a fault judge nothing."""
+    name, wanted = "permuted outcomes not at chance", f"ask for {ENOUGH} or more (protocol.permutations)"
     null = null_of(run.metrics, run.metric, num_folds=len(run.folds()))
     if null is None:
-        return not_applicable(name, "No model was trained on permuted outcomes (protocol.permutations: 0).")
-    beyond = null.low > run.chance
+        return not_applicable(name, f"No model was trained on permuted outcomes; {wanted}.")
     evidence = (
         f"The main model, trained on permuted outcomes in {null.runs} run(s), has a mean {run.metric.replace('_', '-')} of"
         f" {null.mean:.3f} ({null.low:.3f} to {null.high:.3f}); chance is {run.chance:g}."
     )
-    evidence += "" if null.enough else " So few runs cannot show a fault."
-    return judged(name, fault=beyond and null.enough, evidence=evidence, n=len(run.data))
+    if not null.enough:
+        return not_applicable(name, f"{evidence} So few runs cannot show a fault: {wanted}.")
+    return judged(name, fault=null.low > run.chance, evidence=evidence, n=len(run.data))
 
 
 def audit_site_only(run: Audited) -> Audit:
