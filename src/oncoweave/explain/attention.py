@@ -6,7 +6,7 @@ token's place receives is not all the token's own. What attention is not: a sign
 what the output does when a token or a modality is deleted, and how far attention agrees with that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,13 @@ FOLLOWED = ("bottleneck", "mcat", "mdt", "mmp", "modality_transformer", "motcat"
 """Fusions that can be followed; the others are products, sums, gates and trees of vectors, in which no token attends to one."""
 MAX_TOKENS = 4096
 """Tokens of a patient, all modalities together, up to which whole attention maps are held in memory."""
+
+Advance = Callable[[int], None]
+"""Told that so many patients more are done."""
+
+
+def silent(_: int) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -85,7 +92,7 @@ class Attention:
     """None where the last block by itself reaches no modality, or not all: perceiver, MCAT, MOTCat, modality transformer."""
 
 
-def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8) -> Attention:
+def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8, advance: Advance = silent) -> Attention:
     """Follow the attention of a fitted network from each patient's vector back to the tokens, averaged over its members.
 
     The result has no sign and attributes nothing; compare it with ``explain.occlusion``.
@@ -94,6 +101,7 @@ def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8) -> Attenti
         fitted: a network whose fusion is :class:`Attentive`.
         data: patients; those who have none of the modalities get NaN.
         at_once: patients whose maps are in memory together.
+        advance: told how many patients are done.
 
     Raises:
         ConfigError: the fusion has no attention from its vector to the tokens.
@@ -109,6 +117,7 @@ def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8) -> Attenti
         for kind in found[0]:
             mean = {name: np.mean([one[kind][name] for one in found], axis=0) for name in tokens}
             parts.setdefault(kind, []).append((rows, mean))
+        advance(len(rows))
     received = {kind: _received(fitted, len(data), found, keeps, traced) for kind, found in parts.items()}
     return Attention(
         patient_ids=data.patient_ids, modalities=fitted.modalities, rollout=received["rollout"], last=received.get("last")

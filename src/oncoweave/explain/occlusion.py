@@ -5,7 +5,7 @@ deletion. It is the check on attention: where the two disagree, the output does 
 either where tokens stand in for each other: of two that say the same, neither changes anything alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,27 +14,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from oncoweave.core.errors import DataError, unknown_name
-from oncoweave.evaluate.intervals import Interval, draw_weights, percentile_interval
-from oncoweave.explain.attention import collate
+from oncoweave.evaluate.intervals import Interval
+from oncoweave.explain.attention import Advance, collate, silent
+from oncoweave.explain.ranking import mean_interval
 from oncoweave.model import Model
 from oncoweave.nn.tokens import Tokens
 from oncoweave.objectives.classify import Classify
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
 
-Advance = Callable[[int], None]
-"""Told how many patients are done."""
 Groups = Sequence[Sequence[int]]
 """Places of tokens that are deleted together."""
 
 
-def _silent(_: int) -> None:
-    """Show no progress."""
-
-
 @torch.no_grad()
 def delete_modalities(
-    fitted: FittedNetwork, data: Dataset, *, advance: Advance = _silent
+    fitted: FittedNetwork, data: Dataset, *, advance: Advance = silent
 ) -> Float[np.ndarray, "patient modality output"]:
     """Give the outputs with all modalities less those without each; the sign says which way the modality pushed.
 
@@ -60,7 +55,7 @@ def delete_modalities(
 
 
 def delete_tokens(
-    fitted: FittedNetwork, data: Dataset, modality: str, *, at_once: int = 64, advance: Advance = _silent
+    fitted: FittedNetwork, data: Dataset, modality: str, *, at_once: int = 64, advance: Advance = silent
 ) -> tuple[Float[np.ndarray, "_ output"] | None, ...]:
     """Give the outputs with all tokens less those without each token of a modality, patient by patient.
 
@@ -88,7 +83,7 @@ def delete_groups(
     groups: Sequence[Groups | None],
     *,
     at_once: int = 64,
-    advance: Advance = _silent,
+    advance: Advance = silent,
 ) -> tuple[Float[np.ndarray, "_ output"] | None, ...]:
     """Give the outputs with all tokens less those without each group of a modality's tokens, patient by patient.
 
@@ -217,6 +212,20 @@ def agreement(
     Raises:
         DataError: the lists differ in length or a patient's in tokens, or no patient can be compared.
     """
+    values = correlations(received, changes)
+    if not len(values):
+        raise DataError("no patient has two tokens whose attention and whose changes differ; nothing can be compared")
+    return Agreement(correlation=mean_interval(values, generator=generator, replicates=replicates), patients=len(values))
+
+
+def correlations(
+    received: Sequence[Float[np.ndarray, " _"] | None], changes: Sequence[Float[np.ndarray, "_ output"] | None]
+) -> Float[np.ndarray, " patient"]:
+    """Give Spearman's correlation of attention and size of change in each patient in whom two tokens or more can be compared.
+
+    Raises:
+        DataError: the lists differ in length or a patient's in tokens.
+    """
     from scipy.stats import rankdata
 
     if len(received) != len(changes):
@@ -233,9 +242,4 @@ def agreement(
         both = ~np.isnan(attention) & ~np.isnan(size)
         if both.sum() > 1 and np.ptp(attention[both]) > 0 and np.ptp(size[both]) > 0:
             found.append(float(np.corrcoef(rankdata(attention[both]), rankdata(size[both]))[0, 1]))
-    if not found:
-        raise DataError("no patient has two tokens whose attention and whose changes differ; nothing can be compared")
-    values = np.array(found)
-    drawn = draw_weights(len(values), replicates=replicates, generator=generator)
-    interval = percentile_interval(float(values.mean()), drawn @ values / len(values))
-    return Agreement(correlation=interval, patients=len(values))
+    return np.array(found, dtype=float)

@@ -51,6 +51,11 @@ def mean_shares(
     return {name: percentile_interval(float(known[:, m].mean()), drawn[:, m]) for m, name in enumerate(names)}
 
 
+def columns_of(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
+    """Name the column of a record that each token belongs to: itself, or that of the category whose level it is."""
+    return tuple(name if name in columns else next((c for c in columns if name.startswith(f"{c}=")), name) for name in names)
+
+
 def merge_levels(
     received: Float[np.ndarray, "patient token"], names: Sequence[str], columns: Sequence[str]
 ) -> tuple[Float[np.ndarray, "patient column"], tuple[str, ...]]:
@@ -61,11 +66,11 @@ def merge_levels(
         names: of the tokens.
         columns: of the record; a token that is named after none of them keeps its name.
     """
-    owner = [name if name in columns else next((c for c in columns if name.startswith(f"{c}=")), name) for name in names]
+    owner = columns_of(names, columns)
     merged = tuple(dict.fromkeys(owner))
     parts = []
     for column in merged:
-        own = received[:, [o == column for o in owner]]
+        own = received[:, np.array([o == column for o in owner])]
         parts.append(np.where(np.isnan(own).all(axis=1), np.nan, np.nansum(own, axis=1)))
     return np.stack(parts, axis=1), merged
 

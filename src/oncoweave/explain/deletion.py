@@ -1,0 +1,220 @@
+"""What stands inside a modality, in a cohort: columns of a table, words of reports, patches of films, attended and deleted."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from oncoweave.explain.attention import Advance, Received
+from oncoweave.explain.occlusion import correlations, delete_groups, delete_tokens, sizes
+from oncoweave.explain.ranking import RankedColumn, columns_of, mean_interval, merge_levels, rank_columns, rank_means
+from oncoweave.explain.words import LEAST_PATIENTS, Word, rank_words, same_words, words_of
+from oncoweave.modalities.report import Preparation as Texts
+from oncoweave.modalities.report import Sample as Text
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.network_learner import FittedNetwork
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Looked:
+    """One modality of a cohort whose attention was followed, and the patients in whom its tokens are deleted."""
+
+    fitted: FittedNetwork
+    data: Dataset
+    received: Received
+    modality: str
+    rows: Int[np.ndarray, " drawn"]
+    """Of the patients drawn."""
+    advance: Advance
+    """Told of each patient whose tokens were deleted."""
+
+    @property
+    def tokens(self) -> tuple[Float[np.ndarray, " _"] | None, ...]:
+        """Attention on the tokens of each patient."""
+        return self.received.tokens[self.modality]
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether its tokens can be told apart in anybody."""
+        return any(tokens is not None for tokens in self.tokens)
+
+    @property
+    def drawn(self) -> Dataset:
+        """The patients drawn."""
+        return self.data.take(self.rows)
+
+    def sizes_of(self, changes: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+        """Say how large changes are, patient by patient."""
+        return [None if change is None else sizes(self.fitted, change) for change in changes]
+
+
+def columns_table(
+    looked: Looked, *, generator: np.random.Generator, replicates: int
+) -> tuple[pd.DataFrame, dict[str, object], int]:
+    """Rank the columns of a table by attention, in everybody, and by deletion, in those drawn; levels of a category count as one.
+
+    Returns:
+        A row a column, most attended first; the agreement; and how many columns were measured in nobody and are left out.
+    """
+    preparation = looked.fitted.preparations[looked.modality]
+    tokens = preparation.feature_names[: preparation.num_tokens]
+    received, names = merge_levels(looked.received.table(looked.modality), tokens, preparation.columns)
+    owner = columns_of(tokens, preparation.columns)
+    groups = [[place for place, column in enumerate(owner) if column == name] for name in names]
+    changes = delete_groups(looked.fitted, looked.drawn, looked.modality, [groups] * len(looked.rows), advance=looked.advance)
+    nothing = np.full(len(names), np.nan)
+    size = np.stack([nothing if s is None else s for s in looked.sizes_of(changes)])
+    seen = (~np.isnan(received) & (np.nansum(received, axis=1) > 0)[:, None]).any(axis=0)
+    attended = rank_columns(received[:, seen], _chosen(names, seen), generator=generator, replicates=replicates)
+    there = ~np.isnan(size).all(axis=0)
+    deleted = rank_means(size[:, there], _chosen(names, there), generator=generator, replicates=replicates) if there.any() else ()
+    agreed = agreed_row(
+        "columns",
+        looked.modality,
+        list(received[looked.rows]),
+        [s[:, None] for s in size],
+        generator=generator,
+        replicates=replicates,
+    )
+    table = pd.DataFrame([_column(looked.modality, a, next((d for d in deleted if d.name == a.name), None)) for a in attended])
+    return table, agreed, int((~seen).sum())
+
+
+def _chosen(names: Sequence[str], keep: np.ndarray) -> list[str]:
+    return [name for name, kept in zip(names, keep, strict=True) if kept]
+
+
+def _column(modality: str, attended: RankedColumn, deleted: RankedColumn | None) -> dict[str, object]:
+    return {
+        "modality": modality,
+        "column": attended.name,
+        **_ranked("", "attention", attended),
+        **_ranked("change_", "change", deleted),
+    }
+
+
+def _ranked(prefix: str, name: str, ranked: RankedColumn | None) -> dict[str, object]:
+    """Write a rank and the mean that it rests on; NaN, of 0 patients, where the column was deleted in nobody."""
+    if ranked is None:
+        keys = (
+            f"{prefix}rank",
+            f"{prefix}rank_low",
+            f"{prefix}rank_high",
+            f"{prefix}stability",
+            name,
+            f"{name}_low",
+            f"{name}_high",
+        )
+        return {**dict.fromkeys(keys, np.nan), f"{prefix}patients": 0}
+    return {
+        f"{prefix}rank": ranked.rank, f"{prefix}rank_low": ranked.rank_low, f"{prefix}rank_high": ranked.rank_high,
+        f"{prefix}stability": ranked.stability, name: ranked.value.value, f"{name}_low": ranked.value.low,
+        f"{name}_high": ranked.value.high, f"{prefix}patients": ranked.patients,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class WordsFound:
+    """Words of a cohort's reports."""
+
+    table: pd.DataFrame
+    """A row a word, most attended first."""
+    agreed: dict[str, object]
+    unlisted: int
+    """Words left out because they are parts of identifiers."""
+    punctuation: float
+    """Mean share of a text's attention on words without a letter or digit."""
+
+
+def words_table(looked: Looked, *, generator: np.random.Generator, hidden: frozenset[str], replicates: int) -> WordsFound:
+    """Rank words by attention, in all reports, beside the change when a word is deleted wherever it stands, in those drawn.
+
+    Words of fewer than ``LEAST_PATIENTS`` patients are not listed, and no change is given that rests on fewer.
+    """
+    words = [_words(looked, row) for row in range(len(looked.data))]
+    places = [None if (own := words[row]) is None else same_words(own) for row in looked.rows]
+    groups = [() if own is None else tuple(own.values()) for own in places]
+    changes = delete_groups(looked.fitted, looked.drawn, looked.modality, groups, advance=looked.advance)
+    size = looked.sizes_of(changes)
+    sums = [_summed(looked.tokens[row], group) for row, group in zip(looked.rows, groups, strict=True)]
+    agreed = agreed_row(
+        "words",
+        looked.modality,
+        sums,
+        [None if s is None else s[:, None] for s in size],
+        generator=generator,
+        replicates=replicates,
+    )
+    by_word: dict[str, list[float]] = defaultdict(list)
+    for own, one in zip(places, size, strict=True):
+        for text, value in zip(own or (), one if one is not None else (), strict=True):
+            by_word[text].append(float(value))
+    ranked = rank_words([w for w in words if w is not None], generator=generator, replicates=replicates)
+    rows = []
+    for word in (w for w in ranked if w.text not in hidden):
+        known = np.array([v for v in by_word[word.text] if not np.isnan(v)])
+        change = mean_interval(known, generator=generator, replicates=replicates) if len(known) >= LEAST_PATIENTS else None
+        rows.append({
+            "modality": looked.modality, "word": word.text, "patients": word.patients, "top": word.top,
+            "attention": word.attention.value, "attention_low": word.attention.low, "attention_high": word.attention.high,
+            "change": np.nan if change is None else change.value, "change_low": np.nan if change is None else change.low,
+            "change_high": np.nan if change is None else change.high, "change_patients": len(known),
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    on_marks = [_on_marks(own) for own in words if own]
+    return WordsFound(
+        table=table, agreed=agreed, unlisted=len(ranked) - len(rows), punctuation=float(np.mean(on_marks)) if on_marks else np.nan
+    )
+
+
+def _words(looked: Looked, row: int) -> tuple[Word, ...] | None:
+    sample, received = looked.data.samples[looked.modality][row], looked.tokens[row]
+    if sample is None or received is None:
+        return None
+    preparation = looked.fitted.preparations[looked.modality]
+    assert isinstance(preparation, Texts), f"{looked.modality!r} is a report whose preparation is a {type(preparation).__name__}"
+    assert isinstance(sample, Text), f"{looked.modality!r} is a report whose samples are of {type(sample).__name__}"
+    return words_of(preparation, sample, received)
+
+
+def _summed(received: Float[np.ndarray, " _"] | None, groups: Sequence[Sequence[int]]) -> Float[np.ndarray, " _"] | None:
+    return None if received is None else np.array([received[list(group)].sum() for group in groups])
+
+
+def is_word(text: str) -> bool:
+    """Whether a word is more than punctuation."""
+    return any(letter.isalnum() for letter in text)
+
+
+def _on_marks(words: Sequence[Word]) -> float:
+    total = sum(word.attention for word in words)
+    return sum(word.attention for word in words if not is_word(word.text)) / total if total > 0 else 0.0
+
+
+def patches_agreement(looked: Looked, *, generator: np.random.Generator, replicates: int) -> dict[str, object]:
+    """Say how far attention on patches of films agrees with what deleting each does, in those drawn."""
+    changes = delete_tokens(looked.fitted, looked.drawn, looked.modality, advance=looked.advance)
+    received = [looked.tokens[row] for row in looked.rows]
+    size = [None if s is None else s[:, None] for s in looked.sizes_of(changes)]
+    return agreed_row("patches", looked.modality, received, size, generator=generator, replicates=replicates)
+
+
+def agreed_row(
+    level: str,
+    modality: str,
+    received: Sequence[Float[np.ndarray, " _"] | None],
+    size: Sequence[Float[np.ndarray, "_ 1"] | None],
+    *,
+    generator: np.random.Generator,
+    replicates: int,
+) -> dict[str, object]:
+    """Make a row of agreement; NaN, of 0 patients, where there is nobody in whom two things can be compared."""
+    found = correlations(received, size)
+    row: dict[str, object] = {"level": level, "modality": modality, "patients": len(found)}
+    if not len(found):
+        return {**row, "correlation": np.nan, "low": np.nan, "high": np.nan}
+    mean = mean_interval(found, generator=generator, replicates=replicates)
+    return {**row, "correlation": mean.value, "low": mean.low, "high": mean.high}
