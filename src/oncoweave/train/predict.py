@@ -49,6 +49,27 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
         msg = f"{out}: predictions are written as .csv or .parquet"
         raise ConfigError(msg)
     locked = load_locked(run, model)
+    data, warnings = read_patients(run, locked, cohort_path)
+    frame = locked.frame(data)
+    if frame.empty:
+        msg = f"no patient of {cohort_path} has any of the model's modalities ({', '.join(locked.modalities)})"
+        raise DataError(msg)
+    warnings += _strange(frame)
+    with publish(out) as partial:
+        if out.suffix == ".parquet":
+            frame.to_parquet(partial, index=False)
+        else:
+            frame.to_csv(partial, index=False)
+    return PredictionSummary(predicted=len(frame), without=len(data) - len(frame), warnings=warnings)
+
+
+def read_patients(run: Path, locked: LockedModel, cohort_path: Path) -> tuple[Dataset, tuple[str, ...]]:
+    """Read what a model of a run needs of a cohort's patients, as its study read them; also says what is unlike training.
+
+    Raises:
+        DataError: a table was changed since the cohort was written, or a modality is of another kind than in training or has none
+            of the columns the model reads.
+    """
     cohort = Cohort.open(cohort_path)
     cohort = read_texts_as(cohort, _texts_read_again(run, cohort), None)
     shared = [m for m in locked.modalities if m in cohort.modalities]
@@ -61,18 +82,7 @@ def predict_cohort(run: Path, cohort_path: Path, out: Path, *, model: str | None
             raise DataError(msg)
     refuse_changed_tables(cohort_path)
     data = load_dataset(cohort, None, shared).completed(locked.kinds)
-    warnings = _differences(locked, cohort, data)
-    frame = locked.frame(data)
-    if frame.empty:
-        msg = f"no patient of {cohort_path} has any of the model's modalities ({', '.join(locked.modalities)})"
-        raise DataError(msg)
-    warnings += _strange(frame)
-    with publish(out) as partial:
-        if out.suffix == ".parquet":
-            frame.to_parquet(partial, index=False)
-        else:
-            frame.to_csv(partial, index=False)
-    return PredictionSummary(predicted=len(frame), without=len(cohort) - len(frame), warnings=warnings)
+    return data, _differences(locked, cohort, data)
 
 
 def _strange(frame: pd.DataFrame) -> tuple[str, ...]:
