@@ -1,11 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.evaluate.compare import holm
+from oncoweave.serve.bench.cost import sizes_section
+from oncoweave.serve.bench.phantom import slide_encoders
+from oncoweave.serve.bench.results import Results
 from oncoweave.train.bench.collect import corrected, ranking_of, with_ranks
 from oncoweave.train.bench.panel import grid
-from oncoweave.train.bench.spec import Aggregator, Bench, entries, read_bench
+from oncoweave.train.bench.spec import Aggregator, Bench, check_bench, entries, read_bench
+from oncoweave.train.finetune import start_settings
+from oncoweave.train.study import ModelSpec
 
 KINDS = {"he": "slide", "notes": "report", "clinical": "record"}
 
@@ -51,6 +59,64 @@ def test_a_slide_encoder_is_frozen_tuned_or_random():
     assert (of["frozen"].weights, of["frozen"].frozen) == ({"slide": "w.safetensors"}, ("slide",))
     assert (of["tuned"].weights, of["tuned"].frozen) == ({"slide": "w.safetensors"}, ())
     assert (of["random"].weights, of["random"].frozen) == ({}, ())
+
+
+def test_a_frozen_tuned_and_random_slide_encoder_are_one_network():
+    tried = {a.name: a.start for a in slide_encoders() if not isinstance(a, str)}
+    of = {m.name: m for m in grid(bench(aggregators=slide_encoders()), {"he": "slide"})}
+    assert {"pool-mean", "pool-max", "abmil-tiny", "abmil", "agata-tiny"} <= of.keys()
+    assert [tried[f"longnet-{how}"] for how in ("frozen", "tuned", "random")] == ["frozen", "tuned", "random"]
+    assert (of["longnet-frozen"].frozen, of["longnet-tuned"].frozen) == (("slide",), ())
+    weights = Path(of["longnet-tuned"].weights["slide"])
+    assert of["longnet-frozen"].weights == {"slide": str(weights)}
+    assert of["longnet-random"].weights == {}
+    assert of["longnet-random"].encoder_settings == {"slide": start_settings(weights, "longnet/tiny")}
+    check_bench(bench(aggregators=slide_encoders()))
+
+
+def test_encoders_that_a_fusion_names_are_not_tried_in_turn():
+    fusion = ModelSpec(name="gated", fusion="gated", encoders={"slide": "abmil", "film": "film_vit/tiny"})
+    tried = grid(bench(aggregators=("pool/mean", "pool/max"), encoders={"report": ("bert/tiny",)}, fusions=(fusion,)), KINDS)
+    assert [m.name for m in tried] == ["pool-mean", "pool-max", "bert-tiny", "gated"]
+    assert tried[-1].encoders == {"slide": "abmil", "report": "bert/tiny"}
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "message"),
+    [
+        (Aggregator(name="a", encoder="longnet/tiny", settings={"dimm": 8}), "did you mean 'dim'"),
+        (Aggregator(name="a", encoder="longnet/tiny", settings={"dim": 9}), "'a': settings of encoder .* does not divide"),
+        (Aggregator(name="a", encoder="abmil", weights="builtin"), "no built-in weights for abmil .*longnet/tiny"),
+        (Aggregator(name="a", encoder="longnet/tiny", weights="w.safetensors"), "w.safetensors are no file"),
+    ],
+)
+def test_settings_and_weights_that_cannot_be_are_refused_before_anything_runs(aggregator, message):
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        check_bench(bench(aggregators=(aggregator,)))
+
+
+def results(scores: pd.DataFrame, duels: pd.DataFrame | None = None) -> Results:
+    return Results(
+        bench=bench(), asked=(), scores=scores, duels=pd.DataFrame(columns=["task", "question"]) if duels is None else duels,
+        curves=pd.DataFrame(), audits=pd.DataFrame(), failures={}, pages={}, seconds=1.0,
+    )  # fmt: skip
+
+
+def test_sizes_are_drawn_of_networks_that_start_alike():
+    rows = pd.DataFrame(
+        [
+            ("small", "longnet/tiny", "random", 10.0),
+            ("large", "longnet/tiny", "random", 40.0),
+            ("held", "longnet/tiny", "frozen", 40.0),
+            ("abmil", "abmil", "random", 20.0),
+        ],
+        columns=["name", "encoder", "start", "parameters"],
+    ).assign(task="one", same_as="", metric="auroc", value=0.7, low=0.6, high=0.8)
+    shown = sizes_section(results(rows)).blocks[0].svg
+    assert "small: 0.70" in shown and "large: 0.70" in shown
+    assert "held: 0.70" not in shown and "abmil: 0.70" not in shown
+    alike = rows[rows["start"] == "frozen"]
+    assert "in two sizes" in sizes_section(results(alike)).blocks[0].text
 
 
 def test_places_are_taken_from_the_file_and_told_apart(tmp_path):

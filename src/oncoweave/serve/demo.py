@@ -12,7 +12,7 @@ from oncoweave.serve.report import write_report
 from oncoweave.train.embed import EmbedOptions, embed_slides
 from oncoweave.train.embed_cohort import cohort_slides, lay_bags, slide_modality
 from oncoweave.train.study import run_study
-from oncoweave.train.tile_encoder import load_tile_encoder
+from oncoweave.train.tile_encoder import TileEncoder, load_tile_encoder
 from oncoweave.wsi.tiling import TileRecipe
 
 DEMO = Config(patients=120, seed=7, sites=8, slide_px=1280, without=("volume", "film"))
@@ -42,18 +42,17 @@ def run_demo(out: Path) -> Path:
     cohort = out / "cohort"
     if not (cohort / "manifest.json").exists():
         write_phantom(DEMO, cohort, workers=2)
-    embed_by_colour(cohort, out / "slides", tile=256)
+    embed_phantom(cohort, out / "slides", encoder=load_tile_encoder("colour"), recipe=TileRecipe(mpp=0.5, tile=256))
     with publish(out / "study.yaml") as partial:
         partial.write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
     return write_report(run_study(out / "study.yaml", out / "run"))
 
 
-def embed_by_colour(path: Path, bags: Path, *, tile: int) -> None:
-    """Embed a cohort's slides by the colours of tiles of so many pixels, unless its table names their bags already."""
+def embed_phantom(path: Path, bags: Path, *, encoder: TileEncoder, recipe: TileRecipe) -> None:
+    """Embed the slides of a phantom cohort and lay the bags into it, unless its table names their bags already."""
     cohort = read_cohort(path)
     name = slide_modality(cohort)
     if "path" in cohort.tables[name]:
         return
-    slides, encoder = cohort_slides(cohort, name), load_tile_encoder("colour")
-    record = embed_slides(slides, bags, encoder=encoder, recipe=TileRecipe(mpp=0.5, tile=tile), options=EmbedOptions())
+    record = embed_slides(cohort_slides(cohort, name), bags, encoder=encoder, recipe=recipe, options=EmbedOptions())
     lay_bags(cohort, name, record, drop_failed=True)

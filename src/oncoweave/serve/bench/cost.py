@@ -141,9 +141,11 @@ def sizes_section(results: Results) -> Section:
     scores = scores[scores["same_as"] == ""].assign(family=scores["encoder"].str.split("/").str[0])
     panels = []
     for (task, metric), rows in scores.groupby(["task", "metric"], sort=False):
-        families = [(family, part.sort_values("parameters")) for family, part in rows.groupby("family") if len(part) > 1]
+        parts = {names: part.sort_values("parameters") for names, part in rows.groupby(["family", "start"])}
         curves = tuple(
-            Curve(name=str(family), points=tuple(_size_point(row) for _, row in part.iterrows())) for family, part in families
+            Curve(name=_family_name(str(names[0]), str(names[1])), points=tuple(_size_point(row) for _, row in part.iterrows()))
+            for names, part in parts.items()
+            if part["parameters"].nunique() > 1
         )
         if curves:
             panels.append(
@@ -152,14 +154,20 @@ def sizes_section(results: Results) -> Section:
                 )
             )
     if not panels:
-        return absent(key, title, "No encoder was tried in two variants on its own, so nothing can be said about size.")
+        return absent(key, title, "No encoder was tried in two sizes on its own, so nothing can be said about size.")
     chart = xy_chart(panels[:_MOST_PANELS], x_label="parameters of the model (logarithmic)", title=title)
+    more = f" The first {_MOST_PANELS} of {len(panels)} tasks are drawn." if len(panels) > _MOST_PANELS else ""
     caption = (
-        "Variants of one encoder on one modality, by the parameters of the whole model. Whiskers are 95% intervals over patients."
+        "Sizes of one encoder on one modality, by the parameters of the whole model; sizes that start alike, from random or from"
+        f" trained weights, share a line. Whiskers are 95% intervals over patients.{more}"
     )
     return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption),))
 
 
+def _family_name(family: str, start: str) -> str:
+    return family if start == "random" else f"{family}, {start}"
+
+
 def _size_point(row: pd.Series) -> Point:
-    hover = f"{row['encoder']}: {wording.number(row['value'])}, {short_number(row['parameters'])} parameters"
+    hover = f"{row['name']}: {wording.number(row['value'])}, {short_number(row['parameters'])} parameters"
     return Point(x=float(row["parameters"]), y=float(row["value"]), low=row["low"], high=row["high"], hover=hover)

@@ -1,6 +1,7 @@
 """The bench that anyone can run: the stand-ins of all tasks, asked of one drawn cohort and of tiles cut from its slides."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -9,17 +10,22 @@ from oncoweave.core.files import publish
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
 from oncoweave.phantom.labelled_tiles import PhantomTiles, cut_tiles
-from oncoweave.serve.demo import embed_by_colour
-from oncoweave.train.bench.spec import Bench, Curves, Place, TileSpec
+from oncoweave.serve.demo import embed_phantom
+from oncoweave.train.bench.spec import Aggregator, Bench, Curves, Place, TileSpec
 from oncoweave.train.bench.tiles import STAND_IN
-from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
+from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Setting
 from oncoweave.train.task import task_names
+from oncoweave.train.tile_encoder import load_tile_encoder, tile_settings
 from oncoweave.train.tile_task import TileTask, load_tile_task
+from oncoweave.wsi.tiling import TileRecipe
 
 COHORT = Config(patients=48, seed=7, sites=4, slide_px=1024, without=("volume",))
 """Without volumes: a network that reads them takes longer than all the rest together."""
 _TILE = 128
 _PER_SLIDE = 6
+_TILE_ENCODER, _SLIDE_ENCODER = "vit/nano", "longnet/tiny"
+"""The pair whose weights come with the package."""
 
 
 def phantom_bench(out: Path) -> Bench:
@@ -30,7 +36,9 @@ def phantom_bench(out: Path) -> Bench:
     cohort = Path(out).resolve() / "phantom"
     if not (cohort / "manifest.json").exists():
         write_phantom(COHORT, cohort, progress=False)
-    embed_by_colour(cohort, cohort.with_name("phantom-slides"), tile=_TILE)
+    encoder = load_tile_encoder(_TILE_ENCODER, weights=builtin_weights(_TILE_ENCODER)[0])
+    side, mpp = tile_settings(encoder, tile=None, mpp=None)
+    embed_phantom(cohort, cohort.with_name("phantom-slides"), encoder=encoder, recipe=TileRecipe(mpp=mpp, tile=side))
     places: dict[str, Place] = {name: Place(cohort=str(cohort)) for name in task_names("patient")}
     tiles: PhantomTiles | None = None
     for name in task_names("tile"):
@@ -42,16 +50,38 @@ def phantom_bench(out: Path) -> Bench:
     return Bench(
         name="Stand-ins of all tasks on phantom patients",
         tasks=dict(places),
-        aggregators=("pool/mean", "abmil/tiny"),
+        aggregators=slide_encoders(),
         encoders={"film": ("film_vit/tiny",), "report": ("bert/tiny",)},
-        fusions=(ModelSpec(name="concat", fusion="concat"), ModelSpec(name="gated", fusion="gated")),
+        fusions=(
+            ModelSpec(name="concat", fusion="concat"),
+            ModelSpec(name="gated", fusion="gated", encoders={"slide": "abmil/tiny"}),
+        ),
         main=("concat", "abmil-tiny", "bert-tiny"),
         protocol=Protocol(
             folds=2, repeats=1, inner_folds=2, group_by_site=False, bootstrap=200, permutations=1, seed=COHORT.seed
         ),
         network=NetworkConfig(epochs=4, patience=3, members=1, width=16, batch_size=16),
         curves=Curves(labels=(0.5,), models=("concat", "abmil-tiny", "only_slide")),
-        tiles=TileSpec(encoders=("vit/nano",), episodes=10, perturbed_tiles=0, tuning_epochs=0),
+        tiles=TileSpec(encoders=(_TILE_ENCODER,), episodes=10, perturbed_tiles=0, tuning_epochs=0),
+    )
+
+
+def slide_encoders() -> tuple[str | Aggregator, ...]:
+    """List what the bench pools tiles with: two sizes of ABMIL, and LongNet frozen, tuned and random, and random once smaller.
+
+    The random network has the settings that the built-in weights were trained with, so that it differs in weights alone.
+    """
+    known = cast("dict[str, Setting]", dict(builtin_weights(_SLIDE_ENCODER)[1].settings))
+    return (
+        "pool/mean",
+        "pool/max",
+        "abmil/tiny",
+        "abmil",
+        "agata/tiny",
+        Aggregator(name="longnet-frozen", encoder=_SLIDE_ENCODER, weights=BUILTIN, frozen=True),
+        Aggregator(name="longnet-tuned", encoder=_SLIDE_ENCODER, weights=BUILTIN),
+        Aggregator(name="longnet-random", encoder=_SLIDE_ENCODER, settings=known),
+        Aggregator(name="longnet-random-smaller", encoder=_SLIDE_ENCODER, settings={**known, "dim": 24, "depth": 1}),
     )
 
 

@@ -21,11 +21,12 @@ REFERENCE = "clinical baseline"
 ALPHA = 0.05
 
 SCORES = (
-    "task", "level", "same_as", "stand_in", "endpoint", "metric", "higher_is_better", "model", "name", "role", "encoder", "main",
-    "value", "low", "high", "n", "events", "seconds", "parameters", "run",
+    "task", "level", "same_as", "stand_in", "endpoint", "metric", "higher_is_better", "model", "name", "role", "encoder", "start",
+    "main", "value", "low", "high", "n", "events", "seconds", "parameters", "run",
 )  # fmt: skip
 """Columns of the table of figures. ``model`` is the run's name, ``name`` the one that is the same over tasks; ``encoder`` is that
-of a model of one modality; ``seconds`` is the mean time that fitting and predicting took a fold."""
+of a model of one modality and ``start`` what became of its first weights (``random``, ``tuned``, ``frozen``); ``seconds`` is the
+mean time that fitting and predicting took a fold."""
 
 
 def scores_of(asked: Asked) -> pd.DataFrame:
@@ -39,7 +40,9 @@ def scores_of(asked: Asked) -> pd.DataFrame:
     if rows.empty:
         msg = f"task {asked.entry.key!r}: {asked.run} has no metric {asked.metric!r}; it has {sorted(metrics['metric'].unique())}"
         raise DataError(msg)
-    encoders = {m.name: next(iter(m.encoders.values())) for m in asked.study.models or () if len(m.modalities or ()) == 1}
+    alone = [m for m in asked.study.models or () if len(m.modalities or ()) == 1 and m.encoders]
+    encoders = {m.name: next(iter(m.encoders.values())) for m in alone}
+    starts = {m.name: "frozen" if m.frozen else "tuned" if m.weights else "random" for m in alone}
     names = {read_json(asked.run / "manifest.json")["reference_model"]: REFERENCE}
     frame = rows.merge(_cost(asked.run), on="model", how="left").assign(
         task=asked.entry.key,
@@ -49,6 +52,7 @@ def scores_of(asked: Asked) -> pd.DataFrame:
         endpoint=asked.endpoint.name,
         name=rows["model"].replace(names).to_numpy(),
         encoder=rows["model"].map(encoders).fillna("").to_numpy(),
+        start=rows["model"].map(starts).fillna("").to_numpy(),
         main=(rows["model"] == asked.study.main).to_numpy(),
         run=f"tasks/{asked.run.name}",
     )

@@ -42,7 +42,7 @@ def grid(bench: Bench, kinds: Mapping[str, str]) -> tuple[ModelSpec, ...]:
     """List the bench's models of modalities (name to kind): encoders alone, then fusions.
 
     A fusion is called by its name alone where there is no choice of encoders, otherwise with those chosen, as ``gated+abmil``.
-    Early fusions read columns and take no encoder.
+    Encoders that a fusion names itself stay, and nothing else is tried in their place. Early fusions read columns and take none.
     """
     by_kind = {kind: tried for kind, tried in bench.by_kind.items() if kind in kinds.values()}
     of_kind = Counter(kinds.values())
@@ -61,10 +61,16 @@ def grid(bench: Bench, kinds: Mapping[str, str]) -> tuple[ModelSpec, ...]:
         if fusion.stage == "early":
             fused.append(whole)
             continue
-        for chosen in product(*by_kind.values()):
-            named = [a.name for a, tried in zip(chosen, by_kind.values(), strict=True) if len(tried) > 1]
+        encoders, settings = (
+            {name: value for name, value in given.items() if name in kinds or name in kinds.values()}
+            for given in (whole.encoders, whole.encoder_settings)
+        )
+        whole = whole.model_copy(update={"encoders": encoders, "encoder_settings": settings})
+        open_kinds = {kind: tried for kind, tried in by_kind.items() if kind not in encoders}
+        for chosen in product(*open_kinds.values()):
+            named = [a.name for a, tried in zip(chosen, open_kinds.values(), strict=True) if len(tried) > 1]
             renamed = whole.model_copy(update={"name": "+".join([fusion.name, *named])})
-            fused.append(_with_encoders(renamed, dict(zip(by_kind, chosen, strict=True))))
+            fused.append(_with_encoders(renamed, dict(zip(open_kinds, chosen, strict=True))))
     return (*alone, *fused)
 
 
@@ -72,7 +78,8 @@ def _with_encoders(model: ModelSpec, chosen: Mapping[str, Aggregator]) -> ModelS
     return model.model_copy(
         update={
             "encoders": {**model.encoders, **{kind: a.encoder for kind, a in chosen.items()}},
-            "weights": {kind: a.weights for kind, a in chosen.items() if a.weights is not None},
+            "encoder_settings": {**model.encoder_settings, **{kind: a.settings for kind, a in chosen.items() if a.settings}},
+            "weights": {kind: a.file for kind, a in chosen.items() if a.file is not None},
             "frozen": tuple(kind for kind, a in chosen.items() if a.frozen),
         }
     )

@@ -9,7 +9,10 @@ from pydantic import Field
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
-from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
+from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
+from oncoweave.train.encoder_settings import check_settings, placed
+from oncoweave.train.finetune import start_settings
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Setting
 from oncoweave.train.task import task_names
 
 AT = "@"
@@ -32,10 +35,22 @@ class Aggregator(Strict):
 
     name: str
     encoder: str
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    """Of an encoder of slides or other modalities, where they are not the variant's; see its ``Config``."""
     weights: str | None = None
-    """File of weights it starts from; random ones when not given."""
+    """File of weights it starts from, or ``builtin`` for those of the package; random ones when not given."""
     frozen: bool = False
     """Leave the weights as they are and train what stands above them; otherwise they are tuned."""
+
+    @property
+    def file(self) -> str | None:
+        """The file of weights; None for random ones."""
+        return str(builtin_weights(self.encoder)[0]) if self.weights == BUILTIN else self.weights
+
+    @property
+    def start(self) -> str:
+        """What becomes of its first weights: ``frozen``, ``tuned``, or ``random`` where it has none."""
+        return "random" if self.weights is None else "frozen" if self.frozen else "tuned"
 
 
 Labels = Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, lt=1)]
@@ -73,7 +88,7 @@ class Bench(Strict):
     encoders: dict[str, tuple[str | Aggregator, ...]] = Field(default_factory=dict)
     """The same for other kinds of modality."""
     fusions: tuple[str | ModelSpec, ...] = ()
-    """Tried on every task of two modalities or more."""
+    """Tried on every task of two modalities or more, with every choice of encoders for the kinds of which they name none."""
     task_models: bool | None = None
     """Fit the panels that the tasks name themselves; when not given, only where no aggregators, encoders or fusions are."""
     main: tuple[str, ...] = ()
@@ -148,14 +163,15 @@ def check_bench(bench: Bench) -> None:
             if kind not in kinds:
                 msg = f"bench {bench.name!r}: encoder {aggregator.encoder!r} reads {' or '.join(kinds)}, not {kind}"
                 raise ConfigError(msg)
-            if aggregator.frozen and aggregator.weights is None:
-                msg = f"bench {bench.name!r}: {aggregator.name!r} is frozen and starts from no weights; give weights, or tune it"
-                raise ConfigError(msg)
+            _check_start(bench, aggregator)
         _refuse_twice(bench, f"encoders of kind {kind}", [a.name for a in tried])
     for tile_encoder in (named(a) for a in bench.tiles.encoders):
         shelf.variant("encoders", tile_encoder.encoder)
         if shelf.load("encoders", tile_encoder.encoder).KINDS != ("tile",):
             msg = f"bench {bench.name!r}: encoder {tile_encoder.encoder!r} reads no tiles (tiles: encoders)"
+            raise ConfigError(msg)
+        if tile_encoder.settings:
+            msg = f"bench {bench.name!r}: {tile_encoder.name!r} reads tiles; its settings are those of its variant, give none"
             raise ConfigError(msg)
     for fusion in bench.fused:
         shelf.configure("fusion", fusion.fusion, fusion.settings)
@@ -163,6 +179,18 @@ def check_bench(bench: Bench) -> None:
             msg = f"bench {bench.name!r}: fusion {fusion.name!r} is tried on all modalities; weights belong to an aggregator"
             raise ConfigError(msg)
     _refuse_twice(bench, "fusions", [f.name for f in bench.fused])
+
+
+def _check_start(bench: Bench, aggregator: Aggregator) -> None:
+    if aggregator.frozen and aggregator.weights is None:
+        msg = f"bench {bench.name!r}: {aggregator.name!r} is frozen and starts from no weights; give weights, or tune it"
+        raise ConfigError(msg)
+    path, where = aggregator.file, f"bench {bench.name!r}: {aggregator.name!r}"
+    if path is not None and not Path(path).is_file():
+        msg = f"{where}: weights {path} are no file; they are never replaced by random ones"
+        raise ConfigError(msg)
+    start = {} if path is None else start_settings(Path(path), aggregator.encoder)
+    check_settings(aggregator.encoder, aggregator.settings, where=where, start=start)
 
 
 def entries(bench: Bench) -> list[Entry]:
@@ -216,9 +244,13 @@ def _placed(place: Place, folder: Path) -> Place:
 
 
 def _weighed(aggregator: str | Aggregator, folder: Path) -> str | Aggregator:
-    if isinstance(aggregator, str) or aggregator.weights is None:
+    if isinstance(aggregator, str):
         return aggregator
-    return aggregator.model_copy(update={"weights": str((folder / aggregator.weights).resolve())})
+    weights = aggregator.weights
+    if weights is not None and weights != BUILTIN:
+        weights = str((folder / weights).resolve())
+    settings = placed(aggregator.encoder, aggregator.settings, folder) if aggregator.settings else {}
+    return aggregator.model_copy(update={"weights": weights, "settings": settings})
 
 
 def _refuse_twice(bench: Bench, what: str, names: list[str]) -> None:

@@ -57,6 +57,7 @@ def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: di
         name=rows["model"],
         role=rows["role"].map({"encoder": "fusion"}).fillna("baseline"),
         encoder="",
+        start="",
         main=rows["model"] == listed[0].name,
         run=f"tasks/{entry.folder}",
     ).reindex(columns=list(SCORES))
@@ -65,6 +66,6 @@ def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: di
 
 
 def _weights(encoder: Aggregator) -> Path | None:
-    if encoder.weights is not None:
-        return Path(encoder.weights)
+    if encoder.file is not None:
+        return Path(encoder.file)
     return builtin_weights(encoder.encoder)[0] if has_builtin(encoder.encoder) else None
