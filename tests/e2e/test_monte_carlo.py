@@ -3,7 +3,7 @@
 import pandas as pd
 
 from oncoweave.data.store import write_cohort
-from oncoweave.evaluate.summary import RESAMPLED_T
+from oncoweave.evaluate.comparisons import RESAMPLED_T
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import draw_cohort
 from oncoweave.serve.report import write_report

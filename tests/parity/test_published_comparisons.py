@@ -6,7 +6,8 @@ import pytest
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.data.splits import published_splits
-from oncoweave.evaluate.summary import BOOTSTRAP, RESAMPLED_T, SummaryOptions, summarise
+from oncoweave.evaluate.comparisons import BOOTSTRAP, RESAMPLED_T
+from oncoweave.evaluate.summary import SummaryOptions, summarise
 
 SURVIVAL = Endpoint(name="os", kind="survival", columns=("survival_months", "event"), time_unit="months")
 PUBLISHED = {"tcga_blca": 0.624, "tcga_brca": 0.580, "tcga_gbmlgg": 0.817, "tcga_luad": 0.620, "tcga_ucec": 0.622}

@@ -160,7 +160,7 @@ def _comparisons(plan: Plan, models: dict[str, str], reference: str) -> pd.DataF
             ("corrected resampled t over folds", 1.4 * half, p**0.5),
         ):
             tested = {"low": difference - reach, "high": difference + reach, "p": p_method, "p_adjusted": min(p_method * 3, 1.0)}
-            rows.append({**row, **tested, "method": method})
+            rows.append({**row, **tested, "method": method, "detectable": 1.4 * half})
     return pd.DataFrame(rows)
 
 
@@ -270,6 +270,8 @@ def _decisions(plan: Plan, reference: str, rng: np.random.Generator) -> dict[str
             row |= {"over_default_high": over + 0.03, "reference": reference if model == plan.main else None}
             gain = value - benefit[reference] if model == plan.main else np.nan
             row |= {"over_reference": gain, "over_reference_low": gain - 0.02, "over_reference_high": gain + 0.03}
+            needed = np.where(t < 0.2, 1 / 0.031, np.inf) if model == plan.main else np.nan
+            row |= {"to_test": needed, "to_test_low": 1 / 0.06 if model == plan.main else np.nan, "to_test_high": 3 * needed}
             curves.append(pd.DataFrame({**row, "n": n, "events": events}))
         for measure in ("nri", "idi"):
             for part, value in (("total", 0.3), ("events", 0.1), ("nonevents", 0.2)):
@@ -289,6 +291,7 @@ def _operating(plan: Plan, reference: str) -> pd.DataFrame:
                 row = {"model": model, "point": point, "measure": measure, "value": value, "low": value - 0.08}
                 row |= {"high": value + 0.07, "n": 30.5 + k, "events": 12.0, "note": ""}
                 tested = model == plan.main and k < 2
+                row |= {"p_all": 0.024 if k < 2 else np.nan, "n_all": 28.0 + k if k < 2 else np.nan}
                 rows.append({**row, "reference": reference if tested else None, "p": 0.031 if tested else np.nan})
     return pd.DataFrame(rows)
 

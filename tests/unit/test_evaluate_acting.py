@@ -11,6 +11,7 @@ from oncoweave.evaluate.acting import decision_table, operating_table, reclassif
 from oncoweave.evaluate.censoring import fit_censoring
 from oncoweave.evaluate.measure import draw
 from oncoweave.evaluate.reclassification import integrated_discrimination, reclassification
+from oncoweave.evaluate.significance import cochran_q
 from oncoweave.evaluate.tables import check_predictions
 from oncoweave.evaluate.utility import decision_curve
 
@@ -64,6 +65,20 @@ def test_mcnemar_counts_only_patients_on_whom_the_models_differ():
     assert p["positive predictive value"] != p["positive predictive value"]
 
 
+def test_cochrans_q_is_over_all_models_on_the_patients_whom_all_call():
+    mine, theirs = rows("m", p=0.5, **called(range(24))), rows("r", p=0.5, **called([*range(4, 18), 31]))
+    third = rows("t", p=0.5, **called([*range(2, 20), 40])).iloc[3:]  # it does not predict p00 to p02
+    table = binary(mine, theirs, third, rows("null", p=0.5, **called([])))
+    found = operating_table(table, ["m", "r", "t", "null"], reference="r", together=("m", "r", "t"))
+    right = np.array([[i in range(24), i in range(4, 18), i in range(2, 20)] for i in range(3, 30)])
+    spared = np.array([[True, i != 31, i != 40] for i in range(30, N)])
+    for measure, decisions in (("sensitivity", right), ("specificity", spared)):
+        of = found[found["measure"] == measure]
+        assert of["p_all"].tolist() == pytest.approx([cochran_q(decisions).p] * 4) and of["n_all"].eq(len(decisions)).all()
+    assert found.loc[found["measure"].str.contains("predictive"), "p_all"].isna().all()
+    assert operating_table(table, ["m"], reference=None)["p_all"].isna().all()
+
+
 def test_a_fold_without_a_cutoff_and_a_class_that_is_absent_are_told():
     frame = rows("m", p=0.5, y=np.zeros(N, dtype=int), **called([]))
     frame["called@specificity0.9"] = frame["called@specificity0.9"].astype("boolean").where(frame["fold"] == 0)
@@ -93,6 +108,20 @@ def test_a_perfect_model_has_the_prevalence_as_its_net_benefit(rng):
     assert mine["over_reference"].to_numpy() == pytest.approx((mine["net_benefit"] - theirs["net_benefit"]).to_numpy())
     assert ((mine["low"] < share) & (share < mine["high"])).all() and (mine["over_reference_low"] > 0).any()
     assert theirs["over_reference"].isna().all() and (found["n"] == N).all() and (found["events"] == 30).all()
+
+
+def test_the_number_to_test_is_one_over_the_gain_on_the_best_choice_without_the_model(rng):
+    table = binary(rows("m", p=Y * 0.99), rows("r", p=np.where(np.arange(N) < 15, 0.6, rng.uniform(0, 0.4, N))))
+    found = decision_table(table, draw(table, replicates=300, level=0.95, generator=rng), main="m", reference="r")
+    mine, theirs = (found[found["model"] == model].reset_index(drop=True) for model in "mr")
+    best = np.maximum(np.maximum(mine["treat_all"], 0), theirs["net_benefit"])
+    assert {"all", "reference"} == set(np.where(best > theirs["net_benefit"], "all", "reference"))
+    gain = mine["net_benefit"] - best
+    assert mine["to_test"].to_numpy() == pytest.approx(1 / gain.to_numpy())
+    assert (mine["to_test_low"] < mine["to_test"]).all() and (mine["to_test"] < mine["to_test_high"]).all()
+    assert theirs["to_test"].isna().all()
+    turned = decision_table(table, draw(table, replicates=50, level=0.95, generator=rng), main="r", reference="m")
+    assert np.isinf(turned.loc[turned["model"] == "r", "to_test"]).all()  # what is never better needs more than any number
 
 
 def test_a_model_against_itself_gains_nothing_at_any_horizon(rng):

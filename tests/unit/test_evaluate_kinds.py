@@ -9,10 +9,11 @@ from sklearn import metrics as theirs
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.evaluate.calibration import recalibrate, reliability
 from oncoweave.evaluate.compare import benjamini_hochberg
+from oncoweave.evaluate.comparisons import BOOTSTRAP, DELONG, RESAMPLED_T
 from oncoweave.evaluate.delong import delong
 from oncoweave.evaluate.intervals import bootstrap
 from oncoweave.evaluate.pairs import ordered_pairs
-from oncoweave.evaluate.summary import BOOTSTRAP, DELONG, RESAMPLED_T, SummaryOptions, summarise
+from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.evaluate.weighted import mean_of
 
 N = 120

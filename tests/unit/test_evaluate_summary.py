@@ -1,12 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import UnknownNameError
 from oncoweave.evaluate.censoring import fit_censoring
 from oncoweave.evaluate.compare import corrected_resampled_t
-from oncoweave.evaluate.summary import BOOTSTRAP, RESAMPLED_T, SummaryOptions, summarise
+from oncoweave.evaluate.comparisons import BOOTSTRAP, COMBINED_F, RESAMPLED_T
+from oncoweave.evaluate.significance import combined_f_5x2, detectable_difference
+from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.evaluate.survival import brier_score, harrell_c, kaplan_meier, uno_c
 
 SURVIVAL = Endpoint(name="os", kind="survival", columns=("time", "event"), time_unit="months")
@@ -111,6 +114,34 @@ def test_comparisons_are_paired_and_adjusted_within_their_family(predictions):
         np.subtract(*(cell(found.metrics, model=m, metric="c_index")["fold_mean"] for m in ("fused", "clinical")))
     )
     assert (rows["p_adjusted"] >= rows["p"]).all()
+
+
+def test_five_times_two_folds_are_tested_by_alpaydins_f(rng):
+    outcome, frames = outcomes(rng), []
+    for repeat in range(5):
+        fold = rng.permutation(np.arange(N) % 2)
+        for model, share in (("clinical", 0.3), ("fused", 2.0)):
+            frames.append(rows(rng, model, share * outcome[0] + rng.normal(size=N), outcome, fold=fold, repeat=repeat))
+    table = pd.concat(frames, ignore_index=True)
+    row = cell(summary(table).comparisons, method=COMBINED_F)
+    folds = table.groupby(["model", "repeat", "fold"]).apply(
+        lambda f: harrell_c(*(f[c].to_numpy() for c in ("time", "event", "risk"))), include_groups=False
+    )
+    apart = (folds["fused"] - folds["clinical"]).to_numpy().reshape(5, 2)
+    assert row["p"] == pytest.approx(combined_f_5x2(apart).p)
+    assert row["difference"] == pytest.approx(apart.mean()) and np.isnan(row["low"])
+    assert COMBINED_F not in set(summary(table[table["repeat"] < 4]).comparisons["method"])
+    one_side = table[(table["fold"] == 0) | (table["repeat"] < 4)]
+    assert COMBINED_F not in set(summary(one_side).comparisons["method"])
+
+
+def test_what_a_comparison_could_have_seen_has_the_power_it_says(predictions):
+    row = cell(
+        summary(predictions, options=SummaryOptions(references=("clinical",), replicates=2000)).comparisons, method=BOOTSTRAP
+    )
+    error = (row["high"] - row["low"]) / (2 * stats.norm.ppf(0.975))
+    assert stats.norm.sf(stats.norm.ppf(0.975) - row["detectable"] / error) == pytest.approx(0.8, abs=0.03)
+    assert np.isnan(detectable_difference(np.array([np.nan, 0.1])))
 
 
 def test_two_references_ask_one_question_of_each_other(predictions):

@@ -4,7 +4,8 @@ import pytest
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import UnknownNameError
-from oncoweave.evaluate.summary import BOOTSTRAP, RESAMPLED_T, SummaryOptions, summarise
+from oncoweave.evaluate.comparisons import BOOTSTRAP, RESAMPLED_T
+from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.evaluate.versus import versus
 
 BINARY = Endpoint(name="response", kind="binary", columns=("response",), classes=("no", "yes"))

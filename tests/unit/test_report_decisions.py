@@ -41,6 +41,35 @@ def test_operating_points_stand_as_the_table_has_them_with_patients_and_p(runs):
     assert not any("p = " in cell for cell in block.rows[1].cells)  # the baseline is not held against itself
 
 
+def test_cochrans_test_over_all_models_stands_below_the_calls(runs):
+    caption = section(runs["binary"], "acting").blocks[0].caption
+    assert "Cochran’s Q: sensitivity at specificity 0.95 p = 0.024 (n = 28), specificity at specificity 0.95 p" in caption
+    old = runs["binary"].operating.drop(columns=["p_all", "n_all"])
+    assert "Cochran" not in section(replace(runs["binary"], operating=old), "acting").blocks[0].caption
+
+
+def test_the_number_to_test_is_told_at_a_few_thresholds_and_where_none_suffices(runs):
+    table = section(runs["binary"], "acting").blocks[3]
+    assert [row.cells[0] for row in table.rows] == ["At 0.05", "At 0.10", "At 0.20", "At 0.30", "At 0.50"]
+    assert [row.cells[2] for row in table.rows] == ["33 (17 to 97)"] * 2 + ["no gain (17 or more)"] * 3
+    assert "treating everybody, treating nobody, or clinical only" in table.caption
+    decision = runs["binary"].decision
+    nothing = replace(runs["binary"], decision=decision.assign(to_test=np.inf, to_test_low=np.inf, to_test_high=np.inf))
+    assert section(nothing, "acting").blocks[3].rows[0].cells[2] == "no gain (none in the interval)"
+    old = replace(runs["binary"], decision=decision.filter(regex="^(?!to_test)"))
+    assert "for one more net true positive" not in words(section(old, "acting"))
+
+
+def test_what_a_comparison_could_have_seen_stands_beside_it(runs):
+    run = runs["binary"]
+    block = section(run, "comparisons").blocks[0]
+    assert block.header[-1] == "Seen from"
+    assert {row.cells[-1] for row in block.rows} == {wording.number(run.comparisons["detectable"].iloc[0])}
+    assert "may differ by less than that" in block.caption
+    old = replace(run, comparisons=run.comparisons.drop(columns="detectable"))
+    assert "Seen from" not in section(old, "comparisons").blocks[0].header
+
+
 def test_thresholds_at_which_gains_are_shown_are_those_of_the_table(runs):
     run = runs["binary"]
     main = run.decision[run.decision["model"] == run.main]

@@ -4,7 +4,8 @@ Decision curves and reclassification use the first repeat, in which every patien
 from out-of-fold scores of each fold's training patients and stand in the prediction table as calls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -12,18 +13,19 @@ import pandas as pd
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.calibration import wilson
 from oncoweave.evaluate.displays import first_repeat
-from oncoweave.evaluate.intervals import percentile_interval, replicate
+from oncoweave.evaluate.intervals import Interval, percentile_interval, replicate
 from oncoweave.evaluate.measure import Resamples, count
 from oncoweave.evaluate.metrics import Curves
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.reclassification import Part, integrated_discrimination_of, outcome_at, reclassification_of
-from oncoweave.evaluate.significance import mcnemar
+from oncoweave.evaluate.significance import cochran_q, mcnemar
 from oncoweave.evaluate.tables import CALLED, PredictionTable, horizon_column
-from oncoweave.evaluate.utility import net_benefit, survival_benefit
+from oncoweave.evaluate.utility import net_benefit, number_needed_to_test, survival_benefit
 
-OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "events", "reference", "p", "note"]
+OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "events", "reference", "p", "p_all", "n_all", "note"]
 DECISION = ["model", "horizon", "threshold", "net_benefit", "low", "high", "treat_all", "over_default", "over_default_low"]
-DECISION += ["over_default_high", "reference", "over_reference", "over_reference_low", "over_reference_high", "n", "events"]
+DECISION += ["over_default_high", "reference", "over_reference", "over_reference_low", "over_reference_high"]
+DECISION += ["to_test", "to_test_low", "to_test_high", "n", "events"]
 RECLASSIFICATION = ["model", "reference", "horizon", "measure", "part", "value", "low", "high", "n", "events"]
 _STEPS = (0.01, 0.02, 0.05)
 _MOST_STEPS = 20
@@ -31,12 +33,15 @@ _LAST = 0.95
 _PARTS: tuple[Part, ...] = ("total", "events", "nonevents")
 
 
-def operating_table(table: PredictionTable, models: list[str], *, reference: str | None, level: float = 0.95) -> pd.DataFrame:
+def operating_table(
+    table: PredictionTable, models: list[str], *, reference: str | None, together: Sequence[str] = (), level: float = 0.95
+) -> pd.DataFrame:
     """Sensitivity, specificity and predictive values of each model's calls, of a yes-or-no outcome.
 
     Values are means over all rows. ``n`` is how many patients a value rests on and ``events`` those who have the outcome, both
     means over repeats; intervals are Wilson's for so many patients. ``p`` is McNemar's mid-p against ``reference`` at the same
-    point, among patients with the outcome for sensitivity, among the others for specificity, in the first repeat.
+    point, among patients with the outcome for sensitivity, among the others for specificity, in the first repeat. ``p_all`` is
+    Cochran's Q over all models of ``together`` at the point, on the ``n_all`` such patients whom all of them call.
     """
     points = [c.removeprefix(CALLED) for c in table.frame.columns if str(c).startswith(CALLED)]
     found: list[dict[str, object]] = []
@@ -51,7 +56,23 @@ def operating_table(table: PredictionTable, models: list[str], *, reference: str
                 for row in (r for r in measured if r["measure"] in ("sensitivity", "specificity")):
                     row |= _against(table, rows, reference, point, str(row["measure"]))
             found += measured
-    return pd.DataFrame(found, columns=OPERATING)
+    frame = pd.DataFrame(found, columns=[c for c in OPERATING if c not in ("p_all", "n_all")])
+    return frame.merge(_among_all(table, together, points), how="left", on=["point", "measure"])[OPERATING]
+
+
+def _among_all(table: PredictionTable, models: Sequence[str], points: Sequence[str]) -> pd.DataFrame:
+    """Test at each point whether several models' calls are right equally often: point, measure, p_all, n_all."""
+    keys, found = ["repeat", "fold", "patient_id", "y"], []
+    for point in points if len(models) > 1 else ():
+        each = [first_repeat(table.of(model))[[*keys, f"{CALLED}{point}"]] for model in models]
+        both = reduce(lambda one, other: one.merge(other, on=keys, suffixes=(f" {one.shape[1]}", "")), each)
+        calls = both.drop(columns=keys).to_numpy(dtype=float, na_value=np.nan)
+        known, positive = ~np.isnan(calls).any(axis=1), both["y"].to_numpy(dtype=float) > 0.5
+        for measure, among, wanted in (("sensitivity", positive, 1.0), ("specificity", ~positive, 0.0)):
+            right = calls[known & among] == wanted
+            p = cochran_q(right).p if len(right) else float("nan")
+            found.append({"point": point, "measure": measure, "p_all": p, "n_all": len(right)})
+    return pd.DataFrame(found, columns=["point", "measure", "p_all", "n_all"]).astype({"p_all": float, "n_all": float})
 
 
 def _calls(rows: pd.DataFrame, point: str) -> np.ndarray:
@@ -108,7 +129,8 @@ def decision_table(table: PredictionTable, resamples: Resamples, *, main: str, r
     """Net benefit of the main model and the reference over threshold probabilities, with intervals, at every horizon.
 
     Both on the patients whom both predict. ``over_default`` is the gain over the better of treating all and treating none in
-    these patients, ``over_reference`` that over the reference.
+    these patients, ``over_reference`` that over the reference. ``to_test`` is how many patients must be given the main model for
+    one more net true positive than the best of treating all, none and the reference has; infinite where there is no gain.
     """
     rows = shared_rows(table, [main, reference])
     frames = []
@@ -185,8 +207,16 @@ def _net_benefits(
             gain = percentile_interval(value[model] - value[reference], draws[model] - draws[reference], level=resamples.level)
             row |= {"reference": reference, "over_reference": gain.value}
             row |= {"over_reference_low": gain.low, "over_reference_high": gain.high}
+            row |= _to_test(gain if value[reference] > default else over)
         out.append(row)
     return out
+
+
+def _to_test(gain: Interval) -> dict[str, object]:
+    """Turn a gain over the best choice without the model into tests for a net true positive; a larger gain needs fewer."""
+    ends = {"to_test": gain.value, "to_test_low": gain.high, "to_test_high": gain.low}
+    needed = {name: float(number_needed_to_test(end)) for name, end in ends.items()}
+    return {name: float("inf") if np.isnan(tests) and not np.isnan(ends[name]) else tests for name, tests in needed.items()}
 
 
 def _counts(table: PredictionTable, rows: pd.DataFrame, horizon: float) -> tuple[int, int]:

@@ -1,5 +1,8 @@
 """Tests of whether models differ: over folds and tasks, over decisions at one sensitivity, and how large a gap could be seen.
 
+How large a gap could be seen: before a study by :func:`minimum_detectable`, of a comparison that was made by
+:func:`detectable_difference`.
+
 Which test when: predictions of the same patients, bootstrap or DeLong; few folds that share training patients, the corrected
 resampled t test or, with five repeats of two folds, the combined F; tasks or cohorts of their own, Wilcoxon; decisions at one
 sensitivity, McNemar (two models) or Cochran's Q (more).
@@ -134,6 +137,21 @@ def c_index_error(concordance: float, *, n: int, events: int) -> float:
     return auroc_error(concordance, positives=events, negatives=n // 2 + 2 * events)
 
 
+def detectable_difference(replicates: np.ndarray, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Smallest difference that a two-sided test of this precision would find with this power, from bootstrap differences.
+
+    The sum of the two normal quantiles times the standard deviation of the replicates: what the comparison could see, and not
+    what it saw. Replicates in which a metric was not defined are left out; NaN where fewer than two are defined.
+    """
+    defined = np.asarray(replicates, dtype=np.float64)
+    defined = defined[~np.isnan(defined)]
+    return float(_quantiles(power, alpha) * defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+
+
+def _quantiles(power: float, alpha: float) -> float:
+    return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+
+
 def minimum_detectable(
     reference: float,
     *,
@@ -144,7 +162,7 @@ def minimum_detectable(
     power: float = 0.8,
     alpha: float = 0.05,
 ) -> float:
-    """Smallest gain over a ``reference`` AUROC or C-index that a two-sided paired test would find with this power.
+    """Smallest gain over a ``reference`` AUROC or C-index that a two-sided paired test would find with this power: for planning.
 
     The variance of a difference is v1 + v2 - 2 r sqrt(v1 v2) (Hanley and McNeil 1983), each v at its own area; ``correlation`` is
     r between the two estimates (bootstrap replicates show it; models that share data have .5 to .9). NaN where no gain up to a
@@ -174,7 +192,7 @@ def minimum_detectable(
             return c_index_error(value, n=n, events=events)
         return auroc_error(value, positives=events, negatives=n - events)
 
-    wanted = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
+    wanted = _quantiles(power, alpha)
     known = error(reference)
 
     def excess(gain: float) -> float:

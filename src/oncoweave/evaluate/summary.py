@@ -10,31 +10,19 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
-from oncoweave.core.errors import DataError, unknown_name
+from oncoweave.core.errors import unknown_name
 from oncoweave.evaluate.acting import DECISION, RECLASSIFICATION, decision_table, operating_table, reclassification_table
 from oncoweave.evaluate.certainty import certainty_table, novelty_table
-from oncoweave.evaluate.compare import (
-    FEW,
-    Difference,
-    benjamini_hochberg,
-    corrected_resampled_t,
-    holm,
-    paired_difference,
-)
-from oncoweave.evaluate.delong import delong
+from oncoweave.evaluate.comparisons import Compared, comparison_table
 from oncoweave.evaluate.displays import calibration_table, distribution_table, km_tables
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
 from oncoweave.evaluate.metrics import MAIN, Curves, Metric, Prevalence, metrics_of, training_curves
-from oncoweave.evaluate.pooling import pair_strata
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
 
 MIN_PATIENTS = 10
 MIN_EVENTS = 5
 """Groups with fewer patients or events are listed without a value."""
 
-BOOTSTRAP = f"paired patient bootstrap (normal p where fewer than {FEW} samples lie beyond zero)"
-RESAMPLED_T = "corrected resampled t over folds"
-DELONG = "paired DeLong test"
 _BY_GROUP = ("site", "pattern")
 _UNKNOWN = "unknown"
 COMPLETE = "complete"
@@ -67,7 +55,8 @@ class Summary:
     - ``metrics``: model, role, metric, value, low, high, n, events, fold_mean, fold_sd, higher_is_better, note; intervals of
       areas under the ROC curve are BCa, all others percentile
     - ``comparisons``: model, reference, metric, difference (model minus reference), low, high, p, p_adjusted (Holm, over all
-      comparisons of a metric and method), q (Benjamini and Hochberg, over the same), method, n, events, note
+      comparisons of a metric and method), q (Benjamini and Hochberg, over the same), method, detectable (see ``comparisons``), n,
+      events, note
     - ``groups``: model, grouping, group, metric, value, low, high, n, events, note
     - ``calibration``: model, horizon, bin, predicted, observed, low, high, n
     - ``km``: model, group, time, survival, low, high, at_risk
@@ -108,6 +97,17 @@ class _Study:
     @property
     def main(self) -> list[Metric]:
         return [m for m in self.metrics if m.name in MAIN[self.table.endpoint.kind]]
+
+    @property
+    def compared(self) -> Compared:
+        return Compared(
+            table=self.table,
+            models=tuple(self.models("ablation", "null")),
+            metrics=tuple(self.main),
+            measured=self.measured,
+            resamples=self.resamples,
+            trained=self.trained,
+        )
 
     def models(self, *left_out: str) -> list[str]:
         return [m for m in self.table.models if self.roles[m] not in left_out]
@@ -168,13 +168,19 @@ def summarise(
     differ = main != reference
     return Summary(
         metrics=_metrics(study),
-        comparisons=_comparisons(study, options.references),
+        comparisons=comparison_table(study.compared, options.references),
         groups=_groups(study, options.attributes),
         calibration=calibration_table(table, shown, bins=options.bins, level=options.level),
         km=km,
         km_summary=km_summary,
         distribution=distribution_table(table, shown),
-        operating=operating_table(table, shown, reference=reference if differ else None, level=options.level),
+        operating=operating_table(
+            table,
+            shown,
+            reference=reference if differ else None,
+            together=study.models("ablation", "null"),
+            level=options.level,
+        ),
         decision=decision_table(table, resamples, main=main, reference=reference) if differ else pd.DataFrame(columns=DECISION),
         reclassification=reclassification_table(table, resamples, main=main, reference=reference, curves=curves)
         if differ
@@ -206,124 +212,6 @@ def _metrics(study: _Study) -> pd.DataFrame:
             }
             rows.append(row)
     return _frame(rows)
-
-
-def _comparisons(study: _Study, references: tuple[str, ...]) -> pd.DataFrame:
-    columns = ["model", "reference", "metric", "difference", "low", "high", "p", "p_adjusted", "q"]
-    columns += ["method", "n", "events", "note"]
-    rows = []
-    for reference in references:
-        for model in study.models("ablation", "null"):
-            if model != reference:
-                rows += _compare(study, model, reference)
-    frame = _frame(rows, [c for c in columns if c not in ("p_adjusted", "q")])
-    # Two references compared with each other stand in the table twice and are one question.
-    pairs = [tuple(sorted(names)) for names in zip(frame["model"], frame["reference"], strict=True)]
-    pair = pd.Series(pairs, index=frame.index, dtype=object)
-    adjusted = {name: pd.Series(np.nan, index=frame.index) for name in ("p_adjusted", "q")}
-    for _, family in frame.groupby(["metric", "method"]):
-        questions = family.assign(pair=pair).drop_duplicates("pair").set_index("pair")["p"]
-        for name, adjust in (("p_adjusted", holm), ("q", benjamini_hochberg)):
-            answers = pd.Series(adjust(questions.to_numpy(dtype=float)), index=questions.index)
-            adjusted[name][family.index] = pair[family.index].map(answers)
-    return frame.assign(**adjusted)[columns]
-
-
-def _compare(study: _Study, model: str, reference: str) -> list[dict[str, object]]:
-    (shared, beside), first, second, left_out = _on_common_rows(study, model, reference)
-    rows, level = [], study.resamples.level
-    for metric in study.main:
-        one, other = first[metric.name], second[metric.name]
-        boot = paired_difference(one.value - other.value, one.replicates - other.replicates, level=level)
-        resampled = over_folds(one.folds - other.folds, shared, study.trained, level=level)
-        tests = [(BOOTSTRAP, boot, ""), (RESAMPLED_T, *resampled)]
-        if metric.name == "auroc":
-            tests.append((DELONG, *_paired_areas(shared, beside, level=level)))
-        for method, difference, why in tests:
-            row = {
-                "model": model,
-                "reference": reference,
-                "metric": metric.name,
-                "difference": difference.value,
-                "low": difference.low,
-                "high": difference.high,
-                "p": difference.p,
-                "method": method,
-                "n": one.n,
-                "events": one.events,
-                "note": "; ".join(part for part in (left_out, why) if part),
-            }
-            rows.append(row)
-    return rows
-
-
-def _on_common_rows(
-    study: _Study, model: str, reference: str
-) -> tuple[tuple[pd.DataFrame, pd.DataFrame], dict[str, Measured], dict[str, Measured], str]:
-    """Measure two models on the rows that both predict; what is measured already is used where those are all rows."""
-    first, second = study.table.of(model), study.table.of(reference)
-    if first[_ROW].equals(second[_ROW]):
-        return (first, second), study.measured[model], study.measured[reference], ""
-    shared = common_rows(first, second)
-    measured = [measure(rows, study.main, study.table.endpoint, study.resamples) for rows in shared]
-    note = f"on the rows that both models have: {len(shared[0])} of {len(first)} and {len(second)}"
-    return shared, measured[0], measured[1], note
-
-
-def _paired_areas(first: pd.DataFrame, second: pd.DataFrame, *, level: float) -> tuple[Difference, str]:
-    scores = np.column_stack([rows["p"].to_numpy(dtype=float) for rows in (first, second)])
-    strata, patients = pair_strata(first), first["patient_id"].to_numpy()
-    found = delong(first["y"].to_numpy(dtype=float), scores, strata=strata, patients=patients)
-    reason = "no fold tests two patients of each class" if np.isnan(found.covariance).any() else ""
-    return found.difference(level=level), reason
-
-
-_ROW = ["repeat", "fold", "patient_id"]
-
-
-def common_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keep the rows of two models that both predict, in the same order.
-
-    Raises:
-        DataError: there are none.
-    """
-    common = first[_ROW].merge(second[_ROW], on=_ROW)
-    if common.empty:
-        msg = (
-            f"models {first['model'].iloc[0]!r} and {second['model'].iloc[0]!r} predict no patient in common, so they cannot be"
-            " compared"
-        )
-        raise DataError(msg)
-    one, other = (rows.merge(common, on=_ROW).sort_values(_ROW, ignore_index=True) for rows in (first, second))
-    return one, other
-
-
-def over_folds(
-    differences: np.ndarray, rows: pd.DataFrame, counts: Mapping[tuple[int, int], int] | None, *, level: float
-) -> tuple[Difference, str]:
-    """Test differences within folds by the corrected resampled t test; also says why that cannot be done, or what it leaves out.
-
-    Args:
-        differences: of a metric, one a (repeat, fold) of ``rows``, in order; NaN where not defined.
-        rows: the predictions of one of the models.
-        counts: training patients of each (repeat, fold); None for those whom the same repeat tests in its other folds.
-        level: of the interval.
-    """
-    tested = rows.groupby(["repeat", "fold"]).size()
-    trained = tested.groupby("repeat").transform("sum") - tested
-    if counts is not None:
-        trained = pd.Series([counts[fold] for fold in tested.index], index=tested.index)
-    defined = differences[~np.isnan(differences)]
-    if len(defined) < 2 or (trained == 0).any():
-        reason = (
-            "fewer than two folds in which both models can be measured"
-            if len(defined) < 2
-            else "number of training patients not known"
-        )
-        value = float(defined.mean()) if len(defined) else float("nan")
-        return Difference(value=value, low=float("nan"), high=float("nan"), p=float("nan")), reason
-    reason = f"{len(differences) - len(defined)} fold(s) not defined" if len(defined) < len(differences) else ""
-    return corrected_resampled_t(defined, test_to_train=float((tested / trained).mean()), level=level), reason
 
 
 def _groups(study: _Study, attributes: pd.DataFrame | None) -> pd.DataFrame:

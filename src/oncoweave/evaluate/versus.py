@@ -9,9 +9,10 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import unknown_name
 from oncoweave.evaluate.compare import paired_difference
+from oncoweave.evaluate.comparisons import common_rows, over_folds
 from oncoweave.evaluate.measure import draw, measure
 from oncoweave.evaluate.metrics import Curves, Metric, metrics_of, training_curves
-from oncoweave.evaluate.summary import common_rows, over_folds
+from oncoweave.evaluate.significance import detectable_difference
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
 
 
@@ -26,6 +27,8 @@ class Versus:
     """Of the paired bootstrap over patients."""
     p_folds: float
     """Of the corrected resampled t test over folds; NaN where ``note`` says why."""
+    detectable: float
+    """The smallest difference that would have been found in four of five studies; see ``significance.detectable_difference``."""
     n: int
     events: int | None
     note: str
@@ -75,6 +78,7 @@ def versus(
         high=found.high,
         p=found.p,
         p_folds=folds.p,
+        detectable=detectable_difference(one.replicates - other.replicates),
         n=one.n,
         events=one.events,
         note=note,

@@ -10,6 +10,8 @@ from oncoweave.serve.run_folder import RunFolder
 from oncoweave.serve.sections.risk import PREDICTED, spread
 
 _MOST_HORIZONS = 3
+_THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""At which the number needed to test is told, where the curve has them."""
 _SHARES = ("sensitivity", "specificity", "positive predictive value", "negative predictive value")
 
 
@@ -48,10 +50,21 @@ def _operating(run: RunFolder) -> Block:
         " applied to patients kept out; what is reached there may differ. Share (95% interval by Wilson), below it the patients"
         " it rests on (mean over repeats) and, of sensitivity and specificity, McNemar’s p against the baseline’s calls (first"
         " repeat). Read the two together: who gains in one and loses in the other has moved the cut-off, and not improved."
-        f"{f' {wording.capital(notes)}.' if notes else ''}"
+        f"{f' {wording.capital(notes)}.' if notes else ''}{_among_all(rows)}"
     )
     header = ("Cut-off chosen for", "Model", *(wording.capital(m) for m in _SHARES))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
+
+
+def _among_all(rows: pd.DataFrame) -> str:
+    """Say what Cochran's test found over all models of the run, at each cut-off."""
+    if "p_all" not in rows or rows["p_all"].isna().all():
+        return ""
+    told = [
+        f"{row['measure']} at {_point(str(row['point']))} {wording.p_equals(row['p_all'])} (n = {wording.count(row['n_all'])})"
+        for _, row in rows[rows["p_all"].notna()].drop_duplicates(["point", "measure"]).iterrows()
+    ]
+    return f" Over all models of the run, on the patients whom all of them call, Cochran’s Q: {wording.listed(told)}."
 
 
 def _share(row: pd.Series) -> str:
@@ -86,7 +99,36 @@ def _decision(run: RunFolder) -> list[Block]:
     )
     words = " ".join(_benefit_words(title, rows, name, baseline) for title, rows in shown)
     words += " Shown means an interval of the gain above zero; it is not corrected for the many thresholds."
-    return [Figure(svg=chart, caption=caption), Prose(text=words)]
+    return [Figure(svg=chart, caption=caption), Prose(text=words), *_tests(shown, name, baseline)]
+
+
+def _tests(shown: list[tuple[str, pd.DataFrame]], name: str, baseline: str) -> list[Block]:
+    """Tabulate how many patients must be given the model for one more net true positive, at a few thresholds."""
+    written = []
+    for title, rows in shown:
+        for threshold in _THRESHOLDS if "to_test" in rows else ():
+            for _, row in rows[np.isclose(rows["threshold"].to_numpy(dtype=float), threshold)].iterrows():
+                when = f"{title}, at" if title else "At"
+                written.append(Row(cells=(f"{when} {threshold:.2f}", wording.number(row["net_benefit"]), _needed(row))))
+    if not written:
+        return []
+    caption = (
+        f"How many patients must be given {name} for one more net true positive (95% interval) than the best choice without it:"
+        f" treating everybody, treating nobody, or {baseline}, whichever is best at that threshold in these patients. No gain"
+        " means that no number suffices."
+    )
+    header = ("Threshold", f"Net benefit of {name}", "Patients to test for one more")
+    return [Table(caption=caption, header=header, rows=tuple(written))]
+
+
+def _needed(row: pd.Series) -> str:
+    value, low, high = (float(row[c]) for c in ("to_test", "to_test_low", "to_test_high"))
+    if np.isnan(value):
+        return wording.NOT_ESTIMABLE
+    written = "no gain" if np.isinf(value) else wording.count(np.ceil(value))
+    if np.isinf(low):
+        return f"{written} (none in the interval)"
+    return f"{written} ({wording.count(np.ceil(low))} {'or more' if np.isinf(high) else f'to {wording.count(np.ceil(high))}'})"
 
 
 def _panel(table: pd.DataFrame, title: str, main: pd.DataFrame) -> Decision:

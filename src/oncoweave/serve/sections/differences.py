@@ -31,10 +31,11 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
     better_up = findings.higher_is_better(run, metric)
     adjusted = {(row["model"], row["method"]): row["p_adjusted"] for _, row in table.iterrows()}
     q = {wording.model(str(row["model"])): row.get("q") for _, row in table[table["method"] == first].iterrows()}
-    written = []
+    written, seen = [], "detectable" in table
     for _, row in table[table["method"] == first].sort_values("difference", ascending=not better_up).iterrows():
         primary = metric == run.metric and {row["model"], reference} == {run.main, run.reference}
         further = [wording.p_value(adjusted.get((row["model"], other))) for other in others]
+        further += [wording.number(row["detectable"])] if seen else []
         cells = _comparison(row, findings.reading(row, better_up=better_up, primary=primary))
         written.append(Row(cells=(*cells, *further), strong=primary))
     tail = _tail(run, str(first))
@@ -46,11 +47,17 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
     )
     if any(row.strong for row in written):
         caption += " The primary comparison, in bold, was named before the analysis and is read by its own p."
+    if seen:
+        caption += (
+            " Seen from: the smallest difference that a comparison as precise as this one finds with p < .05, before correction,"
+            " in four studies of five. Models that are not distinguishable may differ by less than that, either way."
+        )
     many = "q" in table and table["model"].nunique() > _MANY
     if many:
         caption += " q: Benjamini and Hochberg’s, the share of false findings to expect among all with so small a q."
         written = [replace(w, cells=(*w.cells, wording.p_value(q[w.cells[0]]))) for w in written]
     further_columns = tuple(f"Adjusted p, test {i + 2}" for i in range(len(others)))
+    further_columns += ("Seen from",) if seen else ()
     header = ("Model", "Reading", "Difference", "95% interval", "p", "Adjusted p", *further_columns, *(["q"] if many else []))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 
