@@ -8,6 +8,7 @@ from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.evaluate.compare import holm
 from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
+from oncoweave.serve.bench.quality import gains_section
 from oncoweave.serve.bench.results import Results
 from oncoweave.train.bench.collect import corrected, ranking_of, with_ranks
 from oncoweave.train.bench.panel import grid
@@ -175,6 +176,20 @@ def test_p_values_are_corrected_within_each_question_across_tasks():
     found = corrected(pd.concat([main, best], ignore_index=True))
     assert found["p_adjusted"].tolist()[:3] == pytest.approx(holm(np.array(p)).tolist())
     assert found["differs"].tolist() == [True, False, False, False, False, False]
+
+
+def test_gains_over_tasks_of_one_measure_are_tested_together():
+    gains = [0.05, 0.02, 0.03, 0.04, 0.01, 0.06]
+    duels = pd.DataFrame({"task": list("abcdef"), "difference": gains, "metric": "auroc", "question": "main", "note": ""})
+    duels = duels.assign(low=-0.1, high=0.2, p=0.2, p_adjusted=0.5, p_folds=0.4, detectable=0.08, differs=False)
+    duels = duels.assign(first="fused", second="only_record")
+    rows = scores({task: {"fused": 0.8} for task in "abcdef"}, level="patients")
+    said = [block.text for block in gains_section(results(rows, duels)).blocks if block.kind == "prose"]
+    assert said[0].startswith(
+        "Wilcoxon’s signed-rank test of the gains, a task counted once: over the 6 tasks measured by AUROC p = 0.031"
+    )
+    fewer = results(rows, duels.iloc[:5])
+    assert not [block for block in gains_section(fewer).blocks if block.kind == "prose"]
 
 
 def test_the_best_is_marked_only_where_it_differs_from_the_next():

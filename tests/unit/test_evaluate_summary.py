@@ -141,7 +141,7 @@ def test_what_a_comparison_could_have_seen_has_the_power_it_says(predictions):
     )
     error = (row["high"] - row["low"]) / (2 * stats.norm.ppf(0.975))
     assert stats.norm.sf(stats.norm.ppf(0.975) - row["detectable"] / error) == pytest.approx(0.8, abs=0.03)
-    assert np.isnan(detectable_difference(np.array([np.nan, 0.1])))
+    assert np.isnan(detectable_difference(np.array([np.nan, 0.1]))) and np.isnan(detectable_difference(np.zeros(9)))
 
 
 def test_two_references_ask_one_question_of_each_other(predictions):

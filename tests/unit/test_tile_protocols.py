@@ -1,11 +1,13 @@
 """Tile-level protocols: closed forms, what cannot matter, and tiles that nothing can be told from."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from oncoweave.core.errors import DataError
 from oncoweave.train.tile_protocols import k_shot, linear_probe, neighbours, retrieval, simpleshot
 from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, accuracy, difference, measured
+from oncoweave.train.tile_protocols.tables import tile_duel
 
 EVALUATE = {
     "linear probe": lambda train, test, rng: linear_probe.evaluate(train, test, rng=rng, cost=0.1),
@@ -37,6 +39,30 @@ def values(scores: TileScores) -> np.ndarray:
 
 def seeded() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+def duel_table(test: Embedded, hits: dict[str, np.ndarray]) -> pd.DataFrame:
+    one = {"label": test.label, "group": test.group, "tile": np.arange(len(test.label)), "grouped": test.grouped}
+    return pd.concat([pd.DataFrame({**one, "encoder": name, "balanced": True, "value": h}) for name, h in hits.items()])
+
+
+def test_a_duel_is_the_paired_difference_over_slides(rng):
+    slides = np.repeat(np.arange(30), 6)
+    test = tiles(np.zeros((180, 1)), slides % 3, group=slides)
+    hits = {"a": (rng.random(180) < 0.8).astype(float), "b": np.repeat(rng.random(30) < 0.5, 6).astype(float)}
+    table = duel_table(test, hits)
+    found = tile_duel(table, "a", "b", rng=seeded(), replicates=400)
+    recalls = [np.mean([h[test.label == c].mean() for c in range(3)]) for h in hits.values()]
+    assert found.difference == pytest.approx(recalls[0] - recalls[1])
+    assert (found.n, found.note) == (30, "over slides or patients")
+    scores = [measured(h, test, metric="balanced accuracy", rng=seeded()) for h in hits.values()]
+    interval = difference(*scores, test, rng=seeded())
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.04)
+    mixed = tile_duel(table.sample(frac=1, random_state=1), "b", "a", rng=seeded(), replicates=400)
+    assert mixed.difference == pytest.approx(-found.difference)
+    alone = tile_duel(duel_table(tiles(np.zeros((180, 1)), slides % 3), hits), "a", "b", rng=seeded(), replicates=400)
+    assert alone.n == 180 and "over tiles" in alone.note
+    assert alone.high - alone.low < found.high - found.low  # tiles of a slide fail together: taken as independent they look surer
 
 
 def test_far_classes_are_told_apart(evaluate, rng):

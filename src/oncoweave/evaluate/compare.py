@@ -59,12 +59,27 @@ def paired_bootstrap(
     Raises:
         DataError: a patient in two strata, or two rankings of different rows.
     """
+    return paired_difference(
+        *paired_replicates(first, second, patients, generator=generator, replicates=replicates, strata=strata)
+    )
+
+
+def paired_replicates(
+    first: Statistic,
+    second: Statistic,
+    patients: np.ndarray,
+    *,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+    strata: np.ndarray | None = None,
+) -> tuple[float, np.ndarray]:
+    """Give the difference of two statistics, and ``Float[replicate]`` of it under the draws of :func:`paired_bootstrap`."""
     names, index = np.unique(patients, return_inverse=True)
     of_patient = None if strata is None else strata_of_patients(strata, index)
     weights = draw_weights(len(names), replicates=replicates, generator=generator, strata=of_patient)
     between = difference_of(first, second)
     value = float(between(np.ones((1, len(index)), dtype=np.float32))[0])
-    return paired_difference(value, replicate({"": between}, weights, index)[""])
+    return value, replicate({"": between}, weights, index)[""]
 
 
 def difference_of(first: Statistic, second: Statistic) -> Statistic:

@@ -141,11 +141,12 @@ def detectable_difference(replicates: np.ndarray, *, power: float = 0.8, alpha: 
     """Smallest difference that a two-sided test of this precision would find with this power, from bootstrap differences.
 
     The sum of the two normal quantiles times the standard deviation of the replicates: what the comparison could see, and not
-    what it saw. Replicates in which a metric was not defined are left out; NaN where fewer than two are defined.
+    what it saw. Replicates in which a metric was not defined are left out; NaN where the others do not vary.
     """
     defined = np.asarray(replicates, dtype=np.float64)
     defined = defined[~np.isnan(defined)]
-    return float(_quantiles(power, alpha) * defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+    varies = len(defined) > 1 and np.ptp(defined) > 0
+    return float(_quantiles(power, alpha) * defined.std(ddof=1)) if varies else float("nan")
 
 
 def _quantiles(power: float, alpha: float) -> float:

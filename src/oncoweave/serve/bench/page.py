@@ -58,10 +58,12 @@ def _verdict(results: Results) -> Verdict:
     if total:
         tasks = wording.plural(total, "task")
         headline = f"The main model beats the best simple model in {better.sum()} of {tasks}."
+        tiles = set(duels["task"]) & set(results.scores.loc[results.scores["level"] == "tiles", "task"])
+        of_tiles = " (of tiles, colour statistics and networks with random weights)" if tiles else ""
         sentences.append(
-            "Simple models are the hospital alone and a linear model of one modality; the best of them is found on the same"
-            " patients, which favours it. Better and worse mean: the interval of the difference leaves out zero and p stays below"
-            f" .05 after Holm’s correction over the {tasks}."
+            f"Simple models are the hospital alone and a linear model of one modality{of_tiles}; the best of them is found on the"
+            " same patients, which favours it. Better and worse mean: the interval of the difference leaves out zero and p stays"
+            f" below .05 after Holm’s correction over the {tasks}."
         )
         if worse.any():
             sentences.append(f"It is worse in {worse.sum()}: {wording.listed([task_name(t) for t in duels.loc[worse, 'task']])}.")

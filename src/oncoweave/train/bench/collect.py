@@ -1,6 +1,6 @@
 """What finished tasks show together: every model's figure and cost, the main model against the best simple one, the ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.files import read_json
 from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.ranking import Ranking, rank_models
-from oncoweave.evaluate.versus import versus
+from oncoweave.evaluate.versus import Versus, versus
 from oncoweave.train.bench.asked import Asked
 from oncoweave.train.results import trained
 
@@ -27,6 +27,13 @@ SCORES = (
 """Columns of the table of figures. ``model`` is the run's name, ``name`` the one that is the same over tasks; ``encoder`` is that
 of a model of one modality and ``start`` what became of its first weights (``random``, ``tuned``, ``frozen``); ``seconds`` is the
 mean time that fitting and predicting took a fold."""
+
+
+DUELS = (
+    "task", "question", "first", "second", "metric", "difference", "low", "high", "p", "p_folds", "detectable", "n",
+    "events", "note",
+)  # fmt: skip
+"""Columns of :func:`duels_between`."""
 
 
 def scores_of(asked: Asked) -> pd.DataFrame:
@@ -67,26 +74,12 @@ def _cost(run: Path) -> pd.DataFrame:
 
 
 def duels_of(asked: Asked, scores: pd.DataFrame) -> pd.DataFrame:
-    """Ask two questions of a task: main model against the best simple one, and the best model of all against the next.
-
-    Columns: task, question (``main`` or ``best``), first, second, metric, difference (turned so that more is better), low, high,
-    p (paired bootstrap over patients), p_folds (corrected resampled t over folds), n, events, note. The best simple model is
-    found on the same patients, which favours it.
-    """
-    shown = scores[~scores["role"].isin(["null"]) & scores["value"].notna()]
-    up = bool(scores["higher_is_better"].iloc[0])
-    ordered = shown.sort_values("value", ascending=not up, kind="stable")
-    simple, main = ordered[ordered["role"].isin(SIMPLE)], shown[shown["main"]]
-    pairs = []
-    if len(main) and len(simple):
-        pairs.append(("main", main["model"].iloc[0], simple["model"].iloc[0]))
-    if len(ordered) > 1:
-        pairs.append(("best", ordered["model"].iloc[0], ordered["model"].iloc[1]))
+    """Hold models of a finished run against each other; see :func:`duels_between`."""
     predictions, endpoint = pd.read_parquet(asked.run / "predictions.parquet"), asked.endpoint
     counts = trained(pd.read_parquet(asked.run / "splits.parquet"))
-    rows = []
-    for question, first, second in pairs:
-        found = versus(
+
+    def fight(first: str, second: str) -> Versus:
+        return versus(
             predictions,
             endpoint,
             first=first,
@@ -96,26 +89,54 @@ def duels_of(asked: Asked, scores: pd.DataFrame) -> pd.DataFrame:
             replicates=asked.study.protocol.bootstrap,
             trained=counts,
         )
-        sign = 1.0 if up else -1.0
+
+    return duels_between(scores, fight)
+
+
+def duels_between(scores: pd.DataFrame, fight: Callable[[str, str], Versus]) -> pd.DataFrame:
+    """Ask two questions of a task: main model against the best simple one, and the best model of all against the next.
+
+    Columns are :data:`DUELS`: ``question`` is ``main`` or ``best``, ``difference`` is turned so that more is better, ``p`` is of
+    a paired bootstrap over patients (of tiles, over slides, as the note says), ``p_folds`` of the corrected resampled t over
+    folds, ``detectable`` what the comparison could have seen. The best simple model is found on the same patients, which favours
+    it.
+
+    Args:
+        scores: of one task; see :data:`SCORES`.
+        fight: compares two models by name, first minus second.
+    """
+    shown = scores[~scores["role"].isin(["null"]) & scores["value"].notna()]
+    task, metric, up = (scores[c].iloc[0] for c in ("task", "metric", "higher_is_better"))
+    ordered = shown.sort_values("value", ascending=not up, kind="stable")
+    simple, main = ordered[ordered["role"].isin(SIMPLE)], shown[shown["main"]]
+    pairs = []
+    if len(main) and len(simple) and main["model"].iloc[0] != simple["model"].iloc[0]:
+        pairs.append(("main", main["model"].iloc[0], simple["model"].iloc[0]))
+    if len(ordered) > 1:
+        pairs.append(("best", ordered["model"].iloc[0], ordered["model"].iloc[1]))
+    rows = []
+    for question, first, second in pairs:
+        found, sign = fight(first, second), 1.0 if up else -1.0
         ends = sorted((sign * found.low, sign * found.high))
         rows.append(
             {
-                "task": asked.entry.key,
+                "task": task,
                 "question": question,
                 "first": first,
                 "second": second,
-                "metric": asked.metric,
+                "metric": metric,
                 "difference": sign * found.difference,
                 "low": ends[0],
                 "high": ends[1],
                 "p": found.p,
                 "p_folds": found.p_folds,
+                "detectable": found.detectable,
                 "n": found.n,
                 "events": found.events,
                 "note": found.note,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(DUELS))
 
 
 def corrected(duels: pd.DataFrame) -> pd.DataFrame:
@@ -169,9 +190,3 @@ def joined(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFra
     """Put tables of tasks below each other; an empty one has the columns all the same."""
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
-
-
-DUELS = (
-    "task", "question", "first", "second", "metric", "difference", "low", "high", "p", "p_folds", "n", "events", "note",
-)  # fmt: skip
-"""Columns of :func:`duels_of`."""

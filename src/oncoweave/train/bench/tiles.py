@@ -2,26 +2,33 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from oncoweave.train.bench.collect import SCORES
+from oncoweave.core.errors import DataError
+from oncoweave.evaluate.versus import Versus
+from oncoweave.train.bench.collect import DUELS, SCORES, duels_between
 from oncoweave.train.bench.spec import Aggregator, Entry, TileSpec, named
 from oncoweave.train.builtin_weights import builtin_weights, has_builtin
+from oncoweave.train.study import Protocol
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_protocols.run import TileProtocolOptions, run_tile_protocols
+from oncoweave.train.tile_protocols.tables import tile_duel
 from oncoweave.train.tile_task import load_tile_task, tile_folders
 
-PROTOCOL = "linear_probe"
+PROTOCOL = "linear probe"
 """The protocol whose score decides; all others stand on the page of the task's folder."""
 STAND_IN = "phantom-tiles"
 """Name of a folder whose tiles are of the phantom."""
 
 
-def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Run the tile-level protocols of a task; see :data:`oncoweave.train.bench.collect.SCORES`.
+def ask_tiles(
+    entry: Entry, spec: TileSpec, out: Path, *, protocol: Protocol, earlier: dict[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run the tile-level protocols of a task; returns rows of :data:`oncoweave.train.bench.collect.SCORES` and of ``DUELS``.
 
     Tasks whose parts the same tissues of the phantom play are one question: the second has the rows of the first, of which
-    ``earlier`` keeps what was found.
+    ``earlier`` keeps what was found, and no duels. Of ``protocol`` the seed and the bootstrap samples are taken.
 
     Raises:
         DataError: the tiles do not lie as the task says.
@@ -32,11 +39,11 @@ def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: di
     question = str(sorted(task.stand_in.classes.values())) if stands_in else entry.key
     if question in earlier:
         first = earlier[question]
-        return first.assign(task=entry.key, same_as=first["task"])
+        return first.assign(task=entry.key, same_as=first["task"]), pd.DataFrame(columns=list(DUELS))
     train, test = tile_folders(task, entry.place.tiles)
     options = TileProtocolOptions(
         title=task.question,
-        seed=seed,
+        seed=protocol.seed,
         episodes=spec.episodes,
         perturbed_tiles=spec.perturbed_tiles,
         tuning_epochs=spec.tuning_epochs,
@@ -46,6 +53,9 @@ def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: di
     done = run_tile_protocols(encoders, train, test, out / "tasks" / entry.folder, options=options)
     table = pd.read_parquet(done.scores)
     rows = table[(table["protocol"] == PROTOCOL) & (table["metric"] == task.metrics[0])]
+    if rows.empty:
+        msg = f"task {entry.key!r}: no {PROTOCOL} with metric {task.metrics[0]!r} among {sorted(set(table['protocol']))}"
+        raise DataError(msg)
     rows = rows.drop_duplicates("encoder").rename(columns={"encoder": "model"})
     found = rows.assign(
         task=entry.key,
@@ -62,7 +72,13 @@ def ask_tiles(entry: Entry, spec: TileSpec, out: Path, *, seed: int, earlier: di
         run=f"tasks/{entry.folder}",
     ).reindex(columns=list(SCORES))
     earlier[question] = found
-    return found
+    held = pd.read_parquet(done.tiles)
+    held = held[(held["protocol"] == PROTOCOL) & (held["metric"] == task.metrics[0])]
+
+    def fight(first: str, second: str) -> Versus:
+        return tile_duel(held, first, second, rng=np.random.default_rng([protocol.seed, 6]), replicates=protocol.bootstrap)
+
+    return found, duels_between(found, fight)
 
 
 def _weights(encoder: Aggregator) -> Path | None:

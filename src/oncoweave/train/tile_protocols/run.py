@@ -39,7 +39,7 @@ from oncoweave.train.tile_protocols.embedded import Embedded, TileScores, column
 from oncoweave.train.tile_protocols.figure import draw_scores
 from oncoweave.train.tile_protocols.page import write_page
 from oncoweave.train.tile_protocols.robustness import Versions
-from oncoweave.train.tile_protocols.tables import difference_table, score_table
+from oncoweave.train.tile_protocols.tables import difference_table, score_table, tile_table
 
 Step = Callable[[str], object]
 
@@ -66,6 +66,8 @@ class TileProtocolRun:
     """Parquet: one row for each encoder, protocol, setting and metric."""
     differences: Path
     """Parquet: each encoder less each control, on the same tiles."""
+    tiles: Path
+    """Parquet: what each score is the mean of, one row for each encoder, score and test tile."""
     versions: Path | None
     """Parquet: cosine with the tiles as they are and balanced accuracy, for each encoder, stain and scanner."""
     page: Path
@@ -190,6 +192,7 @@ def _write(out: Path, some: Sequence[Contender], results: tuple[dict, list[pd.Da
     paths = TileProtocolRun(
         scores=out / "scores.parquet",
         differences=out / "differences.parquet",
+        tiles=out / "tiles.parquet",
         versions=out / "versions.parquet" if by_version else None,
         page=out / "page.md",
         figure=out / "scores.svg",
@@ -197,6 +200,7 @@ def _write(out: Path, some: Sequence[Contender], results: tuple[dict, list[pd.Da
     scores, differences = score_table(some, scored), difference_table(some, scored, seed=task.options.seed)
     write_table(paths.scores, scores)
     write_table(paths.differences, differences)
+    write_table(paths.tiles, tile_table(some, scored, tiles=len(task.data.test.label)))
     if paths.versions is not None:
         write_table(paths.versions, pd.concat(by_version, ignore_index=True))
     page = write_page(scores, differences, title=title, facts=_facts(task), figure=paths.figure.name)

@@ -5,6 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from oncoweave.evaluate.compare import paired_difference, paired_replicates
+from oncoweave.evaluate.significance import detectable_difference
+from oncoweave.evaluate.versus import Versus
+from oncoweave.evaluate.weighted import mean_of, mean_recall
 from oncoweave.train.tile_protocols.contenders import Contender
 from oncoweave.train.tile_protocols.embedded import Embedded, TileScore, TileScores, difference
 
@@ -62,6 +66,55 @@ def difference_table(some: Sequence[Contender], scored: Scored, *, seed: int) ->
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def tile_table(some: Sequence[Contender], scored: Scored, *, tiles: int) -> pd.DataFrame:
+    """One row for each encoder, score and test tile, of protocols that are tested on all ``tiles``: what scores are means of.
+
+    Columns: encoder, role, protocol, setting, metric, balanced, tile, label, group, grouped, value; label and group are numbers,
+    as in ``Embedded``.
+    """
+    frames = [
+        pd.DataFrame({"tile": np.arange(tiles), "label": test.label, "group": test.group, "value": score.per_tile}).assign(
+            encoder=contender.name,
+            role=contender.role,
+            protocol=found.protocol,
+            setting=score.setting,
+            metric=score.metric,
+            balanced=score.balanced,
+            grouped=test.grouped,
+        )
+        for contender in some
+        for found, test in scored[contender.name]
+        for score in found.scores
+        if len(test.label) == tiles
+    ]
+    names = ["encoder", "role", "protocol", "setting", "metric", "balanced", "tile", "label", "group", "grouped", "value"]
+    return pd.concat(frames, ignore_index=True)[names].astype(dict.fromkeys(names[:5], "category"))
+
+
+def tile_duel(table: pd.DataFrame, first: str, second: str, *, rng: np.random.Generator, replicates: int) -> Versus:
+    """Compare two encoders of one score of a :func:`tile_table`, first minus second, by a paired bootstrap.
+
+    Drawn are slides or patients where some tiles are known to be of one, else tiles, as the note says.
+    """
+    one, other = (table[table["encoder"] == name].set_index("tile") for name in (first, second))
+    label, group = one["label"].to_numpy(), one["group"].to_numpy()
+    values = [rows["value"].loc[one.index].to_numpy(dtype=float) for rows in (one, other)]
+    first_mean, second_mean = (mean_recall(label, v) if one["balanced"].all() else mean_of(v) for v in values)
+    value, draws = paired_replicates(first_mean, second_mean, group, generator=rng, replicates=replicates)
+    found, slides = paired_difference(value, draws), bool(one["grouped"].all())
+    return Versus(
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        p_folds=float("nan"),
+        detectable=detectable_difference(draws),
+        n=len(np.unique(group)),
+        events=None,
+        note="over slides or patients" if slides else "over tiles: which are of one slide is not known, so it is too sure",
+    )
 
 
 def _pairs(scored: Scored, name: str, control: str) -> Iterator[tuple[str, TileScore, TileScore, Embedded]]:
