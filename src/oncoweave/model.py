@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import (
@@ -91,7 +92,7 @@ class Model(nn.Module):
         self.fusion = _fusion(config)
         # a hybrid scores by heads of its own
         scores = isinstance(self.fusion, Hybrid)
-        head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
+        head = nn.Sequential(Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
         self.head = nn.Identity() if scores else head
         self._frozen: list[nn.Module] = []
         self._above: dict[str, Callable[[Tokens], Tokens]] = {}

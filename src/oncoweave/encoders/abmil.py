@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import GatedAttentionPool, summary
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -35,7 +36,7 @@ class GatedAttentionMIL(nn.Module):
     def __init__(self, config: Config, *, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.dim_in = dim_in
-        self.embed = nn.Sequential(nn.Linear(dim_in, config.width), nn.ReLU(), nn.Dropout(config.dropout))
+        self.embed = nn.Sequential(nn.Linear(dim_in, config.width), nn.ReLU(), Dropout(config.dropout))
         self.pool = GatedAttentionPool(config.width, hidden=config.hidden, heads=config.heads, dropout=config.dropout)
         self.out = nn.Linear(config.width, dim_out)
 

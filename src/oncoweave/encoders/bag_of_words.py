@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.text import VOCABULARY_SIZE, require_token_ids, token_ids
 from oncoweave.nn.tokens import Tokens
@@ -35,7 +36,7 @@ class BagOfWords(nn.Module):
     def __init__(self, config: Config, *, dim_out: int) -> None:
         super().__init__()
         self.vocabulary = config.vocabulary
-        self.out = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.vocabulary, dim_out))
+        self.out = nn.Sequential(Dropout(config.dropout), nn.Linear(config.vocabulary, dim_out))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Count each patient's token ids and project."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.nn.blocks import TransformerBlock
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_token_ids, token_ids
 from oncoweave.nn.tokens import Tokens
 
@@ -57,7 +58,7 @@ class TextTransformer(nn.Module):
         self.position = nn.Parameter(torch.empty(config.window, config.width).normal_(0.0, 0.02))
         self.summary = nn.Parameter(torch.empty(1, 1, config.width).normal_(0.0, 0.02))
         nn.init.normal_(self.word.weight, 0.0, 0.02)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(
             TransformerBlock(config.width, heads=config.heads, dropout=config.dropout) for _ in range(config.depth)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.patches import kept_positions
 from oncoweave.nn.pooling import masked_max, masked_mean
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -79,7 +80,7 @@ class ResidualNetwork(nn.Module):
         channels = [1, *(config.width * 2**i for i in range(side.bit_length() - 1))]
         self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(channels))
         self.norm = nn.LayerNorm(channels[-1])
-        self.summary = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * channels[-1], dim_out))
+        self.summary = nn.Sequential(Dropout(config.dropout), nn.Linear(2 * channels[-1], dim_out))
         self.cube = nn.Linear(channels[-1], dim_out) if config.patches else None
 
     def forward(self, tokens: Tokens) -> Tokens:

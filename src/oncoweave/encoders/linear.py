@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
@@ -30,7 +31,7 @@ class Linear(nn.Module):
     def __init__(self, config: Config, *, dim_in: int, num_tokens: int, dim_out: int) -> None:
         super().__init__()
         self.dim_in, self.num_tokens = dim_in, num_tokens
-        self.out = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(dim_in * num_tokens, dim_out))
+        self.out = nn.Sequential(Dropout(config.dropout), nn.Linear(dim_in * num_tokens, dim_out))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Project each patient's values."""

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_max, masked_mean, summary
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -37,7 +38,7 @@ class Pool(nn.Module):
         super().__init__()
         self.dim_in = dim_in
         self.pools = {"mean": (masked_mean,), "max": (masked_max,), "both": (masked_mean, masked_max)}[config.how]
-        self.out = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(len(self.pools) * dim_in, dim_out))
+        self.out = nn.Sequential(Dropout(config.dropout), nn.Linear(len(self.pools) * dim_in, dim_out))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Pool each patient's kept tokens."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
 KINDS = ("slide", "embedding", "record", "variants", "expression")
@@ -31,7 +32,7 @@ class VectorTokens(nn.Module):
     def __init__(self, config: Config, *, dim_in: int, num_tokens: int | None, dim_out: int) -> None:
         super().__init__()
         self.dim_in, self.num_tokens = dim_in, num_tokens
-        self.out = nn.Sequential(nn.LayerNorm(dim_in), nn.Linear(dim_in, dim_out), nn.Dropout(config.dropout))
+        self.out = nn.Sequential(nn.LayerNorm(dim_in), nn.Linear(dim_in, dim_out), Dropout(config.dropout))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Project each kept token; where tiles lie is passed on."""
@@ -50,7 +51,7 @@ class ValueTokens(nn.Module):
         self.num_tokens = num_tokens
         self.weight = nn.Parameter(torch.randn(num_tokens, dim_out) * 0.5**0.5)
         self.bias = nn.Parameter(torch.randn(num_tokens, dim_out) * 0.5**0.5)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Make a token of each value that was measured."""

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.errors import DataError
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.mixtures import fit_mixture, patient_components, responsibilities
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -60,7 +61,7 @@ class Prototypes(nn.Module):
         self.share = nn.Linear(1, dim_out, bias=False)
         self.shape = nn.Linear(2 * dim_in, dim_out, bias=False)
         self.identity = nn.Parameter(torch.randn(count, dim_out) * 0.5)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def initialise(self, tokens: Iterable[Tokens], generator: torch.Generator) -> None:
         """Fit the prototypes to tiles of training patients, in batches of any size.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.nn.attention import MultiheadAttention
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.grid import cells
 from oncoweave.nn.pooling import ShortcutPool, summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -90,7 +91,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.width)
         self.attention = MultiheadAttention(config.width, heads=config.heads)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.places = GridConvolution(config.width) if places else None
 
     def forward(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
@@ -42,7 +43,7 @@ class Variational(nn.Module):
         self.dim_in, self.num_tokens = dim_in, num_tokens
         self.beta, self.weight = config.beta, config.weight
         given = dim_in * num_tokens
-        self.hidden = nn.Sequential(nn.Linear(given + num_tokens, config.hidden), nn.GELU(), nn.Dropout(config.dropout))
+        self.hidden = nn.Sequential(nn.Linear(given + num_tokens, config.hidden), nn.GELU(), Dropout(config.dropout))
         self.mean = nn.Linear(config.hidden, config.latent)
         self.log_variance = nn.Linear(config.hidden, config.latent)
         self.decode = nn.Sequential(nn.Linear(config.latent, config.hidden), nn.GELU(), nn.Linear(config.hidden, given))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
@@ -33,7 +34,7 @@ class Film(nn.Module):
         super().__init__()
         self.projections = Projections(dims, dim_out)
         self.modulators = nn.ModuleList(_modulator(dim_out) for _ in dims)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.nn.attention import masked_softmax
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
@@ -33,7 +34,7 @@ class Gated(nn.Module):
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
         self.projections = Projections(dims, dim_out)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.own = nn.ModuleList(nn.Linear(dim_out, dim_out) for _ in dims)
         self.context = nn.ModuleList(nn.Linear(dim_out, dim_out, bias=False) for _ in dims)
 

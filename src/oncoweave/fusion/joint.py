@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
 
@@ -28,7 +29,7 @@ class Joint(nn.Module):
         super().__init__()
         self.projections = Projections(dims, dim_out)
         self.missing = nn.Parameter(torch.zeros(len(dims), dim_out))
-        self.mix = nn.Sequential(nn.GELU(), nn.Dropout(config.dropout), nn.Linear(len(dims) * dim_out, dim_out))
+        self.mix = nn.Sequential(nn.GELU(), Dropout(config.dropout), nn.Linear(len(dims) * dim_out, dim_out))
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tensor_product import outer_with_ones
 from oncoweave.nn.tokens import Tokens
@@ -39,7 +40,7 @@ class Kronecker(nn.Module):
         self.projections = Projections(dims, width)
         gates = [nn.Linear(len(dims) * width, width) for _ in dims] if config.gated else []
         self.gates = nn.ModuleList(gates)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.mix = nn.Linear((width + 1) ** len(dims), dim_out)
         # entries of tanh start with a variance near 1/4, half of that behind a gate: the expected square of the tensor sets the
         # scale, because most of its entries are small products that a scale by their number would drown

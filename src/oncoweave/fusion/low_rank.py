@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.tokens import Tokens
@@ -39,7 +40,7 @@ class LowRank(nn.Module):
         self.factors = nn.ModuleList(_factor(dim, config.rank * dim_out) for dim in dims.values())
         self.rank_weight = nn.Parameter(torch.randn(config.rank) * config.rank**-0.5)
         self.bias = nn.Parameter(torch.zeros(dim_out))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""

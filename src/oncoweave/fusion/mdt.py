@@ -18,6 +18,7 @@ from torch.nn import functional
 from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.bidirectional import MultimodalTransformer, Shape, split_maps
 from oncoweave.nn.blocks import lecun_linear
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.token_sets import TokenProjections, join, refuse_unknown
 from oncoweave.nn.tokens import Tokens
@@ -75,7 +76,7 @@ class Mdt(nn.Module):
         two = tuple(group for group in (first, rest) if group)
         self.groups = two if config.streams == "two" else tuple((name,) for name in first + rest)
         self.projections = TokenProjections(dims, config.width)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.summaries = None
         if config.readout == "summary":
             self.summaries = nn.Parameter(torch.randn(len(dims), config.width))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from oncoweave.nn.attention import MultiheadAttention
 from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.blocks import FeedForward
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.token_sets import Joined, TokenProjections, join, pairs, refuse_unknown
 from oncoweave.nn.tokens import Tokens
@@ -48,7 +49,7 @@ class TypedBlock(nn.Module):
             nn.Sequential(nn.LayerNorm(config.width), FeedForward(config.width, ratio=config.ratio, dropout=config.dropout))
             for _ in range(modalities)
         )
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(
         self, x: Float[Tensor, "batch token dim"], *, keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]

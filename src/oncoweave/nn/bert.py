@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.vocabulary import CLASS_TOKEN, SEPARATOR, fingerprint, parse_tokenizer, read_tokenizer
 
 
@@ -50,7 +51,7 @@ class PostNormBlock(nn.Module):
         self.up = nn.Linear(size.width, size.hidden)
         self.down = nn.Linear(size.hidden, size.width)
         self.norm_feed = nn.LayerNorm(size.width, eps=size.eps)
-        self.drop = nn.Dropout(size.dropout)
+        self.drop = Dropout(size.dropout)
 
     def forward(self, x: Float[Tensor, "text token dim"], *, keep: Bool[Tensor, "text token"]) -> Float[Tensor, "text token dim"]:
         """Mix each token with the kept tokens of its text; every text keeps one."""
@@ -75,7 +76,7 @@ class Bert(nn.Module):
         for table in (self.word, self.position, self.token_type):
             nn.init.normal_(table.weight, 0.0, 0.02)
         self.norm = nn.LayerNorm(size.width, eps=size.eps)
-        self.drop = nn.Dropout(size.dropout)
+        self.drop = Dropout(size.dropout)
         self.blocks = nn.ModuleList(PostNormBlock(size) for _ in range(size.depth))
 
     def forward(self, ids: Int[Tensor, "text token"], keep: Bool[Tensor, "text token"]) -> Float[Tensor, "text token dim"]:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.blocks import FeedForward
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.tokens import Tokens
 
 EXCHANGES = ("average", "learned", "gated", "co_only", "one_way", "one_way_back", "none")
@@ -145,8 +146,8 @@ class Block(nn.Module):
         gates = shape.heads * streams if several and shape.exchange == "gated" else 0
         self.streams = nn.ModuleList(Stream(shape, gates=gates) for _ in range(streams))
         self.out = nn.Linear(shape.width, shape.width)
-        self.drop_attention = nn.Dropout(shape.attention_dropout)
-        self.drop_feed = nn.Dropout(shape.dropout)
+        self.drop_attention = Dropout(shape.attention_dropout)
+        self.drop_feed = Dropout(shape.dropout)
         self.preference = None
         if several and shape.exchange == "learned":
             self.preference = nn.Parameter(torch.zeros(streams, shape.heads, streams))
@@ -156,9 +157,9 @@ class Block(nn.Module):
         """Transform every stream; one that nobody has comes back as it is. Values under ``keep`` False must be finite."""
         normed, projected = self._project(xs)
         results = []
-        for m, (stream, x) in enumerate(zip(self._own, xs, strict=True)):
+        for m, (stream, x, mixed) in enumerate(zip(self._own, xs, self._mix(normed, projected, way), strict=True)):
             if way.sources[m]:
-                x = x + self.drop_attention(self.out(self._attend(m, normed[m], projected, way)))
+                x = x + self.drop_attention(self.out(mixed.transpose(1, 2).flatten(start_dim=2)))
                 x = x + self.drop_feed(stream.feed(stream.norm_feed(x)))
             results.append(x)
         return results
@@ -188,24 +189,33 @@ class Block(nn.Module):
         normed = [stream.norm_attention(x) for stream, x in zip(self._own, xs, strict=True)]
         return normed, [stream.qkv(x) for stream, x in zip(self._own, normed, strict=True)]
 
+    def _mix(
+        self, normed: Sequence[Float[Tensor, "batch _ dim"]], projected: Sequence[Tensor], way: Routes
+    ) -> list[Float[Tensor, "batch head _ dim_head"]]:
+        """Give every query its streams' values; all who read a stream do so in one call, as many small calls are what costs."""
+        shares = [self._shares(m, x, way) for m, x in enumerate(normed)] if len(way.keeps) > 1 else []
+        mixed = [torch.zeros_like(queries) for queries, _, _ in projected]
+        for n, (_, keys, values) in enumerate(projected):
+            readers = [m for m, sources in enumerate(way.sources) if n in sources]
+            if not readers:
+                continue
+            queries = [projected[m][0] for m in readers]
+            found = self._attend(torch.cat(queries, dim=2) if len(queries) > 1 else queries[0], keys, values, way.masks[n])
+            for m, part in zip(readers, found.split([q.shape[2] for q in queries], dim=2), strict=True):
+                mixed[m] = mixed[m] + (part * shares[m][..., n : n + 1] if shares else part)
+        return mixed
+
     def _attend(
-        self, m: int, normed: Float[Tensor, "batch token dim"], projected: Sequence[Tensor], way: Routes
-    ) -> Float[Tensor, "batch token dim"]:
-        query = projected[m][0]
+        self,
+        queries: Float[Tensor, "batch head query dim_head"],
+        keys: Float[Tensor, "batch head key dim_head"],
+        values: Float[Tensor, "batch head key dim_head"],
+        mask: Bool[Tensor, "batch 1 1 key"] | None,
+    ) -> Float[Tensor, "batch head query dim_head"]:
         dropout = self.attention_dropout if self.training else 0.0
-        parts = [
-            functional.scaled_dot_product_attention(
-                query, projected[n][1], projected[n][2], attn_mask=way.masks[n], dropout_p=dropout
-            )
-            for n in way.sources[m]
-        ]
-        if len(way.keeps) > 1:
-            share = self._shares(m, normed, way)
-            parts = [part * share[..., n : n + 1] for n, part in zip(way.sources[m], parts, strict=True)]
-        mixed = parts[0]
-        for part in parts[1:]:
-            mixed = mixed + part
-        return mixed.transpose(1, 2).flatten(start_dim=2)
+        if keys.shape[2] == 1 and not dropout:  # the softmax over one key is 1
+            return values.expand(-1, -1, queries.shape[2], -1)
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
 
     def _shares(
         self, m: int, normed: Float[Tensor, "batch token dim"], way: Routes

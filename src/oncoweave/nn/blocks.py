@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.nn.attention import MultiheadAttention
+from oncoweave.nn.dropout import Dropout
 
 
 class FeedForward(nn.Sequential):
@@ -12,7 +13,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, dim: int, *, ratio: float = 4.0, dropout: float = 0.0) -> None:
         hidden = round(dim * ratio)
-        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim))
 
 
 class TransformerBlock(nn.Module):
@@ -24,7 +25,7 @@ class TransformerBlock(nn.Module):
         self.attention = MultiheadAttention(dim, heads=heads)
         self.norm_feed = nn.LayerNorm(dim)
         self.feed = FeedForward(dim, ratio=ratio, dropout=dropout)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "batch token dim"], *, keep: Bool[Tensor, "batch token"]

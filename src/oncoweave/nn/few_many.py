@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from oncoweave.nn.attention import MultiheadAttention
 from oncoweave.nn.blocks import FeedForward
+from oncoweave.nn.dropout import Dropout
 
 
 class FewManyBlock(nn.Module):
@@ -21,7 +22,7 @@ class FewManyBlock(nn.Module):
         self.attention = MultiheadAttention(dim, heads=heads)
         self.norm_feed = nn.LayerNorm(dim)
         self.feed = FeedForward(dim, ratio=ratio, dropout=dropout)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(
         self,

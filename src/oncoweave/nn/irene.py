@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.nn.bidirectional import MultimodalTransformer, Shape, split_maps
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -71,7 +72,7 @@ class Irene(nn.Module):
         self.positions = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(1, count, config.width)) for name, (count, _) in config.clinical.items()}
         )
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.transformer = MultimodalTransformer(config.shape, streams=2)
         self.head = nn.Linear(config.width, config.outputs)
 

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.nn.attention import masked_softmax
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.tokens import Tokens
 
 
@@ -34,8 +35,8 @@ class GatedAttentionPool(nn.Module):
 
     def __init__(self, dim: int, *, hidden: int, heads: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        self.tanh = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Dropout(dropout))
-        self.gate = nn.Sequential(nn.Linear(dim, hidden), nn.Sigmoid(), nn.Dropout(dropout))
+        self.tanh = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), Dropout(dropout))
+        self.gate = nn.Sequential(nn.Linear(dim, hidden), nn.Sigmoid(), Dropout(dropout))
         self.score = nn.Linear(hidden, heads, bias=False)  # a bias would cancel in the softmax
 
     def weights(

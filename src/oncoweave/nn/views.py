@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.tokens import Tokens
 
@@ -101,7 +102,7 @@ class WithDropout(nn.Module):
     def __init__(self, fusion: nn.Module, dropout: float) -> None:
         super().__init__()
         self.fusion = fusion
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse."""

@@ -200,7 +200,8 @@ def _optimizer(groups: Sequence[Group], config: LoopConfig) -> torch.optim.Optim
                 "weight_decay": config.weight_decay if group.weight_decay else 0.0,
             }
             for group in groups
-        ]
+        ],
+        fused=True,
     )
 
 
