@@ -5,8 +5,10 @@ import pytest
 from scipy.special import expit, softmax
 
 from oncoweave.core.endpoint import Endpoint, Target
+from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.evaluate.curves import breslow_baseline, survival_at
-from oncoweave.train.recalibration import fit_recalibration
+from oncoweave.evaluate.rescale import fit_isotonic, fit_platt, fit_temperature
+from oncoweave.train.recalibration import check_recalibration, fit_recalibration
 
 CLASSES = ("a", "b", "c")
 
@@ -78,6 +80,44 @@ def test_scores_that_point_the_wrong_way_become_nearly_the_average_and_keep_thei
     moved = fit_recalibration(score, _target(kind, y)).apply(score)[:, 0]
     assert np.ptp(moved) < 0.1
     assert (np.argsort(moved) == np.argsort(x)).all()
+
+
+@pytest.mark.parametrize("how", ["platt", "isotonic", "temperature"])
+def test_textbook_forms_are_those_of_evaluate_and_keep_rows_that_are_not_known(rng, how):
+    logit = rng.normal(size=3000)
+    y = (rng.random(3000) < expit(logit)).astype(float)
+    scores = expit(3 * logit)[:, None]
+    rows = np.arange(3000) >= 5
+    scores[:5], own = np.nan, expit(3 * logit[rows])
+    found = fit_recalibration(scores, _target("binary", y), how=how).apply(scores)
+    fitted = {
+        "platt": lambda: fit_platt(y[rows], 3 * logit[rows]).apply(3 * logit[rows]),
+        "isotonic": lambda: fit_isotonic(y[rows], own).apply(own),
+        "temperature": lambda: fit_temperature(y[rows], own).apply(np.column_stack([1 - own, own]))[:, 1],
+    }
+    assert np.isnan(found[:5]).all()
+    np.testing.assert_allclose(found[5:, 0], fitted[how](), atol=1e-4)  # logits of more than 13.8 are clipped
+    np.testing.assert_allclose(found[5:, 0], expit(logit[rows]), atol=0.15 if how == "isotonic" else 0.03)
+
+
+def test_a_temperature_of_classes_keeps_the_most_probable_one(rng):
+    logits = rng.normal(size=(3000, 3))
+    y = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
+    scores = softmax(2.5 * logits, axis=1)
+    found = fit_recalibration(scores, _target("multiclass", y, CLASSES), how="temperature")
+    assert found.by.value == pytest.approx(2.5, abs=0.2)
+    np.testing.assert_array_equal(found.apply(scores).argmax(axis=1), scores.argmax(axis=1))
+
+
+@pytest.mark.parametrize(("how", "kind"), [("platt", "multiclass"), ("isotonic", "survival"), ("temperature", "regression")])
+def test_a_textbook_form_of_another_endpoint_is_refused(how, kind):
+    with pytest.raises(ConfigError, match=f"{how} serves binary .*not a {kind} one; leave it at shrunken"):
+        check_recalibration(how, kind)
+
+
+def test_a_textbook_form_needs_both_classes():
+    with pytest.raises(DataError, match="wanted both classes"):
+        fit_recalibration(np.array([[0.2], [0.7]]), _target("binary", [1, 1]), how="platt")
 
 
 def test_few_patients_leave_scores_as_they_are():

@@ -1,8 +1,9 @@
 """Make probabilities come true: Platt scaling, isotonic regression, and temperature, fitted on training scores only.
 
-The scores must be ones that the model gave to patients it was not trained on (out of fold). The study's own models are
-recalibrated by :mod:`oncoweave.train.recalibration`, which shrinks slopes towards 1 and serves every endpoint; these are the
-textbook forms, to rescale a published score and to compare with. Ordering is kept, by isotonic regression up to new ties.
+The scores must be ones that the model gave to patients it was not trained on (out of fold). A study recalibrates its models
+by slopes that are shrunk towards 1 (:mod:`oncoweave.train.recalibration`), for every endpoint; these are the textbook forms,
+which it may be asked for, to rescale a published score and to compare with. Ordering is kept, by isotonic regression up to new
+ties.
 """
 
 from dataclasses import dataclass

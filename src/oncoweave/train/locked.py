@@ -13,7 +13,7 @@ from oncoweave.train.certainty import Certainty, fit_certainty
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold
 from oncoweave.train.panel import Planned
-from oncoweave.train.recalibration import Recalibration, fit_recalibration
+from oncoweave.train.recalibration import Recalibration, Rescaling, fit_recalibration
 from oncoweave.train.study import Study
 
 
@@ -32,7 +32,7 @@ class LockedModel:
     fitted: Fitted
     horizons: tuple[float, ...]
     """Survival: times, in the endpoint's unit, at which probabilities are given."""
-    recalibration: Recalibration
+    recalibration: Recalibration | Rescaling
     """Applied to all predictions but ``risk``, which only ranks."""
     baseline: BaselineHazard | None
     """Survival: Breslow's cumulative baseline hazard of the training rows, at their recalibrated out-of-fold scores."""
@@ -107,7 +107,7 @@ def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
     """Fit a planned model on a fold's training rows and fix what is derived from their out-of-fold scores."""
     trained = model.fit(fold)
     target = fold.train.outcome
-    recalibration = fit_recalibration(trained.out_of_fold, target)
+    recalibration = fit_recalibration(trained.out_of_fold, target, how=study.recalibration)
     baseline, cutoff = None, None
     if target.endpoint.kind == "survival":
         rows = ~np.isnan(trained.out_of_fold[:, 0]) & target.known

@@ -4,17 +4,26 @@ A model's scores for its own training rows are too extreme by as much as it over
 intercept a column, fitted on out-of-fold scores, undo that (Cox 1958; van Houwelingen & Le Cessie, Stat Med 9:1303, 1990). The
 slope has a normal prior about 1, so that few patients leave the scores as they are, and stays positive: the order of the patients
 by one score never changes. Works on the scale of the linear predictor: log-risk, logit, log-probability, or value.
+
+A study may ask for a textbook form instead (``evaluate.rescale``): Platt scaling of the logit or isotonic regression of a
+yes-or-no outcome, or a temperature of classes. They shrink nothing, so that they want some hundred patients.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit, logit, softmax
 
 from oncoweave.core.endpoint import Target
+from oncoweave.core.errors import ConfigError
 from oncoweave.evaluate.likelihoods import GaussianLikelihood, Likelihood, SoftmaxLikelihood, cox_likelihood
+from oncoweave.evaluate.rescale import Isotonic, Platt, Temperature, fit_isotonic, fit_platt, fit_temperature
 
+How = Literal["shrunken", "platt", "isotonic", "temperature"]
+_SERVES = {"platt": ("binary",), "isotonic": ("binary",), "temperature": ("binary", "multiclass", "ordinal")}
+"""Kinds of endpoint of the textbook forms; the shrunken one serves all."""
 _SLOPE_SD = 0.5
 _INTERCEPT_SD = 0.3
 """Held-out rows of a network may be of one hospital, whose level is not that of the others."""
@@ -44,8 +53,54 @@ class Recalibration:
         return softmax(moved, axis=1) if self.kind in ("multiclass", "ordinal") else expit(moved)
 
 
-def fit_recalibration(scores: np.ndarray, target: Target) -> Recalibration:
-    """Fit on out-of-fold scores ``[n, c]``; rows that are NaN or whose outcome is not known are left out."""
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Rescaling:
+    """A textbook form, of probabilities."""
+
+    by: Platt | Isotonic | Temperature
+
+    def apply(self, scores: np.ndarray) -> np.ndarray:
+        """Recalibrate ``[n, c]``; NaN rows stay NaN."""
+        moved, rows = np.full(np.shape(scores), np.nan), ~np.isnan(scores).any(axis=1)
+        known = scores[rows]
+        if isinstance(self.by, Temperature):
+            moved[rows] = self.by.apply(_as_classes(known))[:, -known.shape[1] :]
+        else:
+            moved[rows, 0] = self.by.apply(_predictor(known[:, 0], "binary") if isinstance(self.by, Platt) else known[:, 0])
+        return moved
+
+
+def check_recalibration(how: How, kind: str) -> None:
+    """Refuse a textbook form of an endpoint that has no such probabilities."""
+    if kind not in _SERVES.get(how, (kind,)):
+        msg = f"recalibration: {how} serves {' and '.join(_SERVES[how])} endpoints, not a {kind} one; leave it at shrunken"
+        raise ConfigError(msg)
+
+
+def fit_recalibration(scores: np.ndarray, target: Target, *, how: How = "shrunken") -> Recalibration | Rescaling:
+    """Fit on out-of-fold scores ``[n, c]``; rows that are NaN or whose outcome is not known are left out.
+
+    Raises:
+        ConfigError: a textbook form of an endpoint that it does not serve.
+        DataError: a textbook form, and patients of one class or scores that do not vary.
+    """
+    check_recalibration(how, target.endpoint.kind)
+    return _shrunken(scores, target) if how == "shrunken" else _textbook(scores, target, how)
+
+
+def _textbook(scores: np.ndarray, target: Target, how: How) -> Rescaling:
+    known = ~np.isnan(scores).any(axis=1) & target.known
+    y, scores = target.values[known], scores[known]
+    if how == "temperature":
+        return Rescaling(by=fit_temperature(y, _as_classes(scores)))
+    return Rescaling(by=fit_platt(y, _predictor(scores[:, 0], "binary")) if how == "platt" else fit_isotonic(y, scores[:, 0]))
+
+
+def _as_classes(scores: np.ndarray) -> np.ndarray:
+    return np.hstack([1 - scores, scores]) if scores.shape[1] == 1 else scores
+
+
+def _shrunken(scores: np.ndarray, target: Target) -> Recalibration:
     kind = target.endpoint.kind
     predictor = _predictor(scores, kind)
     rows = ~np.isnan(predictor)

@@ -144,8 +144,8 @@ def _said(facts: Facts) -> dict[str, str]:
         "measures": f"Main measure: {MAIN[endpoint.kind][0]}; all, with 95% intervals of {protocol.bootstrap} bootstraps of"
         " patients, are in metrics.parquet; net benefit over thresholds is in decision.parquet, coverage of prediction sets in"
         f" certainty.parquet. Why these is {PERSON}.",
-        "recalibration": "Predicted probabilities are recalibrated on out-of-fold scores of training patients; there was no other"
-        " updating.",
+        "recalibration": f"Predicted probabilities are recalibrated on out-of-fold scores of training patients"
+        f" ({study.recalibration}); there was no other updating.",
         "prediction": "Each patient was predicted by models that had not seen the patient (predictions.parquet).",
         "fairness": f"Performance was told apart by: {groupings}. What was done beyond that is {PERSON}.",
         "output": "Survival: a log-risk, survival at the horizons, and high risk above the training median. Other outcomes: a"

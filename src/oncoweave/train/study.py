@@ -16,6 +16,7 @@ from oncoweave.nn.views import Levels
 from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.linear_learner import MASK
+from oncoweave.train.recalibration import How, check_recalibration
 from oncoweave.train.texts import TextReading
 
 RESERVED = ("site_only", "site_only_by_patient")
@@ -125,11 +126,8 @@ class Protocol(Strict):
     """Survival: times, in the endpoint's unit, at which probabilities are predicted; one, three and five years when not given."""
     bootstrap: int = Field(default=1000, ge=100)
     permutations: int = Field(default=5, ge=0)
-    """How many times, a fold, the main model is fitted to permuted outcomes; each costs another fit of it.
-
-    Five are the fewest whose own spread tells luck from leaks (see ``evaluate.permuted``); lower it where the main model trains
-    for hours.
-    """
+    """How many times, a fold, the main model is fitted to permuted outcomes; each costs another fit of it. Five are the fewest
+    whose own spread tells luck from leaks (see ``evaluate.permuted``); lower it where the main model trains for hours."""
 
 
 class Study(Strict):
@@ -148,6 +146,8 @@ class Study(Strict):
     """The model the study is about. It is named before anything is fitted, so that nothing is selected on the rows reported."""
     reference: str | None = None
     """The modality whose model is the clinical baseline; the first of kind ``record`` when not given."""
+    recalibration: How = "shrunken"
+    """How out-of-fold scores teach probabilities to come true; see ``train.recalibration``."""
     protocol: Protocol = Protocol()
     network: NetworkConfig = NetworkConfig()
 
@@ -208,7 +208,7 @@ def files_of(study: Study) -> list[Path]:
 
 def resolve(study: Study, cohort: Cohort) -> Study:
     """Fill in what was left open, and refuse what the cohort cannot answer."""
-    cohort.endpoint(study.endpoint)
+    check_recalibration(study.recalibration, cohort.endpoint(study.endpoint).kind)
     readable = shelf.names("modalities")
     modalities = study.modalities or tuple(m for m, spec in cohort.modalities.items() if spec.kind in readable)
     _refuse_repeats(f"study {study.name!r}: modalities", modalities)

@@ -80,7 +80,8 @@ def score_subsets(plan: SubsetPlan, study: Study, fold: Fold, test: Dataset) -> 
         lacking = np.isnan(combined).any(axis=1)
         combined[lacking] = mean_score(trained.out_of_fold)
         survival = target.endpoint.kind == "survival"
-        scores[row] = combined if survival else fit_recalibration(trained.out_of_fold, target).apply(combined)
+        how = study.recalibration
+        scores[row] = combined if survival else fit_recalibration(trained.out_of_fold, target, how=how).apply(combined)
     return SubsetScores(patient_ids=tuple(str(p) for p in test.patient_ids), scores=scores)
 
 
