@@ -86,6 +86,13 @@ def test_a_column_is_not_first_because_those_who_have_it_have_little_else():
     assert [r.patients for r in ranked] == [20, 20, 10, 10]
 
 
+def test_a_category_is_not_first_because_it_has_a_token_a_level():
+    """Even attention over two numbers and a category of three levels, which one patient lacks."""
+    received = np.array([[0.2, 0.2, 0.6], [0.5, 0.5, np.nan]])
+    ranked = rank_columns(received, ["a", "b", "c"], generator=RNG(0), tokens=[1, 1, 3], replicates=50)
+    np.testing.assert_allclose([r.value.value for r in ranked], 1.0)
+
+
 def test_a_column_measured_in_nobody_is_refused():
     with pytest.raises(DataError, match="column 'b' was measured in no patient"):
         rank_columns(np.array([[0.5, np.nan], [0.2, np.nan]]), ["a", "b"], generator=RNG(0))

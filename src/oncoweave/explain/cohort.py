@@ -15,7 +15,7 @@ from jaxtyping import Float
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import Interval
 from oncoweave.explain.attention import Attention, attend
-from oncoweave.explain.deletion import Looked, agreed_row, columns_table, patches_agreement, words_table
+from oncoweave.explain.deletion import COLUMNS, WORDS, Looked, agreed_row, columns_table, patches_agreement, words_table
 from oncoweave.explain.occlusion import delete_modalities, sizes
 from oncoweave.explain.ranking import mean_interval, mean_shares
 from oncoweave.train.dataset import Dataset
@@ -35,7 +35,7 @@ def _silent(_: str, __: int, ___: int) -> None:
 class Options:
     """How a cohort is looked at."""
 
-    sample: int = 100
+    sample: int = 50
     """Patients, drawn at random, in whom tokens are deleted."""
     hidden: frozenset[str] = frozenset()
     """Words, in lower case, that are never listed: parts of identifiers."""
@@ -94,8 +94,8 @@ def explain_cohort(
         ConfigError: the fusion has no attention from its vector to the tokens.
         DataError: nobody has a modality, or a patient has too many tokens.
     """
-    attention = attend(fitted, data, advance=_counted(progress, "following attention", len(data)))
-    changes = delete_modalities(fitted, data, advance=_counted(progress, "deleting modalities", len(data)))
+    attention = attend(fitted, data, advance=counted(progress, "following attention", len(data)))
+    changes = delete_modalities(fitted, data, advance=counted(progress, "deleting modalities", len(data)))
     usable = np.flatnonzero(~np.isnan(attention.rollout.shares).any(axis=1))
     if not len(usable):
         msg = f"none of the {len(data)} patients has any of the network's modalities ({', '.join(fitted.modalities)})"
@@ -104,7 +104,7 @@ def explain_cohort(
     shares, agreed = _modalities(fitted, data, attention, sizes(fitted, changes), generator, options.replicates)
     inside = _Inside(agreed=[agreed])
     for name in fitted.modalities:
-        advance = _counted(progress, f"deleting tokens of {name}", len(rows))
+        advance = counted(progress, f"deleting tokens of {name}", len(rows))
         looked = Looked(fitted=fitted, data=data, received=attention.rollout, modality=name, rows=rows, advance=advance)
         _look_inside(looked, inside, generator, options)
     return CohortFindings(
@@ -113,8 +113,8 @@ def explain_cohort(
         sampled=len(rows),
         outputs=fitted.config.num_outputs,
         shares=shares,
-        columns=_joined(inside.columns),
-        words=_joined(inside.words),
+        columns=_joined(inside.columns, COLUMNS),
+        words=_joined(inside.words, WORDS),
         agreement=pd.DataFrame(inside.agreed),
         pooled=tuple(inside.pooled),
         whole=tuple(inside.whole),
@@ -123,7 +123,8 @@ def explain_cohort(
     )
 
 
-def _counted(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+def counted(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+    """Add up patients who are done, and tell their sum."""
     done = 0
 
     def advance(more: int) -> None:
@@ -167,8 +168,9 @@ def _look_inside(looked: Looked, inside: _Inside, generator: np.random.Generator
         inside.whole.append(name)
 
 
-def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+def _joined(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """Put the tables of several modalities below each other; one of no rows has its columns all the same."""
+    return pd.DataFrame([row for part in parts for row in part.to_dict("records")], columns=list(columns))
 
 
 def _modalities(

@@ -1,13 +1,14 @@
 """What stands inside a modality, in a cohort: columns of a table, words of reports, patches of films, attended and deleted."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from oncoweave.evaluate.intervals import Interval
 from oncoweave.explain.attention import Advance, Received
 from oncoweave.explain.occlusion import correlations, delete_groups, delete_tokens, sizes
 from oncoweave.explain.ranking import RankedColumn, columns_of, mean_interval, merge_levels, rank_columns, rank_means
@@ -16,6 +17,18 @@ from oncoweave.modalities.report import Preparation as Texts
 from oncoweave.modalities.report import Sample as Text
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
+
+COLUMNS = (
+    *("modality", "column", "rank", "rank_low", "rank_high", "stability", "attention", "attention_low", "attention_high"),
+    *("patients", "change_rank", "change_rank_low", "change_rank_high", "change_stability", "change", "change_low"),
+    *("change_high", "change_patients"),
+)
+"""Of the table of columns."""
+WORDS = (
+    *("modality", "word", "patients", "times", "top", "attention", "attention_low", "attention_high"),
+    *("change", "change_low", "change_high", "change_patients"),
+)
+"""Of the table of words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -68,7 +81,13 @@ def columns_table(
     nothing = np.full(len(names), np.nan)
     size = np.stack([nothing if s is None else s for s in looked.sizes_of(changes)])
     seen = (~np.isnan(received) & (np.nansum(received, axis=1) > 0)[:, None]).any(axis=0)
-    attended = rank_columns(received[:, seen], _chosen(names, seen), generator=generator, replicates=replicates)
+    attended = rank_columns(
+        received[:, seen],
+        _chosen(names, seen),
+        generator=generator,
+        tokens=[owner.count(name) for name in _chosen(names, seen)],
+        replicates=replicates,
+    )
     there = ~np.isnan(size).all(axis=0)
     deleted = rank_means(size[:, there], _chosen(names, there), generator=generator, replicates=replicates) if there.any() else ()
     agreed = agreed_row(
@@ -98,22 +117,12 @@ def _column(modality: str, attended: RankedColumn, deleted: RankedColumn | None)
 
 def _ranked(prefix: str, name: str, ranked: RankedColumn | None) -> dict[str, object]:
     """Write a rank and the mean that it rests on; NaN, of 0 patients, where the column was deleted in nobody."""
-    if ranked is None:
-        keys = (
-            f"{prefix}rank",
-            f"{prefix}rank_low",
-            f"{prefix}rank_high",
-            f"{prefix}stability",
-            name,
-            f"{name}_low",
-            f"{name}_high",
-        )
-        return {**dict.fromkeys(keys, np.nan), f"{prefix}patients": 0}
+    ranks = ("rank", "rank_low", "rank_high", "stability")
     return {
-        f"{prefix}rank": ranked.rank, f"{prefix}rank_low": ranked.rank_low, f"{prefix}rank_high": ranked.rank_high,
-        f"{prefix}stability": ranked.stability, name: ranked.value.value, f"{name}_low": ranked.value.low,
-        f"{name}_high": ranked.value.high, f"{prefix}patients": ranked.patients,
-    }  # fmt: skip
+        **{f"{prefix}{key}": np.nan if ranked is None else getattr(ranked, key) for key in ranks},
+        **_estimated(name, None if ranked is None else ranked.value),
+        f"{prefix}patients": 0 if ranked is None else ranked.patients,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -148,26 +157,52 @@ def words_table(looked: Looked, *, generator: np.random.Generator, hidden: froze
         generator=generator,
         replicates=replicates,
     )
-    by_word: dict[str, list[float]] = defaultdict(list)
-    for own, one in zip(places, size, strict=True):
-        for text, value in zip(own or (), one if one is not None else (), strict=True):
-            by_word[text].append(float(value))
-    ranked = rank_words([w for w in words if w is not None], generator=generator, replicates=replicates)
-    rows = []
-    for word in (w for w in ranked if w.text not in hidden):
-        known = np.array([v for v in by_word[word.text] if not np.isnan(v)])
-        change = mean_interval(known, generator=generator, replicates=replicates) if len(known) >= LEAST_PATIENTS else None
-        rows.append({
-            "modality": looked.modality, "word": word.text, "patients": word.patients, "top": word.top,
-            "attention": word.attention.value, "attention_low": word.attention.low, "attention_high": word.attention.high,
-            "change": np.nan if change is None else change.value, "change_low": np.nan if change is None else change.low,
-            "change_high": np.nan if change is None else change.high, "change_patients": len(known),
-        })  # fmt: skip
-    table = pd.DataFrame(rows)
-    on_marks = [_on_marks(own) for own in words if own]
+    by_word = _by_word(places, size)
+    known = [own for own in words if own]
+    ranked = rank_words(known, generator=generator, replicates=replicates)
+    listed = [word for word in ranked if word.text not in hidden]
+    times = Counter(word.text.lower() for own in known for word in own)
+    rows = [
+        {
+            **{"modality": looked.modality, "word": word.text, "patients": word.patients},
+            **{"times": times[word.text] / word.patients, "top": word.top},
+            **_estimated("attention", word.attention),
+            **_estimated("change", _mean_change(by_word[word.text], generator, replicates)),
+            "change_patients": len(by_word[word.text]),
+        }
+        for word in listed
+    ]
     return WordsFound(
-        table=table, agreed=agreed, unlisted=len(ranked) - len(rows), punctuation=float(np.mean(on_marks)) if on_marks else np.nan
+        table=pd.DataFrame(rows, columns=list(WORDS)),
+        agreed=agreed,
+        unlisted=len(ranked) - len(listed),
+        punctuation=float(np.mean([_on_marks(own) for own in known])) if known else np.nan,
     )
+
+
+def _by_word(
+    places: Sequence[Mapping[str, tuple[int, ...]] | None], size: Sequence[Float[np.ndarray, " _"] | None]
+) -> defaultdict[str, list[float]]:
+    """Gather the sizes of changes, patient after patient, by the word that was deleted."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for own, changes in zip(places, size, strict=True):
+        if own is not None and changes is not None:
+            for text, value in zip(own, changes.tolist(), strict=True):
+                if not np.isnan(value):
+                    found[text].append(value)
+    return found
+
+
+def _mean_change(values: Sequence[float], generator: np.random.Generator, replicates: int) -> Interval | None:
+    """Average, unless it would rest on so few patients that it is theirs."""
+    enough = len(values) >= LEAST_PATIENTS
+    return mean_interval(np.array(values), generator=generator, replicates=replicates) if enough else None
+
+
+def _estimated(name: str, found: Interval | None) -> dict[str, float]:
+    """Write a mean with its interval; NaN where there is none."""
+    value, low, high = (np.nan, np.nan, np.nan) if found is None else (found.value, found.low, found.high)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _words(looked: Looked, row: int) -> tuple[Word, ...] | None:

@@ -41,9 +41,7 @@ def mean_shares(
     Raises:
         DataError: names and columns differ in number, or nobody has a modality.
     """
-    if shares.shape[1] != len(names):
-        msg = f"wanted one name a column, got {len(names)} names of {shares.shape[1]} columns"
-        raise DataError(msg)
+    _check_names(shares, names)
     known = shares[~np.isnan(shares).any(axis=1)]
     if not len(known):
         raise DataError("no patient has any of the modalities; there is no attention to average")
@@ -97,20 +95,31 @@ def rank_columns(
     names: Sequence[str],
     *,
     generator: np.random.Generator,
+    tokens: Sequence[int] | None = None,
     replicates: int = 1000,
 ) -> tuple[RankedColumn, ...]:
     """Rank columns by mean attention, most first, with intervals and the ranks' stability over resamples of patients.
 
-    Each patient's attention is divided by what an even spread over the measured columns gives (1 is a column looked at like any
-    other), so that a column is not ranked high because those who have it have little else. Neither sign nor attribution: whether
-    a high value speaks for or against the outcome, and whether it is used, is not said.
+    Each patient's attention is divided by what an even spread over the tokens measured gives the column (1 is a column looked at
+    like any other), so that none is ranked high because those who have it have little else, or because it is a category of many
+    levels. Neither sign nor attribution: whether a high value speaks for or against the outcome, and whether it is used, is not
+    said.
+
+    Args:
+        received: summed over a column's tokens; NaN where not measured.
+        names: of the columns.
+        generator: of the bootstrap.
+        tokens: of each column; one each when not given.
+        replicates: of the bootstrap.
 
     Raises:
         DataError: names and columns differ in number, or a column was measured in nobody.
     """
+    _check_names(received, names)
     measured = ~np.isnan(received)
     total = np.nansum(received, axis=1, keepdims=True)
-    even = total / np.maximum(measured.sum(axis=1, keepdims=True), 1)
+    counts = measured * np.array([1] * len(names) if tokens is None else tokens)
+    even = total * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     relative = np.divide(received, even, out=np.full(received.shape, np.nan), where=measured & (total > 0))
     return rank_means(relative, names, generator=generator, replicates=replicates)
 
@@ -129,9 +138,7 @@ def rank_means(
     Raises:
         DataError: names and columns differ in number, or nobody has a column.
     """
-    if values.shape[1] != len(names):
-        msg = f"wanted one name a column, got {len(names)} names of {values.shape[1]} columns"
-        raise DataError(msg)
+    _check_names(values, names)
     usable = ~np.isnan(values)
     if empty := [name for name, any_ in zip(names, usable.any(axis=0), strict=True) if not any_]:
         msg = f"column {empty[0]!r} was measured in no patient who has attention on the record; leave it out"
@@ -152,6 +159,12 @@ def rank_means(
         )
         for c in np.argsort(ranks[0], kind="stable")
     )
+
+
+def _check_names(values: Float[np.ndarray, "patient column"], names: Sequence[str]) -> None:
+    if values.shape[1] != len(names):
+        msg = f"wanted one name a column, got {len(names)} names of {values.shape[1]} columns"
+        raise DataError(msg)
 
 
 def _ranks(means: Float[np.ndarray, "replicate column"]) -> np.ndarray:

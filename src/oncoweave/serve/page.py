@@ -80,7 +80,35 @@ class Links:
     kind: str = "links"
 
 
-Block = Prose | Figure | Table | Items | Folded | Links
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marked:
+    """A text whose pieces are shaded, from 0 (not at all) to 4."""
+
+    pieces: tuple[tuple[str, int], ...]
+    tone: str
+    """``attended`` or ``deleted``."""
+    kind: str = "marked"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A picture that the page holds itself."""
+
+    address: str
+    """``data:`` and the content."""
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """Pictures side by side."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+    kind: str = "pictures"
+
+
+Block = Prose | Figure | Table | Items | Folded | Links | Marked | Pictures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
