@@ -1,6 +1,7 @@
 """Every operator of the fusion shelf on one cohort, on the same folds, beside the baselines that every study has.
 
     python benchmarks/fusion_operators.py COHORT ENDPOINT --out OUT [--modalities a,b,c] [--splits SPLITS] [--jobs 1]
+        [--encoders film=film_vit/tiny,...]
 
 Operators run with their defaults, networks as one network a fold. An interrupted run goes on where it was. The table is printed
 as Markdown and written to ``OUT/operators.md``; the run folder with its report is ``OUT/run``.
@@ -18,6 +19,7 @@ from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run
 
 DEFAULT = "stacking"
 STAGES = ("early", "intermediate", "hybrid", "late")
+NETWORKS = ("intermediate", "hybrid")
 
 
 def main() -> None:
@@ -32,16 +34,20 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--without", default="", help="operators to leave out, by comma")
+    parser.add_argument("--encoders", default="", help="of networks, KIND=VARIANT by comma; the shelf's defaults for other kinds")
     parser.add_argument("--jobs", type=int, default=1, help="processes that fit folds at a time")
     given = parser.parse_args()
     kind = Cohort.open(given.cohort).endpoint(given.endpoint).kind
     operators = offered(kind, without=set(filter(None, given.without.split(","))))
+    encoders = dict(pair.split("=", maxsplit=1) for pair in given.encoders.split(",") if pair)
     study = Study(
         name=f"every fusion: {given.endpoint}",
         cohort=str(given.cohort.resolve()),
         endpoint=given.endpoint,
         modalities=tuple(given.modalities.split(",")) if given.modalities else None,
-        models=tuple(ModelSpec(name=name, fusion=name) for name in operators),
+        models=tuple(
+            ModelSpec(name=name, fusion=name, encoders=encoders if stage in NETWORKS else {}) for name, stage in operators.items()
+        ),
         main=DEFAULT,
         protocol=Protocol(folds=given.folds, repeats=given.repeats, splits=given.splits, permutations=1),
         network=NetworkConfig(epochs=given.epochs, patience=8, members=given.members),
