@@ -8,7 +8,7 @@ import pytest
 
 from oncoweave.cli.run import run as run_command
 from oncoweave.core.errors import ConfigError, InfeasibleSplitError
-from oncoweave.core.files import read_json, sha256
+from oncoweave.core.files import read_json, sha256, write_json
 from oncoweave.data.store import write_cohort
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import draw_cohort
@@ -98,6 +98,21 @@ def test_a_finished_run_that_is_run_again_is_not_touched(run, cohort, tmp_path):
     assert again[copy / "models" / "stacking.safetensors"] == before[copy / "models" / "stacking.safetensors"]
     for name in ("study.yaml", "metrics.parquet"):
         assert (copy / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_a_run_that_was_claimed_before_a_setting_came_is_of_this_study(run, cohort, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    claim = read_json(copy / "claim.json")
+    assert "recalibration: shrunken\n" in claim["study"]
+    write_json(copy / "claim.json", claim | {"study": claim["study"].replace("recalibration: shrunken\n", "")})
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.parquet")}
+    run_study(study(cohort), copy)
+    assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*.parquet")}
+    with pytest.raises(ConfigError, match="holds a run of another study"):
+        run_study(study(cohort, name="t"), copy)
+    write_json(copy / "claim.json", claim | {"study": claim["study"].replace("recalibration", "recalibrated")})
+    with pytest.raises(ConfigError, match="holds a run of another study"):
+        run_study(study(cohort), copy)
 
 
 def test_a_study_whose_split_is_refused_leaves_the_folder_to_the_corrected_one(cohort, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from pydantic import ValidationError
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
@@ -125,7 +126,15 @@ def _text(study: Study) -> str:
 
 def _unlike(out: Path, claim: dict[str, object]) -> list[str]:
     held = read_json(out / _CLAIM)
-    return [key for key in claim if held.get(key) != claim[key]]
+    return [key for key in claim if (_today(held.get(key)) if key == "study" else held.get(key)) != claim[key]]
+
+
+def _today(text: object) -> str | None:
+    """Write a claimed study with the settings that have come since, at their defaults; None if it can no longer be read."""
+    try:
+        return _text(Study.model_validate(yaml.safe_load(str(text))))
+    except (yaml.YAMLError, ValidationError):
+        return None
 
 
 def _refuse_other(out: Path, study: Study) -> None:
