@@ -52,7 +52,10 @@ def test_tasks_about_tiles_have_figures_comparisons_and_a_place_on_the_page(tmp_
     assert duels.loc["main", "first"] == "vit-nano"
     assert duels.loc["main", "difference"] == pytest.approx(recall["vit-nano"] - recall[duels.loc["main", "second"]])
     assert duels["p_adjusted"].between(0, 1).all() and (duels["n"] == 40).all() and (duels["detectable"] > 0).all()
-    assert duels["note"].str.contains("over tiles: which are of one slide is not known").all()
+    assert duels["note"].str.contains("^tiles, as which are of one slide is not known").all()
     page = (tmp_path / "out" / "bench.md").read_text(encoding="utf-8")
     assert wording.number(duels.loc["main", "difference"], sign=True) in page
-    assert "Mhist tiles: over tiles" in page and "(of tiles, colour statistics and networks with random weights)" in page
+    assert (
+        "In mhist tiles the bootstrap draws tiles, as which" in page
+        and "(of tiles, colour statistics and networks with random weights)" in page
+    )

@@ -10,7 +10,7 @@ from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
 from oncoweave.serve.bench.quality import gains_section
 from oncoweave.serve.bench.results import Results
-from oncoweave.train.bench.collect import corrected, ranking_of, with_ranks
+from oncoweave.train.bench.collect import corrected, joined, ranking_of, with_ranks
 from oncoweave.train.bench.panel import grid
 from oncoweave.train.bench.spec import Aggregator, Bench, check_bench, entries, read_bench
 from oncoweave.train.finetune import start_settings
@@ -190,6 +190,14 @@ def test_gains_over_tasks_of_one_measure_are_tested_together():
     )
     fewer = results(rows, duels.iloc[:5])
     assert not [block for block in gains_section(fewer).blocks if block.kind == "prose"]
+
+
+def test_tables_are_joined_whatever_columns_are_empty_in_some():
+    one = pd.DataFrame({"task": ["a"], "seconds": [1.5], "note": [None]})
+    other = pd.DataFrame({"task": ["b"], "seconds": [np.nan], "note": ["x"]})
+    found = joined([one, pd.DataFrame(), other], ["task", "note", "seconds"])  # warnings are errors here
+    assert found.columns.tolist() == ["task", "note", "seconds"] and found["seconds"].dtype == float
+    assert joined([], ["task"]).columns.tolist() == ["task"]
 
 
 def test_the_best_is_marked_only_where_it_differs_from_the_next():

@@ -63,11 +63,11 @@ def test_the_number_to_test_is_told_at_a_few_thresholds_and_where_none_suffices(
 def test_what_a_comparison_could_have_seen_stands_beside_it(runs):
     run = runs["binary"]
     block = section(run, "comparisons").blocks[0]
-    assert block.header[-1] == "Seen from"
+    assert block.header[-1] == "Detectable"
     assert {row.cells[-1] for row in block.rows} == {wording.number(run.comparisons["detectable"].iloc[0])}
     assert "may differ by less than that" in block.caption
     old = replace(run, comparisons=run.comparisons.drop(columns="detectable"))
-    assert "Seen from" not in section(old, "comparisons").blocks[0].header
+    assert "Detectable" not in section(old, "comparisons").blocks[0].header
 
 
 def test_thresholds_at_which_gains_are_shown_are_those_of_the_table(runs):

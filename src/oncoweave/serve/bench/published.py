@@ -1,5 +1,7 @@
 """Published figures beside ours, and whether they may be held against each other."""
 
+from dataclasses import replace
+
 from oncoweave.serve import wording
 from oncoweave.serve.bench.names import model_name, task_name
 from oncoweave.serve.bench.results import Results
@@ -11,7 +13,7 @@ from oncoweave.train.task import Figure
 def published_section(results: Results) -> Section:
     """List, task by task, what a paper states and what the main model reaches here."""
     key, title = "published", "Published figures beside ours"
-    rows = [row for asked in results.asked for row in _rows(results, asked)]
+    rows = _alike([row for asked in results.asked for row in _rows(results, asked)])
     if not rows:
         return absent(key, title, "No finished task of patients states a published figure.")
     caption = (
@@ -21,6 +23,14 @@ def published_section(results: Results) -> Section:
     )
     header = ("Task", "Published", "Ours", "Comparable?", "Published figure", "Ours (95% interval)")
     return Section(key=key, title=title, blocks=(Table(caption=caption, header=header, rows=tuple(rows), num_text=4),))
+
+
+def _alike(rows: list[Row]) -> list[Row]:
+    """Put tasks that share a run and a published figure in one row."""
+    tasks: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        tasks.setdefault(row.cells[1:], []).append(row)
+    return [replace(same[0], cells=("\n".join(r.cells[0] for r in same), *rest)) for rest, same in tasks.items()]
 
 
 def _rows(results: Results, asked: Asked) -> list[Row]:

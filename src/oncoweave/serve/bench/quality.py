@@ -158,7 +158,7 @@ def _doubts(results: Results, duels: pd.DataFrame) -> list[str]:
     """Say of comparisons of tiles what they draw, each once with its tasks."""
     tiles = set(results.scores.loc[results.scores["level"] == "tiles", "task"])
     about = duels[duels["task"].isin(tiles)].groupby("note", sort=False)["task"].apply(list)
-    return [f"{wording.capital(wording.listed([task_name(t) for t in tasks]))}: {note}." for note, tasks in about.items()]
+    return [f"In {wording.listed([task_name(t) for t in tasks])} the bootstrap draws {note}." for note, tasks in about.items()]
 
 
 def _duel_table(duels: pd.DataFrame) -> Table:
@@ -181,11 +181,11 @@ def _duel_table(duels: pd.DataFrame) -> Table:
     ]
     caption = (
         "p by a paired bootstrap over patients (of tiles, see below); adjusted by Holm across tasks; over folds by the corrected"
-        " resampled t test of Nadeau and Bengio, which asks whether another training set would show the same. Seen from: the"
+        " resampled t test of Nadeau and Bengio, which asks whether another training set would show the same. Detectable: the"
         " smallest difference that so precise a comparison finds with p < .05, before correction, in four studies of five; what"
         " is not shown to differ may differ by less."
     )
-    tests = ("Difference", "95% interval", "p", "Adjusted p", "p over folds", "Seen from")
+    tests = ("Difference", "95% interval", "p", "Adjusted p", "p over folds", "Detectable")
     header = ("Task", "Main model", "Best simple model", *tests)
     return Table(caption=caption, header=header, rows=tuple(rows), num_text=3)
 

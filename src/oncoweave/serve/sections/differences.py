@@ -49,7 +49,7 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
         caption += " The primary comparison, in bold, was named before the analysis and is read by its own p."
     if seen:
         caption += (
-            " Seen from: the smallest difference that a comparison as precise as this one finds with p < .05, before correction,"
+            " Detectable: the smallest difference that a comparison as precise as this one finds with p < .05, before correction,"
             " in four studies of five. Models that are not distinguishable may differ by less than that, either way."
         )
     many = "q" in table and table["model"].nunique() > _MANY
@@ -57,7 +57,7 @@ def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference:
         caption += " q: Benjamini and Hochberg’s, the share of false findings to expect among all with so small a q."
         written = [replace(w, cells=(*w.cells, wording.p_value(q[w.cells[0]]))) for w in written]
     further_columns = tuple(f"Adjusted p, test {i + 2}" for i in range(len(others)))
-    further_columns += ("Seen from",) if seen else ()
+    further_columns += ("Detectable",) if seen else ()
     header = ("Model", "Reading", "Difference", "95% interval", "p", "Adjusted p", *further_columns, *(["q"] if many else []))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import read_json
+from oncoweave.data.cohort import Cohort
 from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.ranking import Ranking, rank_models
 from oncoweave.evaluate.versus import Versus, versus
@@ -17,7 +18,7 @@ from oncoweave.train.results import trained
 SIMPLE = ("baseline", "single")
 """Roles of the models that need no network and no fusion: the hospital, and a linear model of one modality."""
 REFERENCE = "clinical baseline"
-"""Name, over tasks, of the linear model of the modality that each task's study is held against."""
+"""Name, over tasks, of the linear model of the record that each task's study is held against, where it has one."""
 ALPHA = 0.05
 
 SCORES = (
@@ -50,7 +51,7 @@ def scores_of(asked: Asked) -> pd.DataFrame:
     alone = [m for m in asked.study.models or () if len(m.modalities or ()) == 1 and m.encoders]
     encoders = {m.name: next(iter(m.encoders.values())) for m in alone}
     starts = {m.name: "frozen" if m.frozen else "tuned" if m.weights else "random" for m in alone}
-    names = {read_json(asked.run / "manifest.json")["reference_model"]: REFERENCE}
+    names = _reference_name(asked)
     frame = rows.merge(_cost(asked.run), on="model", how="left").assign(
         task=asked.entry.key,
         level="patients",
@@ -64,6 +65,13 @@ def scores_of(asked: Asked) -> pd.DataFrame:
         run=f"tasks/{asked.run.name}",
     )
     return frame[list(SCORES)].reset_index(drop=True)
+
+
+def _reference_name(asked: Asked) -> dict[str, str]:
+    """Call the reference the same on all tasks, where it is of a record."""
+    model = str(read_json(asked.run / "manifest.json")["reference_model"])
+    modality = Cohort.open(asked.study.cohort).modalities.get(model.removeprefix("only_"))
+    return {model: REFERENCE} if modality is not None and modality.kind == "record" else {}
 
 
 def _cost(run: Path) -> pd.DataFrame:
@@ -188,5 +196,5 @@ def with_ranks(scores: pd.DataFrame, duels: pd.DataFrame) -> pd.DataFrame:
 
 def joined(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """Put tables of tasks below each other; an empty one has the columns all the same."""
-    filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+    filled = [frame.dropna(axis=1, how="all") for frame in frames if len(frame)]  # empty columns have no say on types
+    return pd.concat(filled, ignore_index=True).reindex(columns=list(columns)) if filled else pd.DataFrame(columns=list(columns))

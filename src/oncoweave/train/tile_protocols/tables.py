@@ -96,7 +96,8 @@ def tile_table(some: Sequence[Contender], scored: Scored, *, tiles: int) -> pd.D
 def tile_duel(table: pd.DataFrame, first: str, second: str, *, rng: np.random.Generator, replicates: int) -> Versus:
     """Compare two encoders of one score of a :func:`tile_table`, first minus second, by a paired bootstrap.
 
-    Drawn are slides or patients where some tiles are known to be of one, else tiles, as the note says.
+    Drawn are slides or patients where some tiles are known to be of one, else tiles, as the note says, which completes "drawn
+    are".
     """
     one, other = (table[table["encoder"] == name].set_index("tile") for name in (first, second))
     label, group = one["label"].to_numpy(), one["group"].to_numpy()
@@ -113,7 +114,7 @@ def tile_duel(table: pd.DataFrame, first: str, second: str, *, rng: np.random.Ge
         detectable=detectable_difference(draws),
         n=len(np.unique(group)),
         events=None,
-        note="over slides or patients" if slides else "over tiles: which are of one slide is not known, so it is too sure",
+        note="slides or patients" if slides else "tiles, as which are of one slide is not known: interval and p are too small",
     )
 
 
