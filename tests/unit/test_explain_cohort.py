@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from planted_tokens import KINDS, LABS, NO, PLANTED_LAB, YES, patients, trained, untrained
 
 from oncoweave.core.errors import DataError
 from oncoweave.explain.attention import attend
@@ -15,6 +14,7 @@ from oncoweave.explain.ranking import mean_interval, rank_means
 from oncoweave.explain.words import same_words, words_of
 from oncoweave.modalities import record
 from oncoweave.objectives.classify import Classify
+from planted_tokens import KINDS, LABS, NO, PLANTED_LAB, YES, patients, trained, untrained
 
 pytest.importorskip("tokenizers")
 RNG = np.random.default_rng
@@ -157,3 +157,17 @@ def test_means_are_over_those_who_have_a_value():
         mean_interval(values[:0, 0], generator=RNG(0))
     with pytest.raises(DataError, match="got 1 names of 2 columns"):
         rank_means(values, ["a"], generator=RNG(0))
+
+
+def test_a_column_that_few_of_those_drawn_have_gets_no_rank_by_deletion(network, data):
+    """A mean of a handful of patients would be ranked first by luck, with an interval of no width."""
+    samples = [
+        record.Sample(patient_id=s.patient_id, values=dict(s.values) | ({"sodium": None} if i > 3 else {}))
+        for i, s in enumerate(data.samples["record"])
+    ]
+    rare = dataclasses.replace(data, samples=data.samples | {"record": tuple(samples)})
+    found = explain_cohort(network, rare.take(np.arange(12)), generator=RNG(0), options=Options(replicates=50))
+    columns = found.columns.set_index("column")
+    assert columns.loc["sodium", "patients"] == 4
+    assert np.isnan(columns.loc["sodium", "change"]) and columns.loc["sodium", "change_patients"] == 0
+    assert sorted(columns["change_rank"].dropna()) == [1, 2, 3, 4]

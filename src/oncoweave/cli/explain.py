@@ -16,7 +16,7 @@ def explain(
     cohort: Path | None = typer.Option(None, "--cohort", help="A cohort folder; the patients of the run when not given."),
     out: Path = typer.Option(Path("explained"), "--out", help="Folder for the page and its tables; an earlier one is replaced."),
     sample: int = typer.Option(
-        50, "--sample", min=2, help="Patients, drawn at random, in whom tokens are deleted one by one: each costs a pass."
+        50, "--sample", min=5, help="Patients, drawn at random, in whom tokens are deleted one by one: each costs a pass."
     ),
     patients: str = typer.Option(
         "", "--patients", help="Patients who get a folder of their own: a file with one id a line, or ids parted by commas."

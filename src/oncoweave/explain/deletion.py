@@ -69,6 +69,8 @@ def columns_table(
 ) -> tuple[pd.DataFrame, dict[str, object], int]:
     """Rank the columns of a table by attention, in everybody, and by deletion, in those drawn; levels of a category count as one.
 
+    A column that fewer than ``LEAST_PATIENTS`` of those drawn have gets no rank by deletion: the mean would be that of a few.
+
     Returns:
         A row a column, most attended first; the agreement; and how many columns were measured in nobody and are left out.
     """
@@ -88,7 +90,7 @@ def columns_table(
         tokens=[owner.count(name) for name in _chosen(names, seen)],
         replicates=replicates,
     )
-    there = ~np.isnan(size).all(axis=0)
+    there = (~np.isnan(size)).sum(axis=0) >= LEAST_PATIENTS
     deleted = rank_means(size[:, there], _chosen(names, there), generator=generator, replicates=replicates) if there.any() else ()
     agreed = agreed_row(
         "columns",
@@ -116,7 +118,7 @@ def _column(modality: str, attended: RankedColumn, deleted: RankedColumn | None)
 
 
 def _ranked(prefix: str, name: str, ranked: RankedColumn | None) -> dict[str, object]:
-    """Write a rank and the mean that it rests on; NaN, of 0 patients, where the column was deleted in nobody."""
+    """Write a rank and the mean that it rests on; NaN, of 0 patients, where the column was deleted in too few."""
     ranks = ("rank", "rank_low", "rank_high", "stability")
     return {
         **{f"{prefix}{key}": np.nan if ranked is None else getattr(ranked, key) for key in ranks},

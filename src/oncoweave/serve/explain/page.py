@@ -75,12 +75,13 @@ def _verdict(found: CohortFindings, about: About) -> Verdict:
                 detail=f"{about.unit}, 95% interval {wording.interval(cut['change_low'], cut['change_high'], 2)}",
             )
         )
-    for _, column in found.columns[found.columns["change_rank"] == 1].iterrows() if not found.columns.empty else ():
+    ranked = found.columns["modality"].value_counts()
+    for _, column in found.columns[found.columns["change_rank"] == 1].iterrows():
         figures.append(
             KeyFigure(
                 name=f"Column of {column['modality']} whose deletion changes most",
                 value=str(column["column"]),
-                detail=f"rank {wording.count(column['rank'])} of {len(found.columns)} by attention",
+                detail=f"rank {wording.count(column['rank'])} of {ranked[str(column['modality'])]} by attention",
             )
         )
     return Verdict(headline=_headline(shares), sentences=tuple(s for s in sentences if s), figures=tuple(figures))
@@ -117,9 +118,10 @@ def _agreed(table: pd.DataFrame) -> str:
     told = []
     for _, row in table[table["correlation"].notna()].iterrows():
         value = float(row["correlation"])
-        how = "much as" if value >= _MUCH else "partly as" if value >= _SOME else "hardly as" if row["low"] > 0 else "not as"
-        told.append(f"{level_words(row)} {how} deletion does (correlation {wording.estimate(value, row['low'], row['high'], 2)})")
-    return f"Within patients, attention ranks {wording.listed(told)}." if told else ""
+        how = "largely" if value >= _MUCH else "partly" if value >= _SOME else "hardly" if row["low"] > 0 else "not"
+        estimate = f"{wording.number(value, 2)}, {wording.interval(row['low'], row['high'], 2)}"
+        told.append(f"{how} for {level_words(row)} (correlation {estimate})")
+    return f"Within patients, the order of attention is that of deletion {wording.listed(told)}." if told else ""
 
 
 def seen_words(patients: int, about: About) -> str:

@@ -55,7 +55,7 @@ class Explained:
     folders: int
     """Of named patients."""
     warnings: tuple[str, ...]
-    """What the patients' tables lack or hold that the training patients' did not."""
+    """What the patients' tables lack or hold that the training patients' did not; of a cohort that was named."""
 
 
 def read_patient_list(given: str) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def explain_run(asked: Asked, out: Path, *, progress: Progress) -> Explained:
     data, warnings = read_patients(asked.run, locked, cohort)
     named = _rows_of(asked.patients, data)
     trained = pd.read_parquet(asked.run / "splits.parquet")["patient_id"].unique()
-    own = sha256(cohort / "manifest.json") == manifest["hashes"][_COHORT]
+    own = sha256(cohort / "manifest.json") == manifest["hashes"].get(_COHORT)
     looked = data.take(np.isin(data.patient_ids, trained)) if asked.cohort is None else data
     found = explain_cohort(
         fitted,
@@ -110,7 +110,11 @@ def explain_run(asked: Asked, out: Path, *, progress: Progress) -> Explained:
         if asked.patients:
             write_patients(partial / PATIENTS, fitted, data.take(named), about, advance=counted(progress, "patients", len(named)))
     return Explained(
-        page=out / PAGE, patients=found.patients, sampled=found.sampled, folders=len(asked.patients), warnings=warnings
+        page=out / PAGE,
+        patients=found.patients,
+        sampled=found.sampled,
+        folders=len(asked.patients),
+        warnings=warnings if asked.cohort else (),
     )
 
 
@@ -155,7 +159,7 @@ def _network(locked: LockedModel, manifest: dict[str, Any]) -> FittedNetwork:
 def _refuse_changed(run: Path, cohort: Path, manifest: dict[str, Any], *, own: bool) -> None:
     """Refuse a run whose patients are not known any more, and its own cohort where that has changed."""
     splits = run / "splits.parquet"
-    if not splits.is_file() or sha256(splits) != manifest["hashes"]["splits.parquet"]:
+    if not splits.is_file() or sha256(splits) != manifest["hashes"].get("splits.parquet"):
         msg = f"{splits}: missing or changed since the run wrote it, so it is not known whom the network was fitted on; run again"
         raise DataError(msg)
     if not own:
@@ -163,7 +167,7 @@ def _refuse_changed(run: Path, cohort: Path, manifest: dict[str, Any], *, own: b
     if not (cohort / "manifest.json").is_file():
         msg = f"{cohort}: the run's cohort is not there any more; name a cohort with --cohort"
         raise DataError(msg)
-    if sha256(cohort / "manifest.json") != manifest["hashes"][_COHORT]:
+    if sha256(cohort / "manifest.json") != manifest["hashes"].get(_COHORT):
         msg = f"{cohort}: changed since the run; run the study again, or look at the cohort as it is now with --cohort {cohort}"
         raise DataError(msg)
 

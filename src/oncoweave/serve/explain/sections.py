@@ -86,7 +86,11 @@ def columns_sections(found: CohortFindings, about: About) -> list[Section]:
 def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About) -> Section:
     shown, rest, alone = _first(table)
     if shown.empty:
-        return absent(f"columns-{name}", f"Columns of {name}", "Nothing could be deleted: the patients drawn have nothing else.")
+        return absent(
+            f"columns-{name}",
+            f"Columns of {name}",
+            f"No column was measured, beside something else, in {LEAST_PATIENTS} of those drawn; draw more (--sample).",
+        )
     rows = [Pair(label=str(r["column"]), left=_bar(r, "attention"), right=_bar(r, "change")) for _, r in shown.iterrows()]
     title = f"Columns of {name}"
     chart = paired_bars(rows, left=_relative(), right=Side(head="Deletion", axis=_change_axis(about)), title=title)
@@ -101,7 +105,7 @@ def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About
         blocks.append(Prose(text=f"In columns.parquet: {wording.plural(rest, 'more column')}, low on both sides.", role="note"))
     if alone:
         undeleted = wording.plural(alone, "column")
-        told = f"In columns.parquet: {undeleted} that none of those drawn has, whose attention would stand alone."
+        told = f"In columns.parquet: {undeleted} that fewer than {LEAST_PATIENTS} of those drawn have."
         blocks.append(Prose(text=told, role="note"))
     if (unlisted := found.unlisted.get(name, 0)) > 0:
         blocks.append(Prose(text=f"{wording.plural(unlisted, 'column')} that nobody here has is left out.", role="note"))
