@@ -47,8 +47,8 @@ class Compared:
 def comparison_table(compared: Compared, references: tuple[str, ...]) -> pd.DataFrame:
     """Compare every model with every reference; columns are :data:`COMPARISONS`.
 
-    ``detectable`` is the smallest difference that this comparison, with the standard error that the bootstrap gives it, would
-    have found at p < .05, uncorrected, in four of five studies of its size; one that was not found may be anything below.
+    ``detectable``, of the bootstrap, is the smallest difference that this comparison would have found with p < .05, uncorrected,
+    in four of five studies of its size; one that was not found may be anything below.
     """
     rows: list[dict[str, object]] = []
     for reference in references:
@@ -93,7 +93,7 @@ def _compare(compared: Compared, model: str, reference: str) -> list[dict[str, o
                 "high": difference.high,
                 "p": difference.p,
                 "method": method,
-                "detectable": detectable_difference(apart),
+                "detectable": detectable_difference(apart) if method == BOOTSTRAP else float("nan"),
                 "n": one.n,
                 "events": one.events,
                 "note": "; ".join(part for part in (left_out, why) if part),
