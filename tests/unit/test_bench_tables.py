@@ -8,6 +8,7 @@ from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.evaluate.compare import holm
 from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
+from oncoweave.serve.bench.published import published_section
 from oncoweave.serve.bench.quality import gains_section
 from oncoweave.serve.bench.results import Results
 from oncoweave.train.bench.collect import corrected, joined, ranking_of, with_ranks
@@ -198,6 +199,19 @@ def test_tables_are_joined_whatever_columns_are_empty_in_some():
     found = joined([one, pd.DataFrame(), other], ["task", "note", "seconds"])  # warnings are errors here
     assert found.columns.tolist() == ["task", "note", "seconds"] and found["seconds"].dtype == float
     assert joined([], ["task"]).columns.tolist() == ["task"]
+
+
+def test_published_figures_of_tiles_stand_beside_ours_and_alike_rows_are_one():
+    given = scores({"luad_lusc_tiles": {"vit": 0.8}, "pcam_tiles": {"vit": 0.7}}, main=True, rank=1.0, low=0.6, high=0.9)
+    given = given.assign(level="tiles", metric="balanced accuracy", stand_in=given["task"] == "pcam_tiles")
+    table = published_section(results(given)).blocks[0]
+    floor = next(row.cells for row in table.rows if row.cells[0] == "luad lusc tiles")
+    assert floor[1].startswith("colour and LBP, random forest\nsimple floor")
+    assert floor[3:] == ("yes\nthe released sides", "0.717\nbalanced accuracy", "0.800 (0.600 to 0.900)")
+    pcam = [row for row in table.rows if row.cells[0] == "pcam tiles"]
+    assert pcam and all(row.cells[3] == "no\nstand-in" and row.faint for row in pcam)
+    twice = pd.concat([given, given[given["task"] == "luad_lusc_tiles"].assign(task="luad_lusc_tiles@again")])
+    assert "luad lusc tiles\nluad lusc tiles, again" in [row.cells[0] for row in published_section(results(twice)).blocks[0].rows]
 
 
 def test_the_best_is_marked_only_where_it_differs_from_the_next():

@@ -1,21 +1,36 @@
 """Published figures beside ours, and whether they may be held against each other."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from oncoweave.serve import wording
 from oncoweave.serve.bench.names import model_name, task_name
 from oncoweave.serve.bench.results import Results
 from oncoweave.serve.page import Row, Section, Table, absent
 from oncoweave.train.bench.asked import Asked
-from oncoweave.train.task import Figure
+from oncoweave.train.task import Figure, Task
+from oncoweave.train.tile_task import TileTask, load_tile_task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Finished:
+    """A finished task as its figures are looked up."""
+
+    key: str
+    task: Task | TileTask
+    place: str
+    stand_in: bool
+    alike: str
+    """What to say of a figure of the same metric and group."""
 
 
 def published_section(results: Results) -> Section:
     """List, task by task, what a paper states and what the main model reaches here."""
     key, title = "published", "Published figures beside ours"
-    rows = _alike([row for asked in results.asked for row in _rows(results, asked)])
+    asked = {a.entry.key: a for a in results.asked}
+    finished = [_of_patients(asked[task]) if task in asked else _of_tiles(results, task) for task in results.tasks]
+    rows = _alike([row for one in finished for row in _rows(results, one)])
     if not rows:
-        return absent(key, title, "No finished task of patients states a published figure.")
+        return absent(key, title, "No finished task states a published figure.")
     caption = (
         "The paper’s best figure for all labels, and the task’s main model here. Simple floors are what plain models reach on the"
         " same split, measured beforehand with other code. Figures of other patients, splits or metrics are context and no"
@@ -33,31 +48,43 @@ def _alike(rows: list[Row]) -> list[Row]:
     return [replace(same[0], cells=("\n".join(r.cells[0] for r in same), *rest)) for rest, same in tasks.items()]
 
 
-def _rows(results: Results, asked: Asked) -> list[Row]:
-    place = asked.entry.key.partition("@")[2] or asked.entry.place.cohort or ""
-    mine = results.of(asked.entry.key)
-    main = mine[mine["main"]]
-    figures = _chosen(asked.task.published.figures, place)
+def _of_patients(asked: Asked) -> _Finished:
+    alike = "context\nanother split" if asked.task.split.released else "context\nsplit of our own"
+    return _Finished(
+        key=asked.entry.key,
+        task=asked.task,
+        place=asked.entry.key.partition("@")[2] or asked.entry.place.cohort or "",
+        stand_in=asked.stand_in,
+        alike="yes\nthe same split" if asked.study.protocol.splits else alike,
+    )
+
+
+def _of_tiles(results: Results, key: str) -> _Finished:
+    name, _, place = key.partition("@")
+    stand_in = bool(results.of(key)["stand_in"].any())
+    return _Finished(key=key, task=load_tile_task(name), place=place, stand_in=stand_in, alike="yes\nthe released sides")
+
+
+def _rows(results: Results, finished: _Finished) -> list[Row]:
+    mine = results.of(finished.key)
+    main, task = mine[mine["main"]], finished.task
+    chosen = ("published", task.published.figures), ("simple floor", task.floor)
     rows = []
-    for kind, figure in (("published", figures), ("simple floor", _chosen(asked.task.floor, place))):
+    for kind, figure in ((kind, _chosen(figures, finished.place)) for kind, figures in chosen):
         if figure is None or main.empty:
             continue
         ours = main.iloc[0]
-        source = asked.task.published.citation if kind == "published" else "measured beforehand"
+        source = task.published.citation if kind == "published" else "measured beforehand"
         what = f"{figure.model}\n{kind}: {source}{f', {figure.group}' if figure.group else ''}"
-        rows.append(
-            Row(
-                cells=(
-                    task_name(asked.entry.key),
-                    what,
-                    f"{model_name(ours['model'])}\n{wording.measure(ours['metric'])}",
-                    _comparable(asked, figure, str(ours["metric"]), place),
-                    f"{_stated(figure)}\n{wording.measure(figure.metric)}",
-                    wording.estimate(ours["value"], ours["low"], ours["high"]),
-                ),
-                faint=asked.stand_in,
-            )
+        cells = (
+            task_name(finished.key),
+            what,
+            f"{model_name(ours['model'])}\n{wording.measure(ours['metric'])}",
+            _comparable(finished, figure, str(ours["metric"])),
+            f"{_stated(figure)}\n{wording.measure(figure.metric)}",
+            wording.estimate(ours["value"], ours["low"], ours["high"]),
         )
+        rows.append(Row(cells=cells, faint=finished.stand_in))
     return rows
 
 
@@ -73,13 +100,11 @@ def _chosen(figures: tuple[Figure, ...], place: str) -> Figure | None:
     return max(here, key=lambda f: f.value, default=None)
 
 
-def _comparable(asked: Asked, figure: Figure, metric: str, place: str) -> str:
-    if asked.stand_in:
+def _comparable(finished: _Finished, figure: Figure, metric: str) -> str:
+    if finished.stand_in:
         return "no\nstand-in"
     if figure.metric not in (metric, metric.removeprefix("macro_")):
         return "no\nanother metric"
-    if figure.group and figure.group not in place:
+    if figure.group and figure.group not in finished.place:
         return "no\nanother group"
-    if asked.study.protocol.splits:
-        return "yes\nthe same split"
-    return "context\nanother split" if asked.task.split.released else "context\nsplit of our own"
+    return finished.alike
