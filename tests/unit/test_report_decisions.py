@@ -42,20 +42,26 @@ def test_operating_points_stand_as_the_table_has_them_with_patients_and_p(runs):
 
 
 def test_cochrans_test_over_all_models_stands_below_the_calls(runs):
-    caption = section(runs["binary"], "acting").blocks[0].caption
-    assert "Cochran’s Q: sensitivity at specificity 0.95 p = 0.024 (n = 28), specificity at specificity 0.95 p" in caption
+    said = section(runs["binary"], "acting").blocks[1].text
+    assert "in the first repeat, 28 with the outcome and 29 without it)" in said
+    assert "at specificity 0.95, sensitivity p = 0.024 and specificity p = 0.024; at specificity 0.90, sensitivity p" in said
     old = runs["binary"].operating.drop(columns=["p_all", "n_all"])
-    assert "Cochran" not in section(replace(runs["binary"], operating=old), "acting").blocks[0].caption
+    assert "Cochran" not in words(section(replace(runs["binary"], operating=old), "acting"))
 
 
 def test_the_number_to_test_is_told_at_a_few_thresholds_and_where_none_suffices(runs):
-    table = section(runs["binary"], "acting").blocks[3]
-    assert [row.cells[0] for row in table.rows] == ["At 0.05", "At 0.10", "At 0.20", "At 0.30", "At 0.50"]
-    assert [row.cells[2] for row in table.rows] == ["33 (17 to 97)"] * 2 + ["no gain (17 or more)"] * 3
+    def told(run):
+        return next(b for b in section(run, "acting").blocks if b.kind == "table" and b.header[0] == "Threshold")
+
+    table = told(runs["binary"])
+    assert [row.cells for row in table.rows[1:4]] == [
+        ("0.10", "33 (17 to 97)"), ("0.20", "no gain (17 or more)"), ("0.30", "no gain (17 or more)"),
+    ]  # fmt: skip
     assert "treating everybody, treating nobody, or clinical only" in table.caption
     decision = runs["binary"].decision
     nothing = replace(runs["binary"], decision=decision.assign(to_test=np.inf, to_test_low=np.inf, to_test_high=np.inf))
-    assert section(nothing, "acting").blocks[3].rows[0].cells[2] == "no gain (none in the interval)"
+    assert {row.cells[1] for row in told(nothing).rows} == {"no gain"}
+    assert told(runs["survival"]).header == ("Threshold", "By 12 months", "By 36 months", "By 60 months")
     old = replace(runs["binary"], decision=decision.filter(regex="^(?!to_test)"))
     assert "for one more net true positive" not in words(section(old, "acting"))
 

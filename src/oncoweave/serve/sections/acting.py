@@ -25,7 +25,7 @@ def acting_section(run: RunFolder) -> Section:
         return absent(key, title, "The main model is the baseline itself, so there is nothing to hold its decisions against.")
     blocks: list[Block] = []
     if run.endpoint.kind == "binary":
-        blocks.append(_operating(run))
+        blocks += [_operating(run), *_among_all(run)]
     blocks += _decision(run)
     blocks += _reclassification(run)
     return Section(key=key, title=title, blocks=tuple(blocks))
@@ -50,21 +50,29 @@ def _operating(run: RunFolder) -> Block:
         " applied to patients kept out; what is reached there may differ. Share (95% interval by Wilson), below it the patients"
         " it rests on (mean over repeats) and, of sensitivity and specificity, McNemar’s p against the baseline’s calls (first"
         " repeat). Read the two together: who gains in one and loses in the other has moved the cut-off, and not improved."
-        f"{f' {wording.capital(notes)}.' if notes else ''}{_among_all(rows)}"
+        f"{f' {wording.capital(notes)}.' if notes else ''}"
     )
     header = ("Cut-off chosen for", "Model", *(wording.capital(m) for m in _SHARES))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 
 
-def _among_all(rows: pd.DataFrame) -> str:
+def _among_all(run: RunFolder) -> list[Block]:
     """Say what Cochran's test found over all models of the run, at each cut-off."""
-    if "p_all" not in rows or rows["p_all"].isna().all():
-        return ""
-    told = [
-        f"{row['measure']} at {_point(str(row['point']))} {wording.p_equals(row['p_all'])} (n = {wording.count(row['n_all'])})"
-        for _, row in rows[rows["p_all"].notna()].drop_duplicates(["point", "measure"]).iterrows()
-    ]
-    return f" Over all models of the run, on the patients whom all of them call, Cochran’s Q: {wording.listed(told)}."
+    table = run.operating
+    if table is None or "p_all" not in table or table["p_all"].isna().all():
+        return []
+    rows = table[table["p_all"].notna()].drop_duplicates(["point", "measure"]).set_index(["point", "measure"])
+    told, sizes = [], rows.groupby("measure")["n_all"].max()
+    for point in dict.fromkeys(rows.index.get_level_values("point")):
+        found = [f"{m} {wording.p_equals(rows.loc[(point, m), 'p_all'])}" for m in _SHARES if (point, m) in rows.index]
+        told.append(f"at {_point(str(point))}, {wording.listed(found)}")
+    among = {"sensitivity": "with the outcome", "specificity": "without it"}
+    whom = wording.listed([f"{wording.count(sizes[m])} {words}" for m, words in among.items() if m in sizes])
+    text = (
+        "Whether all models of the run, and not two alone, are right equally often (Cochran’s Q, on the patients whom all of"
+        f" them call in the first repeat, {whom}): {'; '.join(told)}."
+    )
+    return [Prose(text=text, role="note")]
 
 
 def _share(row: pd.Series) -> str:
@@ -104,21 +112,21 @@ def _decision(run: RunFolder) -> list[Block]:
 
 def _tests(shown: list[tuple[str, pd.DataFrame]], name: str, baseline: str) -> list[Block]:
     """Tabulate how many patients must be given the model for one more net true positive, at a few thresholds."""
-    written = []
-    for title, rows in shown:
-        for threshold in _THRESHOLDS if "to_test" in rows else ():
-            for _, row in rows[np.isclose(rows["threshold"].to_numpy(dtype=float), threshold)].iterrows():
-                when = f"{title}, at" if title else "At"
-                written.append(Row(cells=(f"{when} {threshold:.2f}", wording.number(row["net_benefit"]), _needed(row))))
-    if not written:
+    if not all("to_test" in rows for _, rows in shown):
         return []
+    written = []
+    for threshold in _THRESHOLDS:
+        at = [rows[np.isclose(rows["threshold"].to_numpy(dtype=float), threshold)] for _, rows in shown]
+        if any(len(rows) for rows in at):
+            cells = tuple(_needed(rows.iloc[0]) if len(rows) else "–" for rows in at)
+            written.append(Row(cells=(f"{threshold:.2f}", *cells)))
     caption = (
-        f"How many patients must be given {name} for one more net true positive (95% interval) than the best choice without it:"
-        f" treating everybody, treating nobody, or {baseline}, whichever is best at that threshold in these patients. No gain"
-        " means that no number suffices."
+        f"Patients who must be given {name} for one more net true positive (95% interval) than the best choice without it has:"
+        f" treating everybody, treating nobody, or {baseline}, whichever is best at that threshold in these patients. Where"
+        " nothing is gained, no number suffices."
     )
-    header = ("Threshold", f"Net benefit of {name}", "Patients to test for one more")
-    return [Table(caption=caption, header=header, rows=tuple(written))]
+    header = ("Threshold", *(title or "Patients to test" for title, _ in shown))
+    return [Table(caption=caption, header=header, rows=tuple(written))] if written else []
 
 
 def _needed(row: pd.Series) -> str:
@@ -127,7 +135,7 @@ def _needed(row: pd.Series) -> str:
         return wording.NOT_ESTIMABLE
     written = "no gain" if np.isinf(value) else wording.count(np.ceil(value))
     if np.isinf(low):
-        return f"{written} (none in the interval)"
+        return written
     return f"{written} ({wording.count(np.ceil(low))} {'or more' if np.isinf(high) else f'to {wording.count(np.ceil(high))}'})"
 
 
