@@ -19,6 +19,7 @@ from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.columns import join_records
 from oncoweave.data.store import write_cohort
 from oncoweave.modalities import film, record, report
+from oncoweave.serve.explain.page import agreed_word
 from oncoweave.serve.explain.run import Asked, explain_run, read_patient_list
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run_study
 from planted_tokens import KINDS, PLANTED_LAB, patients, trained
@@ -248,3 +249,12 @@ def test_patients_are_named_in_a_file_or_a_list(tmp_path):
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(ConfigError, match="wanted one patient id a line, found none"):
         read_patient_list(str(tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "told"),
+    [(0.7, 0.5, 0.9, "largely"), (0.4, 0.1, 0.6, "partly"), (0.1, 0.05, 0.2, "hardly"), (-0.3, -0.5, -0.1, "reversed")],
+)
+def test_agreement_is_judged_by_its_interval_first(value, low, high, told):
+    assert agreed_word(pd.Series({"correlation": value, "low": low, "high": high})) == told
+    assert agreed_word(pd.Series({"correlation": value, "low": -0.1, "high": 0.9})) == "not demonstrably"

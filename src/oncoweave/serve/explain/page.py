@@ -117,11 +117,18 @@ def _agreed(table: pd.DataFrame) -> str:
     """Say of all levels in one sentence how far attention ranks things within a patient as deletion does."""
     told = []
     for _, row in table[table["correlation"].notna()].iterrows():
-        value = float(row["correlation"])
-        how = "largely" if value >= _MUCH else "partly" if value >= _SOME else "hardly" if row["low"] > 0 else "not"
-        estimate = f"{wording.number(value, 2)}, {wording.interval(row['low'], row['high'], 2)}"
-        told.append(f"{how} for {level_words(row)} (correlation {estimate})")
+        estimate = f"{wording.number(row['correlation'], 2)}, {wording.interval(row['low'], row['high'], 2)}"
+        told.append(f"{agreed_word(row)} for {level_words(row)} (correlation {estimate})")
     return f"Within patients, the order of attention is that of deletion {wording.listed(told)}." if told else ""
+
+
+def agreed_word(row: pd.Series) -> str:
+    """Judge a rank correlation by its interval first: one that reaches zero shows no agreement, however large its middle."""
+    if row["high"] < 0:
+        return "reversed"
+    if row["low"] <= 0:
+        return "not demonstrably"
+    return "largely" if row["correlation"] >= _MUCH else "partly" if row["correlation"] >= _SOME else "hardly"
 
 
 def seen_words(patients: int, about: About) -> str:
