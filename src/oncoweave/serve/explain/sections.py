@@ -57,8 +57,8 @@ def _modalities(table: pd.DataFrame, about: About) -> Table:
         for _, r in table.iterrows()
     )  # fmt: skip
     caption = (
-        f"The same in those who have the modality. Change in {about.unit}. Shares are in part set by design, by the number of tokens"
-        " or evenly over modalities, whatever was learned: one more reason to read them beside the change."
+        f"The same in those who have the modality. Change in {about.unit}. Shares are in part set by design, by the number of"
+        " tokens or evenly over modalities, whatever was learned: one more reason to read them beside the change."
     )
     header = ("Modality", "Encoder", "Patients", "Tokens (median)", "Share of attention", "Change when deleted")
     return Table(caption=caption, header=header, rows=rows, num_text=2)
