@@ -10,6 +10,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.explain.attention import attend
 from oncoweave.explain.cohort import Options, explain_cohort
 from oncoweave.explain.occlusion import delete_groups, delete_tokens, sizes
+from oncoweave.explain.patient import explain_patient
 from oncoweave.explain.ranking import mean_interval, rank_means
 from oncoweave.explain.words import same_words, words_of
 from oncoweave.modalities import record
@@ -96,6 +97,30 @@ def test_a_cohort_in_which_nobody_has_anything_is_refused(network, data):
     nobody = dataclasses.replace(data.take(np.arange(2)), samples=dict.fromkeys(KINDS, (None, None)))
     with pytest.raises(DataError, match=r"none of the 2 patients has any of the network's modalities \(film, report, record\)"):
         explain_cohort(network, nobody, generator=RNG(0))
+
+
+def test_a_patient_without_anything_has_no_findings(network, data):
+    nobody = dataclasses.replace(data.take(np.arange(1)), samples=dict.fromkeys(KINDS, (None,)))
+    found = explain_patient(network, nobody)
+    assert (found.modalities, found.columns, found.readings, found.pictures) == ((), {}, {}, ())
+
+
+def test_a_patients_words_are_deleted_one_place_at_a_time(network, data):
+    i = next(i for i in range(40) if data.availability[i].all())
+    patient = data.take(np.array([i]))
+    found = explain_patient(network, patient)
+    assert [item.name for item in found.modalities] == list(KINDS)
+    assert sum(item.attention for item in found.modalities) == pytest.approx(1.0)
+    reading = found.readings["report"]
+    (pieces,) = delete_groups(network, patient, "report", [[w.pieces for w in reading.words]])
+    np.testing.assert_allclose(reading.changes, sizes(network, pieces), atol=1e-9)
+    assert reading.words[reading.ranked[0]].text in (YES, NO)
+    assert reading.decisive[0].text in (YES, NO) and len({w.text for w in reading.decisive}) == 4
+    (picture,) = found.pictures
+    assert [m.kind for m in picture.maps] == ["attention", "deletion", *["word"] * 4]
+    measured = {item.name: item.value for item in found.columns["record"]}
+    assert measured == {k: v for k, v in patient.samples["record"][0].values.items() if v is not None}
+    assert YES not in repr(found) and NO not in repr(found)
 
 
 def test_progress_counts_every_patient(data):

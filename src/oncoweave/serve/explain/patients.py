@@ -66,6 +66,8 @@ def write_patient(folder: Path, found: PatientFindings, about: About, *, number:
 
 
 def _headline(found: PatientFindings) -> str:
+    if not found.modalities:
+        return "The patient has none of the network’s modalities, so there is nothing to attend to."
     known = [item for item in found.modalities if np.isfinite(item.change).all()]
     if len(known) < 2:
         return "The patient has one modality, so nothing stands beside it."

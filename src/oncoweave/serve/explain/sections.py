@@ -248,7 +248,13 @@ def agreement_section(found: CohortFindings) -> Section:
         " averaged over patients, with 95% intervals over them. Where it is low, the most attended is not what the output rests"
         " on, and deletion is what to read."
     )
-    left_out = [level_name(r) for _, r in table[table["correlation"].isna()].iterrows()]
+    blocks: list[Block] = [Figure(svg=chart, caption=caption), *(Prose(text=note, role="note") for note in _not_compared(found))]
+    return Section(key=key, title=title, blocks=tuple(blocks))
+
+
+def _not_compared(found: CohortFindings) -> list[str]:
+    """Say what agreement is not known of, and why."""
+    left_out = [level_name(r) for _, r in found.agreement[found.agreement["correlation"].isna()].iterrows()]
     notes = [f"Not comparable: {wording.listed(left_out)}."] if left_out else []
     if found.pooled:
         notes.append(
@@ -257,8 +263,7 @@ def agreement_section(found: CohortFindings) -> Section:
         )
     if found.whole:
         notes.append(f"Not deleted piece by piece: {wording.listed(list(found.whole))}.")
-    blocks: list[Block] = [Figure(svg=chart, caption=caption), *(Prose(text=note, role="note") for note in notes)]
-    return Section(key=key, title=title, blocks=tuple(blocks))
+    return notes
 
 
 def level_name(row: pd.Series) -> str:
