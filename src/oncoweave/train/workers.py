@@ -128,11 +128,11 @@ def _started(number: int, make: Callable) -> Iterator[list[_Worker]]:
         yield workers
     finally:
         for worker in workers:
-            worker.connection.close()
             worker.process.terminate()
         for worker in workers:
             worker.process.join()
             worker.process.close()
+            worker.connection.close()  # last: a worker that waits would see its end first, and print a fault
 
 
 @contextmanager
