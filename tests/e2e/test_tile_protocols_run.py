@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oncoweave.core.errors import ConfigError
 from oncoweave.train.builtin_weights import builtin_weights
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_files import write_tiles
@@ -73,6 +74,11 @@ def test_a_run_writes_every_protocol_beside_its_controls(tmp_path, few_versions,
     monkeypatch.setattr(fine_tune, "tuned_classes", lambda *_, **__: pytest.fail("tuned again"))
     again = run_tile_protocols(encoders, train, test, tmp_path / "out", options=options)
     pd.testing.assert_frame_equal(pd.read_parquet(again.scores), scores)
+
+
+def test_too_few_perturbed_tiles_are_refused_before_anything_is_embedded():
+    with pytest.raises(ConfigError, match="wanted 0, or more than 10 .* got 10"):
+        TileProtocolOptions(perturbed_tiles=10)
 
 
 def test_what_was_not_asked_for_is_named(tmp_path, few_versions):

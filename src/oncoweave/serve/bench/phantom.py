@@ -62,7 +62,7 @@ def phantom_bench(out: Path) -> Bench:
         ),
         network=NetworkConfig(epochs=4, patience=3, members=1, width=16, batch_size=16),
         curves=Curves(labels=(0.5,), models=("concat", "abmil-tiny", "only_slide")),
-        tiles=TileSpec(encoders=(_TILE_ENCODER,), episodes=100, perturbed_tiles=8, tuning_epochs=1),
+        tiles=TileSpec(encoders=(_TILE_ENCODER,), episodes=100, perturbed_tiles=12, tuning_epochs=1),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from oncoweave.core.errors import DataError
+from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.files import locked, publish
 from oncoweave.data.tables import write_table
 from oncoweave.train.probe import LabelledTiles, ProbeData, embedded, load_probe
@@ -56,6 +56,13 @@ class TileProtocolOptions:
     """Test tiles of which the 91 versions are made; 0 leaves robustness and out-of-distribution drop out, as the page says."""
     tuning_epochs: int = fine_tune.EPOCHS
     """Epochs of fine-tuning; 0 leaves it out, as the page says."""
+
+    def __post_init__(self) -> None:
+        """Refuse so few tiles that the last protocol, after all others, could not find one among them."""
+        most = max(robustness.TOP_OF.values())
+        if 0 < self.perturbed_tiles <= most:
+            msg = f"perturbed_tiles: wanted 0, or more than {most} to find a tile among them, got {self.perturbed_tiles}"
+            raise ConfigError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
