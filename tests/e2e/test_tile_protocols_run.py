@@ -77,7 +77,7 @@ def test_a_run_writes_every_protocol_beside_its_controls(tmp_path, few_versions,
 
 
 def test_too_few_perturbed_tiles_are_refused_before_anything_is_embedded():
-    with pytest.raises(ConfigError, match="wanted 0, or more than 10 .* got 10"):
+    with pytest.raises(ConfigError, match=r"wanted 0, or more than 10 .* got 10"):
         TileProtocolOptions(perturbed_tiles=10)
 
 
