@@ -35,6 +35,15 @@ def builtin_weights(name: str) -> tuple[Path, EncoderCard]:
     return path, card
 
 
+def weights_file(weights: str, encoder: str) -> str:
+    """Give the file that weights of an encoder ``file/variant`` name: their own path, or that of the built-in ones.
+
+    Raises:
+        ConfigError: there are no built-in ones for it.
+    """
+    return str(builtin_weights(encoder)[0]) if weights == BUILTIN else weights
+
+
 def keep_as_builtin(weights: Path) -> Path:
     """Copy weights that a pretraining run left, with their card, to where built-in ones are looked for; returns the copy.
 

@@ -13,6 +13,7 @@ from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
 from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
+from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.linear_learner import MASK
@@ -47,7 +48,7 @@ class ModelSpec(Strict):
     objective: str | None = None
     """Networks: a file on the objectives shelf, where the endpoint's usual one is not wanted."""
     weights: dict[str, str] = Field(default_factory=dict)
-    """Networks: files of weights that encoders start from, by modality or by kind; paths from the place of the study file."""
+    """Networks: what encoders start from, by modality or by kind: a file, from the place of the study file, or ``builtin``."""
     frozen: tuple[str, ...] = ()
     """Networks: those of ``weights`` that stay as they are; what stands above them is trained."""
     penalty: Literal["shared", "per_modality", "group_lasso", "ipf_lasso", "priority_lasso"] = "shared"
@@ -188,7 +189,7 @@ def read_study(path: Path) -> Study:
 
 
 def _placed(model: ModelSpec, folder: Path) -> ModelSpec:
-    weights = {name: str((folder / path).resolve()) for name, path in model.weights.items()}
+    weights = {n: path if path == BUILTIN else str((folder / path).resolve()) for n, path in model.weights.items()}
     settings = {
         name: placed(model.encoders[name], given, folder) if name in model.encoders else given
         for name, given in model.encoder_settings.items()
@@ -248,17 +249,17 @@ def _with_late_fusion(models: tuple[ModelSpec, ...], modalities: tuple[str, ...]
     """Add the mean of the modalities' predictions as a baseline of every fusion, where no late fusion of all is asked for."""
     if len(modalities) < 2 or any(m.stage == "late" and m.modalities == modalities for m in models):
         return models
-    names = {m.name for m in models}
-    name = "late_mean" if "late_mean" not in names else "late_mean_of_all"
+    name = "late_mean_of_all" if any(m.name == "late_mean" for m in models) else "late_mean"
     return (*models, ModelSpec(name=name, fusion="average", modalities=modalities))
 
 
 def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> ModelSpec:
-    chosen, stage = model.modalities or tuple(kinds), model.stage
+    chosen, stage, encoders = model.modalities or tuple(kinds), model.stage, model.encoders
+    files = {n: weights_file(path, encoders[n]) if n in encoders else path for n, path in model.weights.items()}
+    model = model.model_copy(update={"weights": files})
     _refuse_repeats(f"model {model.name!r}: modalities", chosen)
-    for name in chosen:
-        if name not in kinds:
-            raise unknown_name(f"modality of model {model.name!r}", name, kinds)
+    if strange := [name for name in chosen if name not in kinds]:
+        raise unknown_name(f"modality of model {model.name!r}", strange[0], kinds)
     _check_fusion(model, chosen, endpoint_kind)
     seen = stage if model.levels is None else ModelSpec(name=model.name, fusion=model.levels.feature).stage
     _check_missing(model, seen)

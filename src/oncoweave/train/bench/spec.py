@@ -9,7 +9,7 @@ from pydantic import Field
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
-from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
+from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_settings, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Setting
@@ -45,7 +45,7 @@ class Aggregator(Strict):
     @property
     def file(self) -> str | None:
         """The file of weights; None for random ones."""
-        return str(builtin_weights(self.encoder)[0]) if self.weights == BUILTIN else self.weights
+        return None if self.weights is None else weights_file(self.weights, self.encoder)
 
     @property
     def start(self) -> str:
