@@ -9,7 +9,7 @@ from oncoweave.evaluate.compare import holm
 from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
 from oncoweave.serve.bench.published import published_section
-from oncoweave.serve.bench.quality import gains_section
+from oncoweave.serve.bench.quality import gains_section, quality_section
 from oncoweave.serve.bench.results import Results
 from oncoweave.train.bench.collect import corrected, joined, ranking_of, with_ranks
 from oncoweave.train.bench.panel import grid
@@ -162,6 +162,28 @@ def test_ranks_are_over_the_models_that_tasks_share():
     assert ranking_of(given[given["task"] == "one"])[0] is None
 
 
+def test_models_as_often_held_on_other_tasks_do_not_cost_ranks_their_tasks():
+    slides = {f"slide {i}": {"a": 0.9, "b": 0.8, "c": 0.7} for i in range(5)}
+    reports = {f"report {i}": {"r": 0.9, "s": 0.8} for i in range(4)}
+    given = scores({**slides, **reports, "both": {"a": 0.9, "b": 0.8, "c": 0.7, "r": 0.6, "s": 0.5}})
+    ranking, left_out = ranking_of(given)
+    assert set(ranking.models) == {"a", "b", "c"} and ranking.tasks == 6
+    assert left_out == tuple(sorted(reports))
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 9, 17])
+def test_tasks_are_dealt_evenly_to_tables_of_four_at_most_and_nulls_stand_in_one_row(count):
+    given = scores({f"task {i}": {"a": 0.9, "permuted_a": 0.4, "permuted_a_2": 0.6} for i in range(count)}, level="patients")
+    role = np.where(given["name"] == "a", "fusion", "null")
+    given = given.assign(role=role, low=0.3, high=0.95, rank=1.0, main=False, best_differs=False, metric="auroc", n=9, events=4)
+    tables = [b for b in quality_section(results(given)).blocks if b.kind == "table"]
+    widths = [len(table.header) - 1 for table in tables]
+    assert sum(widths) == count and max(widths) <= 4 and max(widths) - min(widths) <= 1
+    names = [row.cells[0] for row in tables[0].rows]
+    assert names == ["Metric", "Patients (events)", "a", "main model, outcomes permuted"]
+    assert tables[0].rows[-1].cells[1] == "0.500\n0.400 to 0.600 in 2 runs" and tables[0].rows[-1].faint
+
+
 def test_a_metric_that_falls_is_turned_round_and_repeats_count_once():
     given = scores({"one": {"a": 1.0, "b": 2.0}, "two": {"a": 1.0, "b": 2.0}, "again": {"a": 9.0, "b": 1.0}})
     given = given.assign(higher_is_better=False, same_as=np.where(given["task"] == "again", "one", ""))
@@ -211,7 +233,9 @@ def test_published_figures_of_tiles_stand_beside_ours_and_alike_rows_are_one():
     pcam = [row for row in table.rows if row.cells[0] == "pcam tiles"]
     assert pcam and all(row.cells[3] == "no\nstand-in" and row.faint for row in pcam)
     twice = pd.concat([given, given[given["task"] == "luad_lusc_tiles"].assign(task="luad_lusc_tiles@again")])
-    assert "luad lusc tiles\nluad lusc tiles, again" in [row.cells[0] for row in published_section(results(twice)).blocks[0].rows]
+    assert "luad lusc tiles and luad lusc tiles, again" in [
+        row.cells[0] for row in published_section(results(twice)).blocks[0].rows
+    ]
 
 
 def test_the_best_is_marked_only_where_it_differs_from_the_next():

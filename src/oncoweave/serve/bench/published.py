@@ -45,7 +45,7 @@ def _alike(rows: list[Row]) -> list[Row]:
     tasks: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         tasks.setdefault(row.cells[1:], []).append(row)
-    return [replace(same[0], cells=("\n".join(r.cells[0] for r in same), *rest)) for rest, same in tasks.items()]
+    return [replace(same[0], cells=(wording.listed([r.cells[0] for r in same]), *rest)) for rest, same in tasks.items()]
 
 
 def _of_patients(asked: Asked) -> _Finished:

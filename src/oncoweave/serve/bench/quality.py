@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 
@@ -27,7 +28,8 @@ def quality_section(results: Results) -> Section:
     tables = [_matrix(scores, tasks) for _, part in scores.groupby("level", sort=False) for tasks in _parts(part)]
     explained = (
         " Below each figure stands its 95% interval over patients, or slides, or tiles. A • marks the main model of a task, named"
-        " beforehand. The best model is bold only where it differs from the next after Holm’s correction over the tasks."
+        " beforehand. The best model is bold only where it differs from the next after Holm’s correction over the tasks. Of the"
+        " main model trained on permuted outcomes the mean over runs is shown, and below it their range."
     )
     blocks: list[Block] = [replace(tables[0], caption=tables[0].caption + explained), *tables[1:]]
     if repeats := _repeats(results):
@@ -38,8 +40,9 @@ def quality_section(results: Results) -> Section:
 def _parts(scores: pd.DataFrame) -> list[list[str]]:
     """Deal tasks out to tables of nearly equal width."""
     tasks = scores["task"].drop_duplicates().tolist()
-    size = math.ceil(len(tasks) / math.ceil(len(tasks) / _TASKS_A_TABLE))
-    return [tasks[i : i + size] for i in range(0, len(tasks), size)]
+    num = math.ceil(len(tasks) / _TASKS_A_TABLE)
+    ends = [round(i * len(tasks) / num) for i in range(num + 1)]
+    return [tasks[start:end] for start, end in pairwise(ends)]
 
 
 def _matrix(scores: pd.DataFrame, tasks: list[str]) -> Table:
@@ -50,10 +53,13 @@ def _matrix(scores: pd.DataFrame, tasks: list[str]) -> Table:
         Row(cells=("Metric", *(_measure(part) for part in about)), faint=True),
         Row(cells=(_counted(about), *(_size(part) for part in about)), faint=True),
     ]
-    for name in _in_order(shown):
+    for name in _in_order(shown[shown["role"] != "null"]):
         found = [cells.get((task, name)) for task in tasks]
         best = frozenset(i for i, row in enumerate(found, start=1) if row is not None and row["best_differs"])
-        rows.append(Row(cells=(model_name(name), *(_cell(row) for row in found)), best=best, faint=_is_null(shown, name)))
+        rows.append(Row(cells=(model_name(name), *(_cell(row) for row in found)), best=best))
+    nulls = [part[part["role"] == "null"] for part in about]
+    if any(len(part) for part in nulls):
+        rows.append(Row(cells=("main model, outcomes permuted", *(_null_cell(part) for part in nulls)), faint=True))
     caption = f"Every model on {wording.listed([task_name(task) for task in tasks])}."
     return Table(caption=caption, header=("Model", *(task_name(task) for task in tasks)), rows=tuple(rows))
 
@@ -65,12 +71,17 @@ def _counted(about: list[pd.DataFrame]) -> str:
 
 
 def _in_order(shown: pd.DataFrame) -> list[str]:
-    """List models by their mean rank over these tasks, nulls last."""
+    """List models by their mean rank over these tasks."""
     return shown.groupby("name")["rank"].mean().sort_values(na_position="last", kind="stable").index.tolist()
 
 
-def _is_null(shown: pd.DataFrame, name: str) -> bool:
-    return bool((shown.loc[shown["name"] == name, "role"] == "null").all())
+def _null_cell(part: pd.DataFrame) -> str:
+    """Write the mean over runs on permuted outcomes and their range; of one run, its interval."""
+    known = part[part["value"].notna()]
+    if len(known) < 2:
+        return _cell(known.iloc[0]) if len(known) else ""
+    ends = wording.interval(known["value"].min(), known["value"].max())
+    return f"{wording.number(known['value'].mean())}\n{ends} in {len(known)} runs"
 
 
 def _measure(part: pd.DataFrame) -> str:

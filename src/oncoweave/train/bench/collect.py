@@ -1,6 +1,7 @@
 """What finished tasks show together: every model's figure and cost, the main model against the best simple one, the ranks."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -176,13 +177,13 @@ def ranking_of(scores: pd.DataFrame) -> tuple[Ranking | None, tuple[str, ...]]:
 
 
 def _fullest(held: pd.DataFrame) -> pd.DataFrame:
-    """Choose models that so many tasks have, and the tasks that have them all, with the most figures."""
-    best = held.iloc[:0, :0]
-    for least in sorted(set(held.sum())):
-        models = held.columns[held.sum() >= least]
-        complete = held.loc[held[models].all(axis=1), models]
-        if min(complete.shape) >= 2 and complete.size > best.size:
-            best = complete
+    """Choose the models that two tasks share, and all tasks that have them, with the most figures."""
+    has, best = held.to_numpy(dtype=bool), held.iloc[:0, :0]
+    for one, other in combinations_with_replacement(range(len(has)), 2):
+        models = np.flatnonzero(has[one] & has[other])
+        tasks = np.flatnonzero(has[:, models].all(axis=1))
+        if min(len(models), len(tasks)) >= 2 and len(models) * len(tasks) > best.size:
+            best = held.iloc[tasks, models]
     return best
 
 
