@@ -61,7 +61,7 @@ def phantom_bench(out: Path) -> Bench:
             folds=2, repeats=1, inner_folds=2, group_by_site=False, bootstrap=200, permutations=5, seed=COHORT.seed
         ),
         network=NetworkConfig(epochs=4, patience=3, members=1, width=16, batch_size=16),
-        curves=Curves(labels=(0.5,), models=("concat", "abmil-tiny", "only_slide")),
+        curves=Curves(labels=(0.5,), models=("concat", "abmil-tiny", "bert-tiny", "only_slide", "only_report")),
         tiles=TileSpec(encoders=(_TILE_ENCODER,), episodes=100, perturbed_tiles=12, tuning_epochs=1),
     )
 
