@@ -10,6 +10,7 @@ and the image alone as the main model, so that neither nulls nor subsets train a
 """
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from oncoweave.evaluate.versus import versus
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
 from oncoweave.train.protocol import run
-from oncoweave.train.study import ModelSpec, resolve
+from oncoweave.train.study import ModelSpec, Protocol, Study, resolve, run_study
 from oncoweave.train.task import admit, load_task, study_of
 
 ENDPOINT = "adverse_later"
+LEAKED = ("adverse_later", "adverse_outcome", "covid")
+"""Endpoints of which the notes tell."""
 TASKS = ("pulmonary_diseases", "adverse_outcome")
 
 
@@ -49,6 +52,7 @@ def main() -> None:
             admit(load_task("adverse_outcome"), given.out / f"{folder.name}-all", folder)
         told = f"covid films, {ENDPOINT}, notes {'masked' if masked else 'as they are'}"
         pages.append(section(told, fitted(given, "adverse_outcome", folder, ENDPOINT)))
+    pages.append(leak(given))
     folder = given.out / "phantom"
     if not folder.exists():
         drawn = Config(patients=given.patients, seed=3, sites=10, without=("slide", "volume", "expression", "variants"))
@@ -76,6 +80,40 @@ def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | N
     return out
 
 
+def leak(given: argparse.Namespace) -> str:
+    """Hold linear models of the notes as they are against those of the masked notes of the same patients, by either split."""
+    folder = given.out / "covid_both"
+    if not folder.exists():
+        (plain, _), (masked, _) = (build(given.data, masked=m) for m in (False, True))
+        spec = dataclasses.replace(plain.modalities["report"], name="report_masked")
+        tables = plain.tables | {"report_masked": masked.tables["report"]}
+        write_cohort(dataclasses.replace(plain, tables=tables, modalities=plain.modalities | {spec.name: spec}), folder)
+    lines = [
+        "## What the notes leak (linear models of words, 3 x 5 folds)", "",
+        "| endpoint | folds by | AUROC | masked | as they are less masked | n | events |",
+        "|---|---|" + "---|" * 5,
+    ]  # fmt: skip
+    for endpoint in LEAKED:
+        for by_site in (False, True):
+            study = Study(
+                name="notes", cohort=str(folder.resolve()), endpoint=endpoint, modalities=("record", "report", "report_masked"),
+                models=(ModelSpec(name="average", fusion="average"),), main="average",
+                protocol=Protocol(folds=5, repeats=3, group_by_site=by_site, permutations=0),
+            )  # fmt: skip
+            done = run_study(study, given.out / f"notes-{endpoint}-{'site' if by_site else 'patient'}.run", jobs=given.jobs)
+            metrics = pd.read_parquet(done / "metrics.parquet")
+            own = metrics[metrics["metric"] == "auroc"].set_index("model")
+            values = [shown(own.loc[[name]].iloc[0]) for name in ("only_report", "only_report_masked")]
+            found = versus(
+                pd.read_parquet(done / "predictions.parquet"), Cohort.open(folder).endpoint(endpoint), first="only_report",
+                second="only_report_masked", metric="auroc", generator=np.random.default_rng(0),
+            )  # fmt: skip
+            difference = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}), p = {found.p:.3f}"
+            cells = (endpoint, "source" if by_site else "patient", *values, difference, str(found.n), str(found.events))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def smaller(model: ModelSpec) -> ModelSpec:
     """Give the encoder of films one block."""
     return model.model_copy(update={"encoder_settings": {"film": {"depth": 1}}}) if "film" in model.encoders else model
@@ -96,7 +134,7 @@ def section(title: str, run_folder: Path) -> str:
         cells = []
         for name in names:
             found = metrics[(metrics["model"] == row.model) & (metrics["metric"] == name)].iloc[0]
-            cells.append(f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})")
+            cells.append(shown(found))
         lines.append(f"| {row.model} | {row.role} | {' | '.join(cells)} | {row.n:.0f} |")
     endpoint = Cohort.open(study["cohort"]).endpoint(study["endpoint"])
     predictions = pd.read_parquet(run_folder / "predictions.parquet")
@@ -106,6 +144,10 @@ def section(title: str, run_folder: Path) -> str:
         found = versus(predictions, endpoint, first="mdt", second=other, metric=names[0], generator=generator)
         lines.append(f"| {other} | {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | {found.p:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def shown(row: pd.Series) -> str:
+    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
 if __name__ == "__main__":
