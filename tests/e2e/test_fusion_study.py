@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from oncoweave.core.errors import ConfigError, UnknownNameError
+from oncoweave.core.files import read_json
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.store import write_cohort
 from oncoweave.phantom.biology import Config
@@ -45,6 +46,9 @@ def test_hybrids_and_stand_ins_go_from_run_to_report_and_to_new_patients(cohort,
         rows = predictions[predictions["model"] == model.name]
         assert np.isfinite(rows["risk"]).all()
         assert len(rows) == patients or model.name == "distilled"
+    notes = [w for w in read_json(run / "manifest.json")["warnings"] if w.startswith("Encoder of")]
+    assert [note.partition(":")[0] for note in notes] == ["Encoder of 'variants' in tokens"]  # expression is read by pathways
+    assert "project instead of pathways" in notes[0]
     roles = predictions["model"].unique()
     assert "permuted_tree" in roles
     assert {f"tree[{'+'.join(s)}]" for s in (("expression",), ("expression", "record"), ("variants", "record"))} <= set(roles)

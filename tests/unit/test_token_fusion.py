@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from oncoweave.core import shelf
+from oncoweave.data.gmt import find_gmt, read_gmt
 from oncoweave.fusion import bottleneck, mcat, motcat, perceiver, survpath
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.latents import LatentReading
 from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.transport import unbalanced_plan
-from oncoweave.train.network_learner import default_encoder
+from oncoweave.train.default_encoders import default_encoder
 
 OPERATORS = ("mcat", "motcat", "survpath", "mmp", "perceiver", "bottleneck")
 
@@ -311,7 +312,35 @@ def test_survpath_attention_of_tiles_goes_to_the_pathways_only():
     torch.testing.assert_close(ahead, torch.ones(2, 1, 3))
 
 
-def test_mmp_brings_the_encoders_it_is_meant_for_and_the_others_keep_the_usual_ones():
-    usual = {kind: default_encoder(kind, operator="survpath") for kind in ("slide", "expression", "record")}
-    came = {kind: default_encoder(kind, operator="mmp") for kind in usual}
-    assert came == usual | {"slide": "prototypes", "expression": "pathways"}
+HALLMARK = tuple(dict.fromkeys(gene for genes in read_gmt(find_gmt("hallmark")).values() for gene in genes))
+
+
+@pytest.mark.parametrize(
+    ("operator", "own"),
+    [
+        ("mmp", {"slide": "prototypes", "expression": "pathways"}),
+        ("survpath", {"expression": "pathways"}),
+        ("mcat", {"expression": "pathways", "variants": "pathways"}),
+        ("motcat", {"expression": "pathways", "variants": "pathways"}),
+        ("perceiver", {}),
+    ],
+)
+def test_fusions_defined_by_pathways_read_gene_sets_and_the_others_every_gene(operator, own):
+    usual = {"slide": "project", "expression": "project", "record": "tabular/tokens", "variants": "project"}
+    came = {kind: default_encoder(kind, operator=operator, columns=HALLMARK[:500]) for kind in usual}
+    assert {kind: choice.encoder for kind, choice in came.items()} == usual | own
+    assert not any(choice.note for choice in came.values())
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        (("ENSG00000141510", "ENSG00000133703"), "none of 50 gene sets has 5 or more of the 2 columns"),
+        (tuple(f"{gene}_mut" for gene in HALLMARK[:12]), "2 of 50 gene sets have 5 or more of the 12 columns, wanted 10"),
+    ],
+)
+def test_a_table_of_too_few_genes_of_the_sets_keeps_a_token_a_gene_and_says_why(columns, why):
+    for operator in ("mmp", "survpath", "mcat", "motcat"):
+        choice = default_encoder("expression", operator=operator, columns=columns)
+        assert choice.encoder == "project"
+        assert choice.note.startswith("project instead of pathways: " + why)

@@ -5,13 +5,14 @@ more. A value that was not measured is no input, and a set none of whose genes w
 the gene-set-masked MLP: a few hidden units a set that see its genes only, then one linear layer to one token a patient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from oncoweave.core.errors import DataError
 from oncoweave.data.gmt import BUILT_IN, find_gmt, place_sets, read_gmt
 from oncoweave.nn.gene_sets import SetLinear
 from oncoweave.nn.pooling import summary
@@ -21,6 +22,9 @@ KINDS = ("expression", "variants")
 NEEDS = ("feature_names",)
 FILES = ("gene_sets",)
 ORDER_INVARIANT = False
+
+FEWEST = 10
+"""Sets of enough columns below which a table's genes are better told apart; see :func:`lacks`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +100,25 @@ class MaskedMLP(nn.Module):
         return summary(self.out(self.networks(tokens).clean.flatten(start_dim=1)), tokens.present)
 
 
+def lacks(config: Config, columns: Sequence[str]) -> str:
+    """Say why a table is better read otherwise by fusions that take pathway tokens unless told; nothing where it is not.
+
+    A panel of a few genes falls into few sets or none, whose tokens would hide the genes.
+    """
+    sets = _genes(config)
+    try:
+        placed = place_sets(sets, columns, smallest=config.smallest)
+    except DataError as error:
+        return str(error)
+    if len(placed) >= FEWEST:
+        return ""
+    return f"{len(placed)} of {len(sets)} gene sets have {config.smallest} or more of the {len(columns)} columns, wanted {FEWEST}"
+
+
+def _genes(config: Config) -> Mapping[str, Sequence[str]]:
+    return {name: genes for name, *genes in config.sets} or read_gmt(find_gmt(config.gene_sets))
+
+
 def read_files(config: Config) -> dict[str, object]:
     """Read the gene sets of a file of the user's own; those that come with oncoweave stay a name.
 
@@ -119,6 +142,9 @@ def build(
     if dim_in != 1 or len(feature_names) < count:
         msg = f"pathways are made of single named values; got {count} tokens of width {dim_in} and {len(feature_names)} names"
         raise ValueError(msg)
-    genes = {name: genes for name, *genes in config.sets} or read_gmt(find_gmt(config.gene_sets))
-    sets = place_sets(genes, feature_names[:count], smallest=config.smallest, rest=config.rest)
+    try:
+        sets = place_sets(_genes(config), feature_names[:count], smallest=config.smallest, rest=config.rest)
+    except DataError as error:
+        msg = f"{error} If they do: encoder_settings with a smaller smallest or gene_sets of your own, or the encoder project"
+        raise DataError(msg) from error
     return (MaskedMLP if config.masked else PathwayTokens)(config, sets, num_tokens=count, dim_out=dim_out)

@@ -3,7 +3,8 @@
 Queries are the tokens of modalities that are no bags (gene sets, clinical values), keys and values those of the bags:
 softmax(Q K' / sqrt(d)) V, with one head. The queries and what they read then go through a set transformer and gated attention
 pooling each, and are concatenated. Departs from the paper in that a few learned queries read beside the genes, so that
-a slide is read of a patient who has nothing else, and the slide's half is zero for one who has none.
+a slide is read of a patient who has nothing else, and the slide's half is zero for one who has none; unless told, gene tokens are
+the hallmarks, each table's its own, where the paper has six families of genes with all their measurements.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from oncoweave.nn.token_sets import Joined
 
 STAGE = "intermediate"
 READS = "tokens"
+ENCODERS = {"expression": "pathways", "variants": "pathways"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,7 @@ from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
 READS = "tokens"
+ENCODERS = {"expression": "pathways"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from oncoweave.core import shelf
-from oncoweave.core.errors import ConfigError
 from oncoweave.model import ModalityShape, Model, ModelConfig, operator_of
 from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.default_encoders import columns_of, default_encoder
 from oncoweave.train.encoder_settings import read_files
 from oncoweave.train.finetune import Start
 from oncoweave.train.fold import Fold, Preparation, Trained
@@ -21,30 +21,6 @@ from oncoweave.train.frozen import Features, features_of, start_encoders
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
 from oncoweave.train.training_objective import TrainingObjective
-
-DEFAULT_ENCODERS = {
-    "embedding": "linear",
-    "expression": "linear",
-    "film": "film_vit",
-    "record": "linear",
-    "report": "bert/tiny",
-    "slide": "abmil",
-    "variants": "linear",
-    "volume": "cnn3d",
-}
-"""Encoder of each kind of modality where the study names none. Tables get a linear layer: on cohorts of a few hundred patients
-deeper encoders did worse (benchmarks/network_defaults_2026-11.md)."""
-
-TOKEN_ENCODERS = DEFAULT_ENCODERS | {
-    "embedding": "project",
-    "expression": "project",
-    "film": "film_vit/tokens",
-    "record": "tabular/tokens",
-    "slide": "project",
-    "variants": "project",
-    "volume": "cnn3d/tokens",
-}
-"""The same for fusions that read every token: encoders that keep a feature, a tile or a window of words apart."""
 
 DEFAULT_OBJECTIVES = {
     "binary": "classify",
@@ -291,7 +267,7 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
     name = (
         spec.encoders.get(modality)
         or spec.encoders.get(kind)
-        or default_encoder(kind, operator=operator_of(spec.fusion, spec.settings))
+        or default_encoder(kind, operator=operator_of(spec.fusion, spec.settings), columns=columns_of(preparation)).encoder
     )
     module = shelf.load("encoders", name)
     needs, start = getattr(module, "NEEDS", ()), spec.starts.get(modality) or spec.starts.get(kind)
@@ -307,27 +283,6 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
         feature_names=preparation.feature_names if "feature_names" in needs else (),
         settings=settings,
     )
-
-
-def default_encoder(kind: str, *, operator: str) -> str:
-    """Name the encoder of a kind of modality under an intermediate operator, where the study names none.
-
-    An operator may state its own by kind (``ENCODERS``).
-
-    Raises:
-        ConfigError: the kind has no default.
-    """
-    module = shelf.load("fusion", operator)
-    defaults = TOKEN_ENCODERS | getattr(module, "ENCODERS", {}) if module.READS == "tokens" else DEFAULT_ENCODERS
-    if kind not in defaults:
-        fitting = [e.name for e in shelf.catalogue("encoders") if kind in _kinds(e.constants.get("KINDS"))]
-        msg = f"modalities of kind {kind!r} have no usual encoder; name one: encoders: {{{kind}: ...}} (fitting: {fitting})"
-        raise ConfigError(msg)
-    return defaults[kind]
-
-
-def _kinds(stated: object) -> tuple[object, ...]:
-    return stated if isinstance(stated, tuple) else ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -21,6 +21,7 @@ from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.audits.result import Audited
 from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
+from oncoweave.train.default_encoders import encoder_notes
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fitting import Fitting, fit_all, read_scores, training_fold
 from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, record, recorded
@@ -67,7 +68,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
     planned = fitting.planned
     _claim(out, resolved)
-    warnings += _unread(cohort) + masking_notes(data, splits) + _made_again(out)
+    warnings += _unread(cohort) + masking_notes(data, splits) + encoder_notes(resolved, data) + _made_again(out)
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)
