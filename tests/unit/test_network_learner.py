@@ -77,7 +77,7 @@ def test_each_inner_fold_is_scored_by_the_network_that_left_it_out(fold, tmp_pat
     np.testing.assert_allclose(trained.fitted.predict(fold.train)[:, 0], np.mean(singles, axis=0))
     for k in range(3):
         rows = present & (fold.inner == k)
-        np.testing.assert_allclose(trained.out_of_fold[rows, 0], singles[k][rows], rtol=1e-5)
+        np.testing.assert_allclose(trained.out_of_fold[rows, 0], singles[k][rows], rtol=1e-5, atol=1e-7)  # other batches
     save_state(tmp_path / "network.safetensors", trained.fitted)
     again = load_state(tmp_path / "network.safetensors").predict(fold.train)
     np.testing.assert_array_equal(again, trained.fitted.predict(fold.train))
