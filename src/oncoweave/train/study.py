@@ -1,6 +1,6 @@
 """A study: what is asked of a cohort, by which models, under which protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,7 +142,7 @@ class Study(Strict):
     texts: dict[str, TextReading] = Field(default_factory=dict)
     """How free text is read, by modality; one may read another's texts once more, as with words hidden and not."""
     models: tuple[ModelSpec, ...] | None = None
-    """The standard panel of early, intermediate and late fusions when not given."""
+    """``standard_panel`` of early, intermediate and late fusions when not given."""
     main: str = "stacking"
     """The model the study is about. It is named before anything is fitted, so that nothing is selected on the rows reported."""
     reference: str | None = None
@@ -153,25 +153,19 @@ class Study(Strict):
     network: NetworkConfig = NetworkConfig()
 
 
-def standard_panel(*, networks: bool = True) -> tuple[ModelSpec, ...]:
-    """List the fusions that are compared when a study names none."""
-    linear = (
+def standard_panel(kinds: Set[str]) -> tuple[ModelSpec, ...]:
+    """List the fusions that are compared when a study of such kinds of modalities names none."""
+    early = (
         ModelSpec(name="early_concat", fusion="concat"),
         ModelSpec(name="early_pca", fusion="pca"),
         ModelSpec(name="early_blocks", fusion="pca", penalty="per_modality"),
     )
-    late = tuple(
-        ModelSpec(name=name, fusion=fusion)
-        for name, fusion in (
-            ("late_mean", "average"),
-            ("late_weighted", "weighted"),
-            ("late_rank", "rank"),
-            ("late_product", "product"),
-            ("stacking", "stacking"),
-        )
-    )
-    trained = (ModelSpec(name="joint_network", fusion="joint"), ModelSpec(name="gated_network", fusion="gated"))
-    return (*linear, *(trained if networks else ()), *late)
+    networks = {"joint_network": "joint", "gated_network": "gated"}
+    if {"slide", "expression"} <= kinds:
+        networks["mmp_network"] = "mmp"  # made for these two: a few tokens of each
+    late = {"late_mean": "average", "late_weighted": "weighted", "late_rank": "rank", "late_product": "product"}
+    others = networks | late | {"stacking": "stacking"}
+    return (*early, *(ModelSpec(name=name, fusion=fusion) for name, fusion in others.items()))
 
 
 def read_study(path: Path) -> Study:
@@ -220,7 +214,8 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     for name in rates if isinstance(rates, dict) else ():
         if name not in modalities:
             raise unknown_name("modality (network: modality_dropout)", name, modalities)
-    models = study.models or standard_panel()
+    kinds = {m: cohort.modalities[m].kind for m in modalities}
+    models = study.models or standard_panel(set(kinds.values()))
     names = [m.name for m in models]
     _refuse_repeats(f"study {study.name!r}: model names", names)
     reserved = [n for n in names if n in RESERVED or n.startswith(RESERVED_STARTS)]
@@ -232,7 +227,6 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     reference = study.reference or next((m for m in modalities if cohort.modalities[m].kind == "record"), modalities[0])
     if reference not in modalities:
         raise unknown_name("modality (reference)", reference, modalities)
-    kinds = {m: cohort.modalities[m].kind for m in modalities}
     kind = cohort.endpoint(study.endpoint).kind
     resolved = _with_late_fusion(tuple(_resolve_model(m, kinds, kind) for m in models), modalities)
     return study.model_copy(
