@@ -22,9 +22,13 @@ class Config:
     """Widths of the tile embedding and of the attention."""
 
     width: int = 256
+    """Of the tiles' embedding."""
     hidden: int = 128
+    """Width of the attention network."""
     heads: int = 1
+    """Weightings of the tiles, side by side."""
     dropout: float = 0.25
+    """Share dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {"base": Config(), "multihead": Config(heads=4), "tiny": Config(width=16, hidden=8, dropout=0.0)}

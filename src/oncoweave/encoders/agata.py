@@ -33,6 +33,7 @@ class Config:
     width: int = 512
     """Width of x2, which is summed."""
     queries: int = 1
+    """Weightings of the tiles, whose results are added up."""
     scaled: bool = False
     """Divide the scores by the root of ``hidden``."""
     chunk: int = 8192

@@ -24,7 +24,9 @@ class Config:
     """Number of token ids, and share of them dropped in training."""
 
     vocabulary: int = VOCABULARY_SIZE
+    """Number of token ids."""
     dropout: float = 0.25
+    """Share of the words dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {"base": Config(), "tiny": Config(dropout=0.0)}

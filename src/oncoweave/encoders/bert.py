@@ -27,12 +27,19 @@ class Config:
     """Size of the transformer and of a window, in tokens."""
 
     vocabulary: int = VOCABULARY_SIZE
+    """Number of token ids."""
     width: int = 128
+    """Of the tokens."""
     depth: int = 4
+    """Blocks."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     window: int = 128
+    """Tokens that are read at once; longer texts are read in several windows."""
     dropout: float = 0.1
+    """Share dropped in training."""
     readout: Readout = "windows"
+    """A token a window, one a text (``document``), or that one and after it every word's."""
 
 
 VARIANTS: dict[str, Config] = {

@@ -27,8 +27,11 @@ class Config:
     """Channels of the first stage, dropout before the output, and whether cubes are returned beside the summary."""
 
     width: int = 8
+    """Channels of the first stage."""
     dropout: float = 0.1
+    """Before the output, in training."""
     patches: bool = False
+    """Whether cubes are returned beside the summary."""
 
 
 VARIANTS: dict[str, Config] = {

@@ -26,7 +26,9 @@ class Config:
     """How many scales are measured."""
 
     gradient_scales: int = 3
+    """Scales at which edges are measured."""
     pattern_scales: int = 2
+    """Scales at which local patterns are counted."""
 
 
 VARIANTS = {"plain": Config(), "tiny": Config(gradient_scales=1, pattern_scales=1)}

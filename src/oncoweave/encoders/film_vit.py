@@ -20,6 +20,7 @@ class Config(PatchConfig):
     """Size of the transformer, of its table of positions, and whether patches are returned beside the summary."""
 
     depth: int = 3
+    """Blocks."""
     side: int = 14
     """Patches along a side of the table of positions."""
     films: int = 4

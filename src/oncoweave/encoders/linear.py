@@ -20,6 +20,7 @@ class Config:
     """Share of the inputs dropped in training."""
 
     dropout: float = 0.25
+    """Share of the inputs dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {"base": Config(), "tiny": Config(dropout=0.0)}

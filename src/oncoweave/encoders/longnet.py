@@ -53,8 +53,11 @@ class Config:
     """Size, attention and readout."""
 
     dim: int = 768
+    """Width of the tokens."""
     depth: int = 12
+    """Layers."""
     heads: int = 16
+    """Of the attention; must divide ``dim``."""
     ratio: float = 4.0
     """Width inside the feed-forward blocks, as a multiple of ``dim``."""
     segments: tuple[int, ...] = (1024, 5792, 32768, 185363, 1048576)
@@ -72,6 +75,7 @@ class Config:
     layers: tuple[int, ...] = ()
     """Layers read out side by side, 0 being the embedded input; empty for the last, through its own LayerNorm."""
     dropout: float = 0.0
+    """Share dropped in training."""
     drop_path: float = 0.0
     """Chance that a slide skips a half of the last layer; it grows linearly with depth from 0."""
     branch_start: float = 1.0

@@ -42,6 +42,7 @@ class Config:
     width: int = 32
     """Hidden units a set."""
     dropout: float = 0.25
+    """Share of the hidden units dropped in training."""
     masked: bool = False
     """One token a patient, from all sets' hidden units together."""
 

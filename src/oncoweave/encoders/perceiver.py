@@ -23,11 +23,17 @@ class Config:
     """Number and width of the latents, and how often they look at the tiles."""
 
     latents: int = 32
+    """Learned tokens that read the tiles."""
     width: int = 256
+    """Of the latents."""
     depth: int = 2
+    """How often the latents read the tiles."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     dropout: float = 0.1
+    """Share dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {

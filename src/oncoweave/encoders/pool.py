@@ -21,6 +21,7 @@ class Config:
     how: Literal["mean", "max", "both"] = "mean"
     """``both`` puts mean and max side by side."""
     dropout: float = 0.25
+    """Share dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {

@@ -29,14 +29,23 @@ class Config:
     """Size of the network, by default BERT base's, and its marks; with weights of a folder these come from there."""
 
     vocabulary: int = 30_522
+    """Number of token ids."""
     width: int = 768
+    """Of the tokens."""
     depth: int = 12
+    """Layers."""
     heads: int = 12
+    """Of the attention."""
     hidden: int = 3072
+    """Width inside the feed-forward blocks."""
     positions: int = 512
+    """Tokens that are read at once."""
     token_types: int = 2
+    """Rows of the table of segments, of which the first is used."""
     eps: float = 1e-12
+    """Added to the variance in each LayerNorm."""
     dropout: float = 0.1
+    """Share dropped in training."""
     first: int = 101
     """Id of the class token."""
     last: int = 102
@@ -44,6 +53,7 @@ class Config:
     vocabulary_sha256: str = ""
     """Of the vocabulary that the weights were trained with; empty where the network starts from none."""
     readout: Readout = "document"
+    """A token a window, one a text (``document``), or that one and after it every word's."""
 
 
 _TINY = Config(vocabulary=VOCABULARY_SIZE, width=32, depth=2, heads=2, hidden=64, positions=66, dropout=0.0)

@@ -21,6 +21,7 @@ class Config:
     """Share of the outputs dropped in training."""
 
     dropout: float = 0.25
+    """Share of the outputs dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {"base": Config(), "tiny": Config(dropout=0.0)}

@@ -28,6 +28,7 @@ class Config:
     """Number of prototypes, and what they are fitted to."""
 
     prototypes: int = 16
+    """Tokens of a patient."""
     per_patient: int = 100
     """Tiles drawn from each training patient."""
     tiles: int = 20_000
@@ -39,6 +40,7 @@ class Config:
     prior: float = 1.0
     """Tiles that the common mixture counts for beside a patient's own."""
     dropout: float = 0.0
+    """Share of the outputs dropped in training."""
 
 
 VARIANTS: dict[str, Config] = {"base": Config(), "eight": Config(prototypes=8), "tiny": Config(prototypes=3)}

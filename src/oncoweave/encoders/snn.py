@@ -22,8 +22,11 @@ class Config:
     """Widths of the hidden layers, and whether keep joins the inputs."""
 
     widths: tuple[int, ...] = (256, 256)
+    """Of the hidden layers."""
     dropout: float = 0.25
+    """Alpha dropout, in training."""
     indicators: bool = False
+    """Whether which values were measured joins the inputs."""
 
 
 VARIANTS: dict[str, Config] = {

@@ -27,11 +27,17 @@ class Config:
     """Size of the transformer, and whether features' tokens are returned beside the summary."""
 
     width: int = 64
+    """Of the tokens."""
     depth: int = 2
+    """Blocks."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     dropout: float = 0.1
+    """Share dropped in training."""
     features: bool = False
+    """Whether features' tokens are returned beside the summary."""
     missing: bool = False
     """Whether what was not measured is a token; else it is none."""
     frequencies: int = 0

@@ -34,9 +34,13 @@ class Config:
     """Size of the layers, and what is read out."""
 
     width: int = 512
+    """Of the tokens."""
     depth: int = 2
+    """Layers."""
     heads: int = 8
+    """Of the attention; must divide the width."""
     dropout: float = 0.1
+    """Share dropped in training."""
     readout: Literal["class", "abmil"] = "class"
     """The class token, or gated attention over contextual tiles with a shortcut from the tiles."""
 

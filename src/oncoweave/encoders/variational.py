@@ -25,9 +25,13 @@ class Config:
     """Width of the layers, number of latents, and the weights of the penalty."""
 
     hidden: int = 128
+    """Width of the layers."""
     latent: int = 32
+    """Number of latents."""
     dropout: float = 0.1
+    """Share dropped in training."""
     beta: float = 1.0
+    """Weight of the divergence from the prior beside the reconstruction."""
     weight: float = 0.1
     """Of the whole penalty beside the objective's loss."""
 

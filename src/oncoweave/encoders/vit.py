@@ -38,15 +38,21 @@ class Config:
     image: int = 224
     """Side, in pixels, of the tiles whose positions are stored."""
     patch: int = 16
+    """Side of a patch, in pixels."""
     dim: int = 192
+    """Width of the tokens."""
     depth: int = 12
+    """Blocks."""
     heads: int = 3
+    """Of the attention; must divide ``dim``."""
     hidden: int = 768
     """Outputs of the first feed-forward layer; of SwiGLU gate and value together."""
     feed: Feed = "gelu"
+    """Feed-forward layer of the blocks."""
     layer_scale: float | None = 0.1
     """Start value of LayerScale (0.1 up to 18 blocks, less for deeper ones); None for none."""
     registers: int = 0
+    """Learned tokens beside the class token."""
     prefix_positions: bool = True
     """Whether class token and registers have positions too (timm's ``no_embed_class`` turned round)."""
     pool: Literal["class", "mean", "class_and_mean"] = "class"
@@ -60,6 +66,7 @@ class Config:
     mean: tuple[float, float, float] = _IMAGENET_MEAN
     """What red, green and blue are centred by before the network, and divided by below; of values from 0 to 1."""
     deviation: tuple[float, float, float] = _IMAGENET_DEVIATION
+    """What red, green and blue are divided by."""
     eps: float = 1e-6
     """Added to the variance in each LayerNorm."""
     drop_path: float = 0.0

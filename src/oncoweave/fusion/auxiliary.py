@@ -21,6 +21,7 @@ class Config:
     """The operator that is wrapped, and how much the modalities' own heads count."""
 
     operator: str = "joint"
+    """The intermediate fusion that it stands around."""
     weight: float = 0.5
     """Of the modalities' losses together, against 1 of the fused."""
 

@@ -26,6 +26,7 @@ class Config:
     """The operator that is wrapped, and how hard the modality ahead is slowed."""
 
     operator: str = "joint"
+    """The intermediate fusion that it stands around."""
     alpha: float = 1.0
     """Steepness of the coefficient."""
     memory: float = 0.8

@@ -29,12 +29,17 @@ class Config:
     """Size of the streams, and how many tokens they exchange."""
 
     bottlenecks: int = 4
+    """Tokens through which modalities exchange."""
     width: int = 64
+    """Of the tokens."""
     depth: int = 2
     """Layers; the first one to see other modalities is the second."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     dropout: float = 0.1
+    """Share dropped in training."""
 
 
 class Stream(NamedTuple):

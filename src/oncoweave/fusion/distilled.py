@@ -24,6 +24,7 @@ class Config:
     """The operator that is wrapped, and what its modalities' heads learn from."""
 
     operator: str = "joint"
+    """The intermediate fusion that it stands around."""
     truth: float = 0.5
     """Of the heads' losses on the outcome together, against 1 of the fused."""
     follow: float = 1.0

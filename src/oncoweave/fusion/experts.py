@@ -26,6 +26,7 @@ class Config:
     ratio: float = 2.0
     """Hidden width of an expert, in multiples of its width."""
     dropout: float = 0.1
+    """Inside an expert, in training."""
 
 
 class Experts(nn.Module):

@@ -25,6 +25,7 @@ class Config:
     least_explained: float = 0.02
     """Share of some block's variance that a factor has to explain to be kept; the largest is kept in any case."""
     iterations: int = 300
+    """Of the fit, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -21,6 +21,7 @@ class Config:
     """What is regularised before modulation."""
 
     dropout: float = 0.0
+    """Of each modality's vector, in training."""
 
 
 class Film(nn.Module):

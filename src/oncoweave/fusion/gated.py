@@ -22,6 +22,7 @@ class Config:
     """What is regularised before the gates."""
 
     dropout: float = 0.0
+    """Of each modality's vector, in training."""
 
 
 class Gated(nn.Module):

@@ -20,6 +20,7 @@ class Config:
     """What is regularised between the modalities and the mixing layer."""
 
     dropout: float = 0.0
+    """Before the mixing layer, in training."""
 
 
 class Joint(nn.Module):

@@ -29,6 +29,7 @@ class Config:
     gated: bool = False
     """Scale each modality's vector by a sigmoid gate that sees all of them first (Pathomic Fusion; Chen et al. 2020)."""
     dropout: float = 0.0
+    """Of the tensor, in training."""
 
 
 class Kronecker(nn.Module):

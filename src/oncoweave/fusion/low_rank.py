@@ -21,7 +21,9 @@ class Config:
     """How many outer products."""
 
     rank: int = 4
+    """Products of modalities that are added up."""
     dropout: float = 0.0
+    """Of each modality's vector, in training."""
 
 
 class LowRank(nn.Module):

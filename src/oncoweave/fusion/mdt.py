@@ -35,8 +35,11 @@ class Config:
     """Size of the transformer, what is a stream, and what is read out."""
 
     width: int = 64
+    """Of the tokens."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     depth: int = 4
+    """Blocks, ``mixing`` among them."""
     mixing: int = 2
     """Blocks in which the streams stay apart and exchange; 0 joins them at once (early), ``depth`` never (late)."""
     ratio: float = 2.0
@@ -48,7 +51,9 @@ class Config:
     readout: str = "modalities"
     """Mean of each modality's mean; ``mean`` of all tokens, as in the paper; or of one learned ``summary`` token a modality."""
     dropout: float = 0.1
+    """Share dropped in training."""
     attention_dropout: float = 0.0
+    """Share of the attention dropped in training."""
 
     def __post_init__(self) -> None:
         """Refuse words that are not known; sizes and exchange are checked by the transformer's own shape."""

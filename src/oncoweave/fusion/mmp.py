@@ -32,10 +32,15 @@ class Config:
     """Size of the transformer."""
 
     width: int = 64
+    """Of the tokens."""
     depth: int = 1
+    """Blocks."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     dropout: float = 0.1
+    """Share dropped in training."""
 
 
 class TypedBlock(nn.Module):

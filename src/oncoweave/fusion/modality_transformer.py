@@ -22,10 +22,13 @@ class Config:
     """How deep the transformer is."""
 
     depth: int = 2
+    """Blocks."""
     heads: int = 4
     """Must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     dropout: float = 0.1
+    """Share dropped in training."""
 
 
 class ModalityTransformer(nn.Module):

@@ -18,6 +18,7 @@ class Config:
     explained: float = 0.95
     """Components are added until they explain this share of a block's variance."""
     max_components: int = 32
+    """Of a block, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

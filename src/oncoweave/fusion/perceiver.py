@@ -28,14 +28,19 @@ class Config:
     """Latents, and rounds over the modalities."""
 
     latents: int = 16
+    """Learned tokens that read the modalities."""
     width: int = 64
+    """Of the latents."""
     depth: int = 2
     """Rounds."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     shared: bool = True
     """Whether all rounds have the same weights."""
     dropout: float = 0.1
+    """Share dropped in training."""
 
 
 class Round(nn.Module):

@@ -19,6 +19,7 @@ class Config:
     """How many components a block gives."""
 
     components: int = 2
+    """Of a block."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -30,12 +30,17 @@ class Config:
     """Size of the transformer."""
 
     width: int = 64
+    """Of the tokens."""
     depth: int = 1
+    """Blocks."""
     heads: int = 1
+    """Of the attention; must divide the width."""
     ratio: float = 2.0
+    """Width inside the feed-forward blocks, as a multiple of ``width``."""
     learned: int = 4
     """Tokens beside the pathways that are learned, and the same for every patient."""
     dropout: float = 0.25
+    """Share dropped in training."""
 
 
 class PathwayTransformer(nn.Module):

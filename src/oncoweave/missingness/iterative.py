@@ -20,6 +20,7 @@ class Config:
     max_components: int = 20
     """Of each block; 99 % of its variance, where fewer do. A filled-in block has no more than these."""
     rounds: int = 20
+    """Over all blocks, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -18,6 +18,7 @@ class Config:
     """How many patients stand in."""
 
     neighbours: int = 10
+    """Training patients whose mean fills a block in."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

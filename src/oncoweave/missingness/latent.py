@@ -25,6 +25,7 @@ class Config:
     """Size of the predictors, and how much their error counts."""
 
     hidden: int = 64
+    """Width that the predictors share."""
     weight: float = 0.1
     """Of the error, against 1 of the loss on the outcome."""
 

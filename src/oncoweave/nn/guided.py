@@ -47,11 +47,15 @@ class GuidedConfig:
     """Width, and depth and heads of the two set transformers."""
 
     width: int = 64
+    """Of the tokens."""
     depth: int = 2
+    """Blocks of each set transformer."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     learned: int = 4
     """Queries that are learned, and the same for every patient."""
     dropout: float = 0.25
+    """Share dropped in training."""
 
 
 class Reader(nn.Module, ABC):

@@ -74,10 +74,15 @@ class PatchConfig:
     """Size of the transformer, and whether patches are returned beside the summary."""
 
     width: int = 96
+    """Of the tokens."""
     depth: int = 2
+    """Blocks."""
     heads: int = 4
+    """Of the attention; must divide the width."""
     dropout: float = 0.1
+    """Share dropped in training."""
     patches: bool = False
+    """Whether patches are returned beside the summary."""
 
 
 class PatchTransformer(nn.Module):
