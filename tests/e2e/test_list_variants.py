@@ -10,14 +10,21 @@ if not main.app.registered_commands:
 @pytest.mark.parametrize(
     ("argument", "wanted"),
     [
-        ("encoders", "Variants of one, with their cards: oncoweave list encoders/vit"),
+        ("encoders", "Settings of one: oncoweave list encoders/abmil"),
         ("encoders/vit", "1,134,953,984"),
         ("encoders/vit", "vit/phikon: Epsilon of LayerNorm is Hugging Face's default, not verified."),
         ("encoders/abmil", "abmil/tiny"),
-        ("fusion/rank", "fusion/rank has no variants"),
-        ("fusion", "┃ name                 ┃ stage        ┃ reads"),
+        ("encoders/abmil", "hidden    int     128"),
+        ("encoders/vit", "Side, in pixels, of the tiles whose positions are stored."),
+        ("fusion/rank", "fusion/rank has no settings"),
+        ("fusion/mdt", "Blocks in which the streams stay apart and exchange; 0 joins them at once (early), depth never (late)."),
+        ("fusion/motcat", "Queries that are learned, and the same for every patient."),
+        ("fusion/pca", "ipf_lasso        Columns are dropped"),
+        ("fusion", "  mmp                    tokens "),
+        ("fusion", "linear model with a penalty: shared, per_modality, group_lasso, ipf_lasso, priority_lasso"),
         ("fusion", "Multi-to-uni distillation"),
-        ("missingness", "┃ acts on ┃"),
+        ("missingness", "  knn         blocks    The mean over"),
+        ("missingness/knn", "neighbours"),
         ("missingness", "A learned token for each modality"),
         ("tasks", "mutation_pancancer_prov/LRP1B"),
         ("tasks", "Virchow, tiles"),
@@ -27,8 +34,24 @@ if not main.app.registered_commands:
         ("tasks/luad_lusc_tiles", "256 px at 0.5 um/px"),
     ],
 )
-def test_variants_of_a_file_are_listed_with_their_cards(argument, wanted, monkeypatch):
+def test_a_shelf_and_the_settings_of_a_file_are_listed(argument, wanted, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     done = CliRunner().invoke(main.app, ["list", argument])
     assert done.exit_code == 0, done.output
     assert wanted in done.output
+
+
+def test_fusions_and_their_settings_fit_a_terminal_of_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for argument in ("fusion", "fusion/mdt", "fusion/concat", "missingness", "encoders/longnet"):
+        done = CliRunner().invoke(main.app, ["list", argument])
+        assert done.exit_code == 0, done.output
+        assert max(map(len, done.output.splitlines())) <= 80
+        assert "…" not in done.output
+    assert len(CliRunner().invoke(main.app, ["list", "fusion"]).output.splitlines()) < 160
+
+
+def test_a_file_that_is_not_on_the_shelf_is_refused_with_the_nearest():
+    done = CliRunner().invoke(main.app, ["list", "fusion/concatt"])
+    assert done.exit_code != 0
+    assert "did you mean 'concat'" in f"{done.output} {done.exception}"
