@@ -55,7 +55,8 @@ def main() -> None:
     pages.append(leak(given))
     folder = given.out / "phantom"
     if not folder.exists():
-        drawn = Config(patients=given.patients, seed=3, sites=10, without=("slide", "volume", "expression", "variants"))
+        scanty = ("slide", "volume", "expression", "variants")
+        drawn = Config(patients=given.patients, seed=3, sites=10, without=scanty, lung_diseases=True)
         write_phantom(drawn, given.out / "phantom-all", progress=False)
         admit(load_task("pulmonary_diseases"), given.out / "phantom-all", folder)
     pages += [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None)) for task in TASKS]

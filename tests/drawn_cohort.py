@@ -15,8 +15,10 @@ from oncoweave.phantom.cohort import draw_cohort
 
 
 def write_drawn(folder: Path, *, patients: int, complete: bool = True, seed: int = 0, without: tuple[str, ...] = ()) -> Cohort:
-    """Write it; ``complete`` leaves nobody without a modality."""
-    config = Config(patients=patients, seed=seed, sites=3, missing=0.0 if complete else 1.0, without=("volume", *without))
+    """Write it, with every endpoint; ``complete`` leaves nobody without a modality."""
+    config = Config(
+        patients=patients, seed=seed, sites=3, missing=0.0 if complete else 1.0, without=("volume", *without), lung_diseases=True
+    )
     root = folder.with_name(f"{folder.name}.drawn")
     cohort, revealed, _ = draw_cohort(config, root=root)
     truths = {t.patient_id: t for t in revealed.truths}

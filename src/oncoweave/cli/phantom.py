@@ -23,6 +23,9 @@ def phantom(
     ),
     no_slides: bool = typer.Option(False, "--no-slides", help="Leave slides out."),
     no_scans: bool = typer.Option(False, "--no-scans", help="Leave volumes and films out."),
+    lung_diseases: bool = typer.Option(
+        False, "--lung-diseases", help="Draw eight diseases of the lung as well, shown by films, reports and records."
+    ),
     slide_px: int = typer.Option(2048, min=512, help="Side of a slide in pixels, at 0.5 um a pixel."),
     workers: int = typer.Option(0, min=0, help="Processes that render slides; 0 for one a processor."),
 ) -> None:
@@ -35,7 +38,7 @@ def phantom(
 
     config = Config(
         patients=patients, seed=seed, sites=sites, site_confounder=site_confounder, missing=missing, slide_px=slide_px,
-        without=(("slide",) if no_slides else ()) + (("volume", "film") if no_scans else ()),
+        lung_diseases=lung_diseases, without=(("slide",) if no_slides else ()) + (("volume", "film") if no_scans else ()),
     )  # fmt: skip
     cohort = write_phantom(config, out, workers=workers or os.cpu_count() or 1)
     typer.echo(", ".join(f"{name} {count}" for name, count in describe(cohort).items()))

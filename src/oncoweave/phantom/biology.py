@@ -33,6 +33,8 @@ class Config:
     mpp: float = 0.5
     without: tuple[str, ...] = ()
     """Modalities to leave out."""
+    lung_diseases: bool = False
+    """Draw the endpoint ``pulmonary_diseases`` and what film, report and record show of it (see ``phantom.lungs``)."""
 
     def __post_init__(self) -> None:
         """Refuse a cohort that cannot be drawn."""

@@ -14,11 +14,12 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.store import MANIFEST, write_cohort
-from oncoweave.phantom import molecular, radiology
+from oncoweave.phantom import lungs, molecular, radiology
 from oncoweave.phantom.biology import LABELS, SUBTYPES, Config, Outcome, draw_outcome, draw_truths, stream
+from oncoweave.phantom.lung_signs import draw_signs
 from oncoweave.phantom.missingness import draw_presence
-from oncoweave.phantom.record import draw_record
-from oncoweave.phantom.reports import draw_report
+from oncoweave.phantom.record import Value, draw_record
+from oncoweave.phantom.reports import Facts, draw_report
 from oncoweave.phantom.sections import SlideOrder, order_slides, render_slides
 from oncoweave.phantom.truth_folder import Revealed, truth_folder, write_truth
 
@@ -31,6 +32,7 @@ ENDPOINTS = (
     Endpoint(name="findings", kind="multilabel", columns=tuple(f"finding_{n}" for n in LABELS), classes=LABELS),
     Endpoint(name="ki67", kind="regression", columns=("ki67_percent",)),
 )
+"""Of every phantom cohort; ``lungs.ENDPOINT`` joins them where it is asked for."""
 _NOTES = {
     "expression": {"scale": "counts"},
     "record": {"units": "in the column names"},
@@ -78,13 +80,15 @@ def draw_cohort(config: Config, *, root: Path | None = None) -> tuple[Cohort, Re
     orders = order_slides(config, truths, presence)
     revealed = _reveal(config, truths, outcomes, presence)
     patients = pd.DataFrame([_patient_row(t, o) for t, o in zip(truths, outcomes, strict=True)]).set_index("patient_id")
+    if revealed.lungs:
+        patients[list(lungs.ENDPOINT.columns)] = [drawn.labels for drawn in revealed.lungs]
     tables = {name: table for name, table in _tables(config, revealed, orders).items() if name not in config.without}
     cohort = Cohort(
         name="phantom",
         patients=patients,
         tables=tables,
         modalities={name: ModalitySpec(name=name, kind=name, notes=_NOTES.get(name, {})) for name in tables},
-        endpoints={e.name: e for e in ENDPOINTS},
+        endpoints={e.name: e for e in (*ENDPOINTS, *((lungs.ENDPOINT,) if config.lung_diseases else ()))},
         root=root,
     )
     return cohort, revealed, orders
@@ -119,6 +123,9 @@ def _patient_row(truth: PatientTruth, outcome: Outcome) -> dict[str, object]:
 def _reveal(config: Config, truths: list[PatientTruth], outcomes: list[Outcome], presence: list[dict[str, bool]]) -> Revealed:
     genes = molecular.gene_table(config)
     indexed = list(enumerate(truths))
+    drawn = [lungs.draw_lungs(config, i) for i, _ in indexed] if config.lung_diseases else []
+    reports = [draw_report(config, i, t, outcomes[i]) for i, t in indexed]
+    records = [draw_record(config, i, t) for i, t in indexed]
     return Revealed(
         truths=truths,
         outcomes=outcomes,
@@ -129,10 +136,30 @@ def _reveal(config: Config, truths: list[PatientTruth], outcomes: list[Outcome],
             for (i, t), p in zip(indexed, presence, strict=True)
         ],
         variants=[molecular.draw_variants(config, i, t) for i, t in indexed],
-        reports=[draw_report(config, i, t, outcomes[i]) for i, t in indexed],
-        records=[draw_record(config, i, t) for i, t in indexed],
+        reports=_with_histories(config, reports, drawn) if drawn else reports,
+        records=_with_values(records, drawn) if drawn else records,
         lesions=[radiology.draw_lesion(t, stream(config, "lesion", i)) for i, t in indexed],
+        lungs=drawn,
     )
+
+
+def _with_histories(
+    config: Config, reports: Sequence[tuple[str, Facts]], drawn: Sequence[lungs.Lungs]
+) -> list[tuple[str, Facts]]:
+    return [
+        (f"{lungs.write_history(config, i, own)}\n\n{text}", facts)
+        for i, ((text, facts), own) in enumerate(zip(reports, drawn, strict=True))
+    ]
+
+
+def _with_values(
+    records: Sequence[tuple[dict[str, Value], dict[str, Value]]], drawn: Sequence[lungs.Lungs]
+) -> list[tuple[dict[str, Value], dict[str, Value]]]:
+    found = []
+    for (complete, observed), own in zip(records, drawn, strict=True):
+        before, after = lungs.laboratory(own)
+        found.append((complete | before, observed | after))
+    return found
 
 
 def _tables(config: Config, revealed: Revealed, orders: Sequence[SlideOrder]) -> dict[str, pd.DataFrame]:
@@ -170,6 +197,8 @@ def _write_scans(config: Config, revealed: Revealed, root: Path) -> None:
             radiology.write_volume(root / "volumes" / f"{truth.patient_id}.nii.gz", volume)
         if present["film"]:
             film = radiology.draw_film(truth, volume, lesion, stream(config, "film", index))
+            if revealed.lungs:
+                film = draw_signs(film, revealed.lungs[index].signs, stream(config, "lungs film", index))
             radiology.write_film(root / "films" / f"{truth.patient_id}.png", film)
 
 

@@ -13,6 +13,7 @@ from oncoweave.core.truth import PatientTruth
 from oncoweave.data.tables import read_table, write_table
 from oncoweave.phantom.biology import EFFECTS, LABELS, Config, Outcome, site_effects, site_name
 from oncoweave.phantom.gene_sets import DECOYS, PLANTED, gmt
+from oncoweave.phantom.lungs import DISEASES, Lungs
 from oncoweave.phantom.missingness import ABSENCES, absence_probability
 from oncoweave.phantom.radiology import Lesion
 from oncoweave.phantom.record import GAPS, Value
@@ -38,6 +39,8 @@ class Revealed:
     records: Sequence[tuple[dict[str, Value], dict[str, Value]]]
     """Complete and observed."""
     lesions: Sequence[Lesion]
+    lungs: Sequence[Lungs] = ()
+    """None unless the cohort has lung diseases."""
 
 
 def truth_folder(cohort: Path) -> Path:
@@ -64,7 +67,8 @@ def write_truth(config: Config, revealed: Revealed, slides: pd.DataFrame, hidden
 
     ``truth.json``: config, effects on the hazard, absences, gaps, gene sets, sites. Tables: ``patients`` (latent biology, true
     times, presence and its probability), ``genes``, ``records`` (before values went missing), ``reports`` (facts stated),
-    ``panels``, ``lesions``, ``slides`` (cells and regions counted). ``slides/``: nuclei and masks of each slide;
+    ``panels``, ``lesions``, ``lungs`` (diseases, and what film and report show of them, where they are drawn), ``slides`` (cells
+    and regions counted). ``slides/``: nuclei and masks of each slide;
     ``pathways.gmt``: the gene sets that a model may be given; nothing in it tells planted sets from decoys.
     """
     hidden.mkdir(parents=True, exist_ok=True)
@@ -79,12 +83,19 @@ def write_truth(config: Config, revealed: Revealed, slides: pd.DataFrame, hidden
         "panels": [{"panel": panel} for panel, _ in revealed.variants],
         "lesions": [asdict(lesion) for lesion in revealed.lesions],
     }
+    if revealed.lungs:
+        columns["lungs"] = [_of_lungs(lungs) for lungs in revealed.lungs]
     for name, rows in columns.items():
         write_table(hidden / f"{name}.parquet", pd.DataFrame([i | r for i, r in zip(ids, rows, strict=True)]))
     if len(slides):
         write_table(hidden / "slides.parquet", slides)
     with publish(truth_folder(cohort)) as partial:
         hidden.rename(partial)
+
+
+def _of_lungs(lungs: Lungs) -> dict[str, bool]:
+    parts = {"present": lungs.present, "sign": lungs.signs, "complaint": lungs.complaints}
+    return {f"{part} {d.name}": v for part, values in parts.items() for d, v in zip(DISEASES, values, strict=True)}
 
 
 def _planted(config: Config) -> dict[str, object]:

@@ -56,10 +56,11 @@ TASK = Task(
         ),
     ),
     stand_in=StandIn(
-        endpoint="findings",
+        endpoint="pulmonary_diseases",
         reason=(
-            "The phantom's findings are several labels of one patient, some of them unknown, and shown by more than one modality,"
-            " which is the task's shape. They are findings of a tumour, its film shows one lesion and no disease of the lung."
+            "Drawn with `oncoweave phantom --lung-diseases`: the paper's eight labels, several of one patient, some unknown. The"
+            " film shows a sign of each (AUROC .80 at best), the report a complaint in other words (.75), the record a value of"
+            " the laboratory (.65), all three .91. Signs are simple shapes, and what shows where is independent, as in no clinic."
         ),
     ),
     split=Split(rule="By patient, and by hospital where every patient's is known; the paper's own split is not released."),

@@ -1,5 +1,6 @@
 """The bench that anyone can run: the stand-ins of all tasks, asked of one drawn cohort and of tiles cut from its slides."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -7,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from oncoweave.core.files import publish
+from oncoweave.phantom import lungs
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
 from oncoweave.phantom.labelled_tiles import PhantomTiles, cut_tiles
@@ -15,13 +17,15 @@ from oncoweave.train.bench.spec import Aggregator, Bench, Curves, Place, TileSpe
 from oncoweave.train.bench.tiles import STAND_IN
 from oncoweave.train.builtin_weights import BUILTIN, builtin_weights
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Setting
-from oncoweave.train.task import task_names
+from oncoweave.train.task import load_task, task_names
 from oncoweave.train.tile_encoder import load_tile_encoder, tile_settings
 from oncoweave.train.tile_task import TileTask, load_tile_task
 from oncoweave.wsi.tiling import TileRecipe
 
 COHORT = Config(patients=48, seed=7, sites=4, slide_px=1024, without=("volume",))
 """Without volumes: a network that reads them takes longer than all the rest together."""
+LUNG_COHORT = replace(COHORT, lung_diseases=True, without=("slide", "volume", "expression", "variants"))
+"""The same patients once more, for the task about diseases of the lung, so that no other task's films and texts show them."""
 _TILE = 128
 _PER_SLIDE = 6
 _TILE_ENCODER, _SLIDE_ENCODER = "vit/nano", "longnet/tiny"
@@ -39,7 +43,13 @@ def phantom_bench(out: Path) -> Bench:
     encoder = load_tile_encoder(_TILE_ENCODER, weights=builtin_weights(_TILE_ENCODER)[0])
     side, mpp = tile_settings(encoder, tile=None, mpp=None)
     embed_phantom(cohort, cohort.with_name("phantom-slides"), encoder=encoder, recipe=TileRecipe(mpp=mpp, tile=side))
-    places: dict[str, Place] = {name: Place(cohort=str(cohort)) for name in task_names("patient")}
+    with_lungs = cohort.with_name("phantom-lungs")
+    if not (with_lungs / "manifest.json").exists():
+        write_phantom(LUNG_COHORT, with_lungs, progress=False)
+    places = {
+        name: Place(cohort=str(with_lungs if load_task(name).stand_in.endpoint == lungs.ENDPOINT.name else cohort))
+        for name in task_names("patient")
+    }
     tiles: PhantomTiles | None = None
     for name in task_names("tile"):
         folder = cohort.with_name(STAND_IN) / name
