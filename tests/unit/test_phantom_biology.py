@@ -9,6 +9,7 @@ import pytest
 from oncoweave.core.errors import ConfigError
 from oncoweave.phantom import biology
 from oncoweave.phantom.biology import EFFECTS, MODALITIES, Config, draw_outcome, draw_truths
+from oncoweave.phantom.cohort import _patient_row
 from oncoweave.phantom.missingness import ABSENCES, absence_probability, draw_presence
 from oncoweave.phantom.record import GAPS, draw_record
 
@@ -81,6 +82,15 @@ def test_one_modality_alone_knows_part_and_all_know_more(many, survival, modalit
     everything = scores(many, {e.factor for e in EFFECTS if e.kind != "synergistic"})
     assert 0.60 <= concordance(survival, alone) <= 0.72
     assert concordance(survival, everything) > concordance(survival, alone) + 0.05
+
+
+@pytest.mark.parametrize(("modality", "least", "most"), [("film", 0.57, 0.71), ("report", 0.66, 0.78), ("record", 0.63, 0.77)])
+def test_whatever_plays_adverse_outcome_tells_of_progression(many, modality, least, most):
+    rows = [_patient_row(t, draw_outcome(MANY, i, t)) for i, t in enumerate(many)]
+    progressed = np.array([row["progression_24m"] for row in rows])
+    alone = scores(many, {e.factor for e in EFFECTS if modality in e.shown_by})
+    pairs = alone[progressed == 1][:, None] - alone[progressed == 0][None, :]
+    assert least <= (pairs > 0).mean() + (pairs == 0).mean() / 2 <= most
 
 
 def test_cox_on_the_true_factors_recovers_every_sign(many, survival):
