@@ -25,7 +25,7 @@ TINY = {"film": "film_vit/tiny", "report": "bert/tiny", "record": "tabular/tiny"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("task")
-    config = Config(patients=30, seed=1, sites=2, without=("slide", "volume", "expression", "variants"))
+    config = Config(patients=30, seed=1, sites=2, without=("slide", "volume", "expression", "variants"), lung_diseases=True)
     write_phantom(config, root / "phantom", progress=False)
     return root
 
@@ -48,7 +48,7 @@ def test_a_task_admits_runs_and_predicts(folder):
     assert admit(task, folder / "phantom", folder / "admitted") == {"image": absent}
     assert read_json(folder / "admitted" / "task.json")["patients"] == 30 - absent
     study = study_of(task, folder / "admitted")
-    assert study.name == "pulmonary_diseases (stand-in: findings)"
+    assert study.name == "pulmonary_diseases (stand-in: pulmonary_diseases)"
     assert study.modalities == ("film", "report", "record")
     assert next(m for m in study.models if m.name == "image_only").modalities == ("film",)
     assert next(m for m in study.models if m.name == "mdt").encoders["report"] == "bert/tokens"
