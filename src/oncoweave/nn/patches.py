@@ -40,12 +40,19 @@ class LearnedGrid(nn.Module):
         self, positions: Float[Tensor, "batch token 3"], keep: Bool[Tensor, "batch token"]
     ) -> Float[Tensor, "batch token width"]:
         """Look the positions ``(x, y, film)`` up; those not kept must be zero."""
-        sides = positions[..., :2].amax(dim=(1, 2), keepdim=True) + 1
-        where = (positions[..., :2] + 0.5) / sides * 2 - 1
-        table = self.table.expand(len(positions), -1, -1, -1)
-        found = functional.grid_sample(table, where.unsqueeze(2).to(table.dtype), padding_mode="border", align_corners=False)
         number = positions[..., 2].long().clamp(0, len(self.film) - 1)
-        return torch.where(keep.unsqueeze(-1), found.squeeze(-1).transpose(1, 2) + self.film[number], 0.0)
+        return torch.where(keep.unsqueeze(-1), on_grid(self.table, positions) + self.film[number], 0.0)
+
+
+def on_grid(
+    table: Float[Tensor, "1 width side side"], positions: Float[Tensor, "batch token 3"]
+) -> Float[Tensor, "batch token width"]:
+    """Look ``(x, y)`` up in a table stretched over each patient's own grid, as :class:`LearnedGrid` says."""
+    sides = positions[..., :2].amax(dim=(1, 2), keepdim=True) + 1
+    where = (positions[..., :2] + 0.5) / sides * 2 - 1
+    tables = table.expand(len(positions), -1, -1, -1)
+    found = functional.grid_sample(tables, where.unsqueeze(2).to(table.dtype), padding_mode="border", align_corners=False)
+    return found.squeeze(-1).transpose(1, 2)
 
 
 class SineCode(nn.Module):

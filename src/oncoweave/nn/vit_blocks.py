@@ -5,10 +5,11 @@ Parameter names are those of timm's ``VisionTransformer``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,10 +94,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        """Attend."""
+    def forward(
+        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"] | None = None
+    ) -> Float[Tensor, "batch token dim"]:
+        """Attend to the tokens kept; a row has to keep one."""
         query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        mask = None if keep is None else keep[:, None, None, :]
+        return self.proj(F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2))
 
 
 class GeluFeedForward(nn.Module):
@@ -141,10 +145,19 @@ class Block(nn.Module):
         self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
 
     def forward(
-        self, x: Float[Tensor, "batch token dim"], kept_attention: Kept = None, kept_feed: Kept = None
+        self,
+        x: Float[Tensor, "batch token dim"],
+        kept_attention: Kept = None,
+        kept_feed: Kept = None,
+        *,
+        keep: Bool[Tensor, "batch token"] | None = None,
     ) -> Float[Tensor, "batch token dim"]:
-        """Transform; of rows not kept, the branch is left out and not computed (see :meth:`draw_kept`)."""
-        x = self._add(x, self._attend, kept_attention)
+        """Transform; of rows not kept, the branch is left out and not computed (see :meth:`draw_kept`).
+
+        ``keep`` says which tokens are attended, for rows of different lengths, none of which is dropped.
+        """
+        attend = self._attend if keep is None else partial(self._attend, keep=keep)
+        x = self._add(x, attend, kept_attention)
         return self._add(x, self._feed, kept_feed)
 
     def draw_kept(self, rows: int, *, device: torch.device, generator: torch.Generator | None) -> tuple[Kept, Kept]:
@@ -158,8 +171,10 @@ class Block(nn.Module):
         kept = torch.rand(2, rows, device=where, generator=generator) >= self.drop
         return kept[0].nonzero().flatten().to(device), kept[1].nonzero().flatten().to(device)
 
-    def _attend(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
-        return self.ls1(self.attn(self.norm1(x)))
+    def _attend(
+        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"] | None = None
+    ) -> Float[Tensor, "batch token dim"]:
+        return self.ls1(self.attn(self.norm1(x), keep))
 
     def _feed(self, x: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch token dim"]:
         return self.ls2(self.mlp(self.norm2(x)))
