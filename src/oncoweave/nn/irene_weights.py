@@ -75,16 +75,17 @@ def from_upstream(state: Mapping[str, Tensor], config: Config | None = None) -> 
     """Load released weights; return the network, and the keys that were left out because they have no effect.
 
     Args:
-        state: weights, as ``torch.load(path, weights_only=True)`` returns them; ``module.`` before every key (DataParallel) is
-            taken off.
+        state: weights, as ``torch.load(path, weights_only=True)`` returns them; what stands before every key, as ``module.`` of
+            DataParallel, is taken off.
         config: the network, where it is not the released one with as many outputs as ``head.weight`` has rows.
 
     Raises:
         ConfigError: keys are missing, unexpected or of another shape (one error lists all), or ``config`` asks for another
             exchange than the average, which is what the weights were trained with.
     """
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+    before = next((key.removesuffix("head.weight") for key in state if key.endswith("head.weight")), "")
+    if all(key.startswith(before) for key in state):
+        state = {key.removeprefix(before): value for key, value in state.items()}
     if config is None:
         config = Config(outputs=len(state["head.weight"])) if "head.weight" in state else Config()
     with torch.device("meta"):
