@@ -315,21 +315,19 @@ def test_survpath_attention_of_tiles_goes_to_the_pathways_only():
 HALLMARK = tuple(dict.fromkeys(gene for genes in read_gmt(find_gmt("hallmark")).values() for gene in genes))
 
 
-@pytest.mark.parametrize(
-    ("operator", "own"),
-    [
-        ("mmp", {"slide": "prototypes", "expression": "pathways"}),
-        ("survpath", {"expression": "pathways"}),
-        ("mcat", {"expression": "pathways", "variants": "pathways"}),
-        ("motcat", {"expression": "pathways", "variants": "pathways"}),
-        ("perceiver", {}),
-    ],
-)
-def test_fusions_defined_by_pathways_read_gene_sets_and_the_others_every_gene(operator, own):
-    usual = {"slide": "project", "expression": "project", "record": "tabular/tokens", "variants": "project"}
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_fusions_of_tokens_read_tables_of_genes_by_gene_sets_and_mmp_slides_by_prototypes(operator):
+    usual = {"slide": "project", "expression": "pathways", "record": "tabular/tokens", "variants": "pathways"}
     came = {kind: default_encoder(kind, operator=operator, columns=HALLMARK[:500]) for kind in usual}
+    own = {"slide": "prototypes"} if operator == "mmp" else {}
     assert {kind: choice.encoder for kind, choice in came.items()} == usual | own
     assert not any(choice.note for choice in came.values())
+
+
+def test_a_large_table_that_no_sets_divide_is_one_token():
+    choice = default_encoder("expression", operator="mdt", columns=tuple(f"MIR{k}" for k in range(1800)))
+    assert choice.encoder == "linear"
+    assert choice.note.startswith("linear instead of pathways: none of 50 gene sets")
 
 
 @pytest.mark.parametrize(

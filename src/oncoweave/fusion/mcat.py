@@ -18,7 +18,6 @@ from oncoweave.nn.token_sets import Joined
 
 STAGE = "intermediate"
 READS = "tokens"
-ENCODERS = {"expression": "pathways", "variants": "pathways"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
 READS = "tokens"
-ENCODERS = {"slide": "prototypes", "expression": "pathways"}
+ENCODERS = {"slide": "prototypes"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,6 @@ from oncoweave.nn.transport import unbalanced_plan
 
 STAGE = "intermediate"
 READS = "tokens"
-ENCODERS = {"expression": "pathways", "variants": "pathways"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,6 @@ from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
 READS = "tokens"
-ENCODERS = {"expression": "pathways"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

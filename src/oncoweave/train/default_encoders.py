@@ -25,14 +25,17 @@ deeper encoders did worse (benchmarks/network_defaults_2026-11.md)."""
 
 TOKEN_ENCODERS = DEFAULT_ENCODERS | {
     "embedding": "project",
-    "expression": "project",
+    "expression": "pathways",
     "film": "film_vit/tokens",
     "record": "tabular/tokens",
     "slide": "project",
-    "variants": "project",
+    "variants": "pathways",
     "volume": "cnn3d/tokens",
 }
-"""The same for fusions that read every token: encoders that keep a feature, a tile or a window of words apart."""
+"""The same for fusions that read every token: encoders that keep a gene set, a feature, a tile or a window of words apart."""
+
+_MANY = 512
+"""Columns of a table above which a token each is more than attention between all of them should cost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,24 +49,29 @@ class Choice:
 def default_encoder(kind: str, *, operator: str, columns: Sequence[str] = ()) -> Choice:
     """Name the encoder of a kind of modality under an intermediate operator, where the study names none.
 
-    An operator may state its own by kind (``ENCODERS``). Where that encoder cannot make enough of the modality's ``columns`` (its
-    file's ``lacks``), the usual one for tokens takes its place, and the note says why.
+    An operator may state its own by kind (``ENCODERS``). Where the encoder cannot make enough of the modality's ``columns`` (its
+    file's ``lacks``), each column is a token, or all are one where they are too many, and the note says why.
 
     Raises:
         ConfigError: the kind has no default.
     """
-    module = shelf.load("fusion", operator)
-    usual = TOKEN_ENCODERS if module.READS == "tokens" else DEFAULT_ENCODERS
-    own = getattr(module, "ENCODERS", {}).get(kind)
-    if own is not None:
-        meant = shelf.load("encoders", own)
-        fault = meant.lacks(shelf.variant("encoders", own), columns) if hasattr(meant, "lacks") else ""
-        return Choice(encoder=usual[kind], note=f"{usual[kind]} instead of {own}: {fault}") if fault else Choice(encoder=own)
-    if kind not in usual:
+    meant = _meant(kind, operator)
+    if meant is None:
         fitting = [e.name for e in shelf.catalogue("encoders") if kind in _kinds(e.constants.get("KINDS"))]
         msg = f"modalities of kind {kind!r} have no usual encoder; name one: encoders: {{{kind}: ...}} (fitting: {fitting})"
         raise ConfigError(msg)
-    return Choice(encoder=usual[kind])
+    file = shelf.load("encoders", meant)
+    fault = file.lacks(shelf.variant("encoders", meant), columns) if hasattr(file, "lacks") else ""
+    if not fault:
+        return Choice(encoder=meant)
+    instead = "project" if len(columns) <= _MANY else "linear"
+    return Choice(encoder=instead, note=f"{instead} instead of {meant}: {fault}")
+
+
+def _meant(kind: str, operator: str) -> str | None:
+    module = shelf.load("fusion", operator)
+    usual = TOKEN_ENCODERS if module.READS == "tokens" else DEFAULT_ENCODERS
+    return getattr(module, "ENCODERS", {}).get(kind) or usual.get(kind)
 
 
 def _kinds(stated: object) -> tuple[object, ...]:
@@ -84,12 +92,12 @@ def encoder_notes(study: Study, data: Dataset) -> list[str]:
     concerned: dict[tuple[str, str], list[str]] = {}
     for model in study.models or ():
         operator = _operator(model)
-        own = {} if operator is None else getattr(shelf.load("fusion", operator), "ENCODERS", {})
         for name in model.modalities or study.modalities or ():
             kind = data.kinds[name]
-            if operator is None or kind not in own or name in model.encoders or kind in model.encoders:
+            if operator is None or name in model.encoders or kind in model.encoders:
                 continue
-            if not hasattr(shelf.load("encoders", own[kind]), "lacks"):
+            meant = _meant(kind, operator)
+            if meant is None or not hasattr(shelf.load("encoders", meant), "lacks"):
                 continue
             if name not in columns:
                 columns[name] = columns_of(shelf.load("modalities", kind).fit(data.samples[name]))
