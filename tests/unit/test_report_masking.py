@@ -9,11 +9,12 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.data.cohort import Cohort, ModalitySpec
-from oncoweave.data.label_words import check_words, mask_text
+from oncoweave.data.label_words import check_words, is_ordinary, mask_text
 from oncoweave.modalities import report
 from oncoweave.modalities.report import Sample
 from oncoweave.train.dataset import load_dataset
-from oncoweave.train.texts import TextReading, masking_notes, read_texts_as
+from oncoweave.train.study import ModelSpec, Study, resolve
+from oncoweave.train.texts import TextReading, masking_notes, read_texts_as, spared_classes
 
 WORDS = ("intubat*", "icu", "mechanical ventilation")
 SPOKEN = ("ICU", "intubated", "intubation", "mechanical ventilation")
@@ -183,3 +184,46 @@ def test_readings_that_cannot_be_are_refused():
         read_texts_as(cohort(), {"notes": TextReading(mask_classes=True)}, survival)
     with pytest.raises(ConfigError, match="'a, b' holds a comma"):
         read_texts_as(cohort(), {"notes": TextReading(mask_words=("a, b",))}, ENDPOINT)
+
+
+@pytest.mark.parametrize(
+    "name", ["no", "Yes", "none", "NEGATIVE", "absent", "unknown", "low", "other", "not_identified", "0", "3+", "I"]
+)
+def test_class_names_that_any_text_is_full_of_are_ordinary(name):
+    assert is_ordinary(name)
+
+
+@pytest.mark.parametrize("name", ["died", "no recurrence", "HER2 positive", "grade 3", "low grade", "stage_II"])
+def test_names_with_a_word_of_their_own_are_not(name):
+    assert not is_ordinary(name)
+
+
+def test_negations_stay_where_classes_are_called_yes_and_no():
+    text = "No lymphovascular invasion is identified."
+    mixed = Endpoint(name="lvi", kind="multiclass", columns=("dead",), classes=("no", "yes", "indeterminate"))
+    texts = {"masked": TextReading(of="notes", mask_classes=True)}
+    read = read_texts_as(cohort(), texts, mixed)
+    words = load_dataset(read, "outcome", ["masked"]).samples["masked"][0].mask_words
+    assert words == ("indeterminate",)
+    assert mask_text(text, words)[0] == text
+    (note,) = spared_classes(texts, mixed)
+    assert note.startswith("Not hidden from models of 'masked': no, yes. ")
+    assert spared_classes(texts, ENDPOINT) == []
+
+
+def test_nothing_left_to_hide_is_refused():
+    endpoint = Endpoint(name="lvi", kind="binary", columns=("dead",), classes=("no", "yes"))
+    with pytest.raises(ConfigError, match=r"the class names \(no, yes\) are ordinary words"):
+        read_texts_as(cohort(), {"notes": TextReading(mask_classes=True)}, endpoint)
+    both = read_texts_as(cohort(), {"notes": TextReading(mask_classes=True, mask_words=("invasion",))}, endpoint)
+    assert both.modalities["notes"].notes == {"mask_words": "invasion"}
+
+
+def test_a_reading_that_the_studys_modalities_leave_out_is_refused():
+    texts = {"masked": TextReading(of="notes", mask_words=("icu",))}
+    read = read_texts_as(cohort(), texts, ENDPOINT)
+    models = (ModelSpec(name="main", fusion="concat"),)
+    study = Study(name="s", cohort="c", endpoint="outcome", modalities=("labs", "notes"), texts=texts, models=models, main="main")
+    with pytest.raises(ConfigError, match=r"texts: masked is read by no model.*modalities: \[labs, notes, masked\]"):
+        resolve(study, read)
+    assert resolve(study.model_copy(update={"modalities": None}), read).modalities == ("notes", "labs", "masked")

@@ -5,6 +5,8 @@ A word counts whole and in any case: ``recurrence`` hides neither ``recurrences`
 
 A hidden word is as one that was never written. A mark in its place would not do: where only the texts of one outcome hold it, it
 tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay.
+
+Names of classes may be words that any text is full of: without its ``no``, "no invasion" says that there is one.
 """
 
 import re
@@ -13,6 +15,70 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from oncoweave.core.errors import ConfigError
+
+ORDINARY = frozenset(
+    (
+        *(
+            "a",
+            "all",
+            "an",
+            "and",
+            "any",
+            "both",
+            "either",
+            "neither",
+            "no",
+            "none",
+            "nor",
+            "not",
+            "never",
+            "or",
+            "other",
+            "others",
+        ),
+        *("same", "some", "the", "with", "without", "yes", "absent", "present", "detected", "undetected", "found", "identified"),
+        *(
+            "seen",
+            "stated",
+            "given",
+            "missing",
+            "unknown",
+            "known",
+            "unclear",
+            "negative",
+            "positive",
+            "neg",
+            "pos",
+            "true",
+            "false",
+        ),
+        *("low", "lower", "high", "higher", "large", "small", "few", "many", "more", "less", "left", "right", "before", "after"),
+        *(
+            "first",
+            "second",
+            "third",
+            "last",
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "event",
+            "control",
+            "case",
+            "na",
+            "nan",
+        ),
+    )
+)
+"""Words that turn or shade what stands beside them, or that most texts hold, whatever the answer."""
+
+
+def is_ordinary(name: str) -> bool:
+    """Whether a class name is nothing but ``ORDINARY`` words, numbers and single letters."""
+    words = re.findall(r"\w+", name.lower().replace("_", " "))
+    return all(word in ORDINARY or len(word) == 1 or word.isdigit() for word in words)
 
 
 def check_words(words: Sequence[str]) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.statements import Facts, write_statements
 from oncoweave.train.study import Study, files_of, resolve
-from oncoweave.train.texts import masking_notes, read_texts_as
+from oncoweave.train.texts import masking_notes, read_texts_as, spared_classes
 
 _CLAIM = "claim.json"
 _COHORT = "cohort manifest"
@@ -68,7 +68,8 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
     planned = fitting.planned
     _claim(out, resolved)
-    warnings += _unread(cohort) + masking_notes(data, splits) + encoder_notes(resolved, data) + _made_again(out)
+    hidden = masking_notes(data, splits) + spared_classes(resolved.texts, cohort.endpoint(resolved.endpoint))
+    warnings += _unread(cohort) + hidden + encoder_notes(resolved, data) + _made_again(out)
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)

@@ -18,7 +18,7 @@ from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.linear_learner import MASK
 from oncoweave.train.recalibration import How, check_recalibration
-from oncoweave.train.texts import TextReading
+from oncoweave.train.texts import TextReading, refuse_unread
 
 RESERVED = ("site_only", "site_only_by_patient")
 RESERVED_STARTS = ("only_", "permuted_")
@@ -210,6 +210,7 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)
+    refuse_unread(study.texts, modalities)
     rates = study.network.modality_dropout
     for name in rates if isinstance(rates, dict) else ():
         if name not in modalities:

@@ -1,7 +1,7 @@
 """How a study reads free text: with words hidden that state the answer, by the vocabulary of a language model, or both ways."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict
 from oncoweave.data.cohort import Cohort, ModalitySpec
-from oncoweave.data.label_words import check_words, mask_text
+from oncoweave.data.label_words import check_words, is_ordinary, mask_text
 from oncoweave.modalities.report import Sample
 from oncoweave.train.dataset import Dataset
 
@@ -24,7 +24,7 @@ class TextReading(Strict):
     mask_words: tuple[str, ...] = ()
     """Words, sequences of words and stems (``intubat*``) that no model of this modality sees."""
     mask_classes: bool = False
-    """Hide the names of the endpoint's classes as well."""
+    """Hide the names of the endpoint's classes as well, but for those that are ``data.label_words.ORDINARY``."""
     tokenizer: str | None = None
     """Folder of a language model whose vocabulary is used, from the place of the study file."""
 
@@ -33,7 +33,8 @@ def read_texts_as(cohort: Cohort, texts: Mapping[str, TextReading], endpoint: En
     """Add the modalities that read texts of another one, and note on each how it is read.
 
     Raises:
-        ConfigError: a modality that is not of kind ``report``, or class names that are to be hidden and are not declared.
+        ConfigError: a modality that is not of kind ``report``, or class names that are to be hidden and are not declared, or are
+            ordinary words and no others are given.
         UnknownNameError: ``of`` names no modality.
     """
     tables, modalities = dict(cohort.tables), dict(cohort.modalities)
@@ -52,10 +53,31 @@ def read_texts_as(cohort: Cohort, texts: Mapping[str, TextReading], endpoint: En
     return replace(cohort, tables=tables, modalities=modalities)
 
 
+def refuse_unread(texts: Mapping[str, TextReading], modalities: Sequence[str]) -> None:
+    """Refuse a reading that no model could see.
+
+    Raises:
+        ConfigError: the study's ``modalities`` leave it out.
+    """
+    if unread := [name for name in texts if name not in modalities]:
+        msg = (
+            f"texts: {unread[0]} is read by no model, as the study's modalities do not list it; list it there as well:"
+            f" modalities: [{', '.join((*modalities, unread[0]))}]"
+        )
+        raise ConfigError(msg)
+
+
 def _notes(source: ModalitySpec, reading: TextReading, endpoint: Endpoint | None) -> dict[str, str]:
     """What the study says replaces what the cohort said."""
     notes = {key: value for key, value in source.notes.items() if key not in ("mask_words", "tokenizer")}
-    words = (*reading.mask_words, *(_class_words(endpoint) if reading.mask_classes and endpoint is not None else ()))
+    classes = _class_words(endpoint) if reading.mask_classes and endpoint is not None else ()
+    words = (*reading.mask_words, *(name for name in classes if not is_ordinary(name)))
+    if classes and not words:
+        msg = (
+            f"mask_classes: the class names ({', '.join(classes)}) are ordinary words, without which a text says something else"
+            " (no invasion); list the words that state the answer under mask_words, and leave out mask_classes"
+        )
+        raise ConfigError(msg)
     if any("," in word for word in words):
         msg = f"mask_words: {next(w for w in words if ',' in w)!r} holds a comma; list its parts as words of their own"
         raise ConfigError(msg)
@@ -72,6 +94,16 @@ def _class_words(endpoint: Endpoint) -> tuple[str, ...]:
         msg = f"mask_classes: endpoint {endpoint.name!r} has no class names to hide; list words under mask_words"
         raise ConfigError(msg)
     return tuple(name.replace("_", " ") for name in names)
+
+
+def spared_classes(texts: Mapping[str, TextReading], endpoint: Endpoint) -> list[str]:
+    """Say, by modality, which class names were to be hidden and were not, as they are ordinary words."""
+    notes = []
+    for name in (name for name, reading in texts.items() if reading.mask_classes):
+        if spared := [word for word in _class_words(endpoint) if is_ordinary(word)]:
+            told = f"Not hidden from models of {name!r}: {', '.join(spared)}. Such class names are ordinary words, and the text"
+            notes.append(f"{told} says something else without them; words that state the answer belong under mask_words.")
+    return notes
 
 
 def masking_notes(data: Dataset, splits: pd.DataFrame) -> list[str]:
