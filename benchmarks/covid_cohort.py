@@ -17,8 +17,10 @@ Endpoints:
 - ``covid``: that label against all other known ones.
 
 Leaks. Notes are written after the fact: they name the disease ("PCR positive for SARS-CoV-2"), and often the course ("was
-intubated on day 4", "died"), and some the later films. ``--mask-notes`` replaces every word of ``MASKED`` by [MASKED] and drops
-sentences on follow-up; what a reader can infer from the rest stays. Views (AP supine) and the source tell of both labels as well.
+intubated on day 4", "died"), and some the later films. ``--mask-notes`` takes every word of ``MASKED`` out, with what
+punctuation is left over, and drops sentences on follow-up. Nothing stands in place of a word, as a mark would tell what the
+word told; a note of which nothing is left is no note. What a reader can infer from the rest, its length and its grammar stays.
+Views (AP supine) and the source tell of both labels as well.
 The columns survival, intubated, intubation_present, went_icu, in_icu, extubated and needed_supplemental_O2 are outcomes or their
 treatment and are no features; nor is ``date``, which tells covid from all else.
 """
@@ -84,13 +86,27 @@ MASKED = (
 """Words, as patterns, that state a label or lead straight to it."""
 _PATTERN = re.compile(r"\b(?:" + "|".join(MASKED) + r")\b", re.IGNORECASE)
 _FOLLOW_UP = re.compile(r"(?:follow\W?up|outcome|discussion|final diagnosis|diagnosis)\s*:.*", re.IGNORECASE | re.DOTALL)
+_LEFT_OVER = (
+    (re.compile(r"[(\[]\W*[)\]]|(?<=[(\[])[\s,;:./-]+|[\s,;:/-]+(?=[)\]])"), ""),
+    (re.compile(r"(?:(?<=\s)|^)[-/+'\u2013\u2014]+(?=[\s.,;:]|$)"), ""),
+    (re.compile(r"\s*[,;:](?=\s*[.,;:?!])"), ""),
+    (re.compile(r"([.?!])(?:\s*[.,;:?!])+"), r"\1"),
+    (re.compile(r"\s+(?=[.,;:?!])|^[\s.,;:?!]+|[\s,;:]+$"), ""),
+    (re.compile(r"\s+"), " "),
+)
+"""What shows that a word was taken out, such as empty brackets and commas in a row, and what becomes of it."""
 
 
 def mask(note: str) -> tuple[str, int]:
-    """Cut what follows a heading of diagnosis, discussion or outcome, and hide label words; also counts what was hidden."""
-    shorter, cut = _FOLLOW_UP.subn("", note)
-    hidden, words = _PATTERN.subn("[MASKED]", shorter)
-    return hidden.strip(), cut + words
+    """Cut what follows a heading of diagnosis, discussion or outcome, and take label words out; also counts what was taken out.
+
+    All notes are tidied alike, whether or not they held such a word, so that tidiness tells nothing.
+    """
+    left, cut = _FOLLOW_UP.subn("", note)
+    left, words = _PATTERN.subn(" ", left)
+    for pattern, instead in _LEFT_OVER:
+        left = pattern.sub(instead, left)
+    return left.strip(), cut + words
 
 
 def adverse(rows: pd.DataFrame) -> float:
@@ -191,9 +207,12 @@ def _notes(index: pd.DataFrame, report: ImportReport, *, masked: bool) -> pd.Dat
     table = table[table["text"].notna()].reset_index(drop=True)
     if masked:
         hidden = [mask(text) for text in table["text"]]
-        table["text"] = [text or "[MASKED]" for text, _ in hidden]
+        table["text"] = [text for text, _ in hidden]
         report.note("changed", sum(count for _, count in hidden), "words", where="clinical_notes", reason="label words masked")
         report.note("changed", sum(c > 0 for _, c in hidden), "notes", where="clinical_notes", reason="held label words")
+        empty = ~table["text"].str.contains(r"\w", regex=True)
+        report.note("left out", int(empty.sum()), "notes", where="clinical_notes", reason="nothing left beside label words")
+        table = table[~empty].reset_index(drop=True)
     return table
 
 
