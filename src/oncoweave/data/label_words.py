@@ -17,59 +17,14 @@ from functools import lru_cache
 from oncoweave.core.errors import ConfigError
 
 ORDINARY = frozenset(
-    (
-        *(
-            "a",
-            "all",
-            "an",
-            "and",
-            "any",
-            "both",
-            "either",
-            "neither",
-            "no",
-            "none",
-            "nor",
-            "not",
-            "never",
-            "or",
-            "other",
-            "others",
-        ),
-        *("same", "some", "the", "with", "without", "yes", "absent", "present", "detected", "undetected", "found", "identified"),
-        *(
-            "seen",
-            "stated",
-            "given",
-            "missing",
-            "unknown",
-            "known",
-            "unclear",
-            "negative",
-            "positive",
-            "neg",
-            "pos",
-            "true",
-            "false",
-        ),
-        *("low", "lower", "high", "higher", "large", "small", "few", "many", "more", "less", "left", "right", "before", "after"),
-        *(
-            "first",
-            "second",
-            "third",
-            "last",
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "event",
-            "control",
-            "case",
-            "na",
-            "nan",
-        ),
+    re.findall(
+        r"\w+",
+        """
+        a all an and any both either neither no none nor not never or other others same some the with without yes
+        absent present detected undetected found identified seen stated given missing unknown known unclear na nan
+        negative positive neg pos true false low lower high higher large small few many more less left right before after
+        first second third last zero one two three four five event control case
+        """,
     )
 )
 """Words that turn or shade what stands beside them, or that most texts hold, whatever the answer."""
