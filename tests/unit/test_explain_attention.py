@@ -286,10 +286,12 @@ def test_every_fusion_with_attention_is_followed_to_the_tokens(network, data, na
         assert [t is None for t in tokens] == [sample is None for sample in few.samples[modality]]
 
 
-def test_too_many_tokens_are_refused(network, data, monkeypatch):
-    monkeypatch.setattr("oncoweave.explain.attention.MAX_TOKENS", 10)
-    with pytest.raises(DataError, match="whole attention maps are followed up to 10"):
-        attend(network, data.take(np.arange(1)))
+def test_who_has_too_many_tokens_is_left_out(network, data, monkeypatch):
+    monkeypatch.setattr("oncoweave.explain.batches.MAX_TOKENS", 10)
+    found = attend(network, data.take(np.arange(1)))
+    assert found.left_out.tolist() == [True]
+    assert np.isnan(found.rollout.shares).all()
+    assert found.rollout.tokens["film"] == (None,)
 
 
 def test_nothing_is_trained_or_changed_by_looking(network, data):

@@ -65,6 +65,7 @@ class FeatureTransformer(nn.Module):
         super().__init__()
         self.num_tokens = num_tokens
         self.features = config.features
+        self.marks_absent = config.features and config.missing
         spread = config.width**-0.5  # the paper's initialisation: uniform in +-1/sqrt(width)
         count = config.frequencies
         self.frequency = nn.Parameter(torch.randn(num_tokens, count) * config.sigma) if count else None

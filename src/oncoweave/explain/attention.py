@@ -6,7 +6,7 @@ token's place receives is not all the token's own. What attention is not: a sign
 what the output does when a token or a modality is deleted, and how far attention agrees with that.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Float
 
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
+from oncoweave.explain.batches import batches, collate, plan
 from oncoweave.explain.rollout import last_block, roll_out, to_modalities
+from oncoweave.explain.tracing import Trace, trace
 from oncoweave.model import Model
 from oncoweave.nn.attention_path import Attentive
 from oncoweave.nn.tokens import Tokens
@@ -24,8 +26,6 @@ from oncoweave.train.network_learner import FittedNetwork
 
 FOLLOWED = ("bottleneck", "mcat", "mdt", "mmp", "modality_transformer", "motcat", "perceiver", "survpath")
 """Fusions that can be followed; the others are products, sums, gates and trees of vectors, in which no token attends to one."""
-MAX_TOKENS = 4096
-"""Tokens of a patient, all modalities together, up to which whole attention maps are held in memory."""
 
 Advance = Callable[[int], None]
 """Told that so many patients more are done."""
@@ -43,25 +43,32 @@ class Received:
     """
 
     tokens: dict[str, tuple[Float[np.ndarray, " _"] | None, ...]]
-    """Of each input token. None for a patient without the modality, and where the encoder gives no token for each it is given.
+    """Of each input token, or of each set (a pathway) where the encoder gives a token a set. None for a patient without the
+    modality, and where the encoder gives neither.
 
     Where all patients have the same number of tokens (values of a record), all are there, NaN where not measured; otherwise
     (words, patches, tiles) those that the patient has, in their order.
     """
+    unmeasured: dict[str, tuple[Float[np.ndarray, " _"] | None, ...]]
+    """Of the tokens that stand for values that were not measured, NaN where measured; None as above, and where there are none."""
     rest: dict[str, Float[np.ndarray, " patient"]]
     """Of tokens that stand for no single input token: an encoder's summary, or all of an encoder that pools."""
+    stand_ins: Float[np.ndarray, "patient modality"]
+    """Of what stands for a modality that the patient lacks (``missing: learned`` or ``latent``); 0 where nothing does."""
 
     @property
     def shares(self) -> Float[np.ndarray, "patient modality"]:
-        """The share of attention of each modality, which is neither sign nor attribution: 0 where absent, rows sum to one.
+        """The share of attention of each modality, which is neither sign nor attribution: 0 where absent.
 
-        A patient without any modality has NaN.
+        With the shares on stand-ins rows sum to one. A patient without any modality, or with too many tokens, has NaN.
         """
-        columns = [
-            self.rest[name] + np.array([0.0 if t is None else np.nansum(t) for t in tokens])
-            for name, tokens in self.tokens.items()
-        ]
+        columns = [self.rest[name] + _sums(self.tokens[name]) + _sums(self.unmeasured[name]) for name in self.tokens]
         return np.stack(columns, axis=1)
+
+    @property
+    def shares_unmeasured(self) -> Float[np.ndarray, "patient modality"]:
+        """The part of each share that lies on values that were not measured."""
+        return np.stack([self.rest[name] * 0 + _sums(own) for name, own in self.unmeasured.items()], axis=1)
 
     def table(self, modality: str) -> Float[np.ndarray, "patient token"]:
         """Lay out a modality of which every patient has the same tokens; NaN where not measured or absent.
@@ -77,8 +84,20 @@ class Received:
                 f"modality {modality!r}: wanted the same tokens for every patient, got {sorted({len(t) for t in present})} tokens"
             )
             raise DataError(msg)
-        absent = np.full(len(present[0]), np.nan)
-        return np.stack([absent if t is None else t for t in self.tokens[modality]])
+        return _laid_out(self.tokens[modality], len(present[0]))
+
+    def table_unmeasured(self, modality: str) -> Float[np.ndarray, "patient token"] | None:
+        """Lay out what values of a modality that were not measured receive; None where they have no tokens."""
+        sizes = {len(t) for t in self.unmeasured[modality] if t is not None}
+        return _laid_out(self.unmeasured[modality], sizes.pop()) if sizes else None
+
+
+def _sums(tokens: Sequence[Float[np.ndarray, " _"] | None]) -> Float[np.ndarray, " patient"]:
+    return np.array([0.0 if t is None else np.nansum(t) for t in tokens])
+
+
+def _laid_out(tokens: Sequence[Float[np.ndarray, " _"] | None], size: int) -> Float[np.ndarray, "patient token"]:
+    return np.stack([np.full(size, np.nan) if t is None else t for t in tokens])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -90,37 +109,59 @@ class Attention:
     rollout: Received
     last: Received | None
     """None where the last block by itself reaches no modality, or not all: perceiver, MCAT, MOTCat, modality transformer."""
+    sets: dict[str, tuple[str, ...]]
+    """Names of the sets (pathways) that the tokens of a modality stand for, where they stand for sets."""
+    drawn: np.ndarray
+    """Whether only ``explain.batches.TILES`` tiles of each of a patient's bags were looked at, as all would be too many."""
+    left_out: np.ndarray
+    """Whether a patient has too many tokens for whole maps, and has NaN."""
 
 
-def attend(fitted: FittedNetwork, data: Dataset, *, at_once: int = 8, advance: Advance = silent) -> Attention:
+def attend(
+    fitted: FittedNetwork,
+    data: Dataset,
+    *,
+    generator: np.random.Generator | None = None,
+    at_once: int = 8,
+    advance: Advance = silent,
+) -> Attention:
     """Follow the attention of a fitted network from each patient's vector back to the tokens, averaged over its members.
 
     The result has no sign and attributes nothing; compare it with ``explain.occlusion``.
 
     Args:
         fitted: a network whose fusion is :class:`Attentive`.
-        data: patients; those who have none of the modalities get NaN.
-        at_once: patients whose maps are in memory together.
+        data: patients; those who have none of the modalities, or too many tokens for whole maps, get NaN.
+        generator: draws the tiles of patients who have too many; seeded with 0 when not given.
+        at_once: patients whose maps are in memory together, at most.
         advance: told how many patients are done.
 
     Raises:
         ConfigError: the fusion has no attention from its vector to the tokens.
-        DataError: a patient has more than ``MAX_TOKENS`` tokens.
     """
-    parts: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {"rollout": []}
-    traced = {name: _is_traced(fitted, data, name) for name in fitted.modalities}
+    traces = {name: trace(fitted, data, name) for name in fitted.modalities}
     models = [fitted.model(k).eval() for k in range(len(fitted.members))]
-    keeps: list[dict[str, np.ndarray]] = []
-    for rows, tokens in _batches(fitted, data, at_once):
-        keeps.append({name: t.keep.numpy() for name, t in tokens.items()})
-        found = [_followed(model, tokens) for model in models]
-        for kind in found[0]:
-            mean = {name: np.mean([one[kind][name] for one in found], axis=0) for name in tokens}
-            parts.setdefault(kind, []).append((rows, mean))
+    for model in models:
+        attentive(model)
+    planned = plan(fitted, data, traces, at_once)
+    found: dict[str, list[_Found]] = {"rollout": []}
+    for rows, tokens in batches(fitted, data, planned, generator or np.random.default_rng(0)):
+        given = {name: t.keep.numpy() for name, t in tokens.items()}
+        encoded = {name: models[0].encoders[name](t).keep.numpy() for name, t in tokens.items() if traces[name].kind == "sets"}
+        each = [_followed(model, tokens) for model in models]
+        for kind in each[0]:
+            mean = {name: np.mean([one[kind][name] for one in each], axis=0) for name in tokens}
+            found.setdefault(kind, []).append(_Found(rows=rows, parts=mean, given=given, sets=encoded))
         advance(len(rows))
-    received = {kind: _received(fitted, len(data), found, keeps, traced) for kind, found in parts.items()}
+    received = {kind: _received(fitted, len(data), parts, traces) for kind, parts in found.items()}
     return Attention(
-        patient_ids=data.patient_ids, modalities=fitted.modalities, rollout=received["rollout"], last=received.get("last")
+        patient_ids=data.patient_ids,
+        modalities=fitted.modalities,
+        rollout=received["rollout"],
+        last=received.get("last"),
+        sets={name: t.names for name, t in traces.items() if t.kind == "sets"},
+        drawn=planned.drawn,
+        left_out=planned.left_out,
     )
 
 
@@ -148,7 +189,7 @@ def attend_from(
     if len(patient) != 1:
         msg = f"wanted one patient whose tokens are followed, got {len(patient)}"
         raise DataError(msg)
-    traced = {name: _is_traced(fitted, patient, name) for name in fitted.modalities}
+    traced = {name: trace(fitted, patient, name).by_token for name in fitted.modalities}
     if not traced.get(modality, False):
         msg = f"modality {modality!r} has no tokens that can be told apart; use an encoder variant that keeps them (tokens)"
         raise ConfigError(msg)
@@ -164,11 +205,6 @@ def attend_from(
         for name, part in tokens.items()
         if traced[name] and bool(part.present[0])
     }
-
-
-def collate(fitted: FittedNetwork, data: Dataset, rows: np.ndarray) -> dict[str, Tokens]:
-    """Make a batch of some rows."""
-    return {name: p.collate([data.samples[name][i] for i in rows]) for name, p in fitted.preparations.items()}
 
 
 def attentive(model: Model) -> Attentive:
@@ -188,16 +224,6 @@ def attentive(model: Model) -> Attentive:
     return operator
 
 
-def _batches(fitted: FittedNetwork, data: Dataset, at_once: int) -> Iterator[tuple[np.ndarray, dict[str, Tokens]]]:
-    for start in range(0, len(data), at_once):
-        rows = np.arange(start, min(start + at_once, len(data)))
-        tokens = collate(fitted, data, rows)
-        present = np.any([t.present.numpy() for t in tokens.values()], axis=0)
-        if present.any():
-            index = torch.from_numpy(np.flatnonzero(present))
-            yield rows[present], {name: t.take(index) for name, t in tokens.items()}
-
-
 @torch.no_grad()
 def _followed(
     model: Model, tokens: Mapping[str, Tokens], *, start: tuple[str, list[int]] | None = None
@@ -205,10 +231,6 @@ def _followed(
     """Follow the readout, or some tokens of a modality: ``rollout`` through all blocks and, where it can be, ``last`` alone."""
     operator = attentive(model)
     encoded = model.missing(model.encode(tokens))
-    longest = int(torch.stack([part.keep.sum(dim=1) for part in encoded.values()]).sum(dim=0).max())
-    if longest > MAX_TOKENS:
-        msg = f"a patient has {longest} tokens; whole attention maps are followed up to {MAX_TOKENS}, use fewer tiles"
-        raise DataError(msg)
     path = operator.attention_path(encoded)
     begin = path.readout
     if start is not None:
@@ -223,38 +245,43 @@ def _followed(
     }
 
 
-def _received(
-    fitted: FittedNetwork,
-    num_patients: int,
-    found: Sequence[tuple[np.ndarray, dict[str, np.ndarray]]],
-    keeps: Sequence[dict[str, np.ndarray]],
-    traced: Mapping[str, bool],
-) -> Received:
-    """Sort what encoded tokens received by the input tokens they stand for: the last of a modality's, after its summaries."""
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Found:
+    """What the encoded tokens of a batch receive."""
+
+    rows: np.ndarray
+    parts: dict[str, np.ndarray]
+    given: dict[str, np.ndarray]
+    """Which input tokens are kept."""
+    sets: dict[str, np.ndarray]
+    """Which sets have a token."""
+
+
+def _received(fitted: FittedNetwork, num_patients: int, found: Sequence[_Found], traces: Mapping[str, Trace]) -> Received:
+    """Sort what encoded tokens received by what they stand for: the last of a modality's, after its summaries."""
     tokens: dict[str, list[np.ndarray | None]] = {name: [None] * num_patients for name in fitted.modalities}
+    unmeasured: dict[str, list[np.ndarray | None]] = {name: [None] * num_patients for name in fitted.modalities}
     rest = {name: np.full(num_patients, np.nan) for name in fitted.modalities}
-    for (rows, parts), keep in zip(found, keeps, strict=True):
-        for name, values in parts.items():
-            held, ragged = keep[name], fitted.preparations[name].num_tokens is None
-            for i, row in enumerate(rows):
-                rest[name][row] = values[i].sum()
-                if traced[name] and held[i].any():
-                    own = values[i][-held.shape[1] :]
-                    rest[name][row] -= own[held[i]].sum()
-                    tokens[name][row] = own[held[i]] if ragged else np.where(held[i], own, np.nan)
+    stand_ins = np.full((num_patients, len(fitted.modalities)), np.nan)
+    for one in found:
+        for m, name in enumerate(fitted.modalities):
+            kind, ragged = traces[name].kind, fitted.preparations[name].num_tokens is None
+            kept = one.sets[name] if kind == "sets" else one.given[name]
+            for i, row in enumerate(one.rows):
+                values, present = one.parts[name][i], bool(one.given[name][i].any())
+                rest[name][row], stand_ins[row, m] = (values.sum(), 0.0) if present else (0.0, values.sum())
+                if not present or kind == "none":
+                    continue
+                own, held = values[-kept.shape[1] :], kept[i]
+                tokens[name][row] = own[held] if ragged else np.where(held, own, np.nan)
+                rest[name][row] -= own[held].sum()
+                if kind == "values":
+                    unmeasured[name][row] = np.where(held, np.nan, own)
+                    rest[name][row] -= own[~held].sum()
                 rest[name][row] = max(rest[name][row], 0.0)  # a difference of equal sums may come out below zero
-    return Received(tokens={name: tuple(t) for name, t in tokens.items()}, rest=rest)
-
-
-@torch.no_grad()
-def _is_traced(fitted: FittedNetwork, data: Dataset, modality: str) -> bool:
-    """Whether a modality's encoder gives a token for each it is given: one that is masked has to be missing where it stood."""
-    preparation, encoder = fitted.preparations[modality], fitted.model().eval().encoders[modality]
-    for sample in data.samples[modality]:
-        tokens = None if sample is None else preparation.collate([sample])
-        if tokens is not None and int(tokens.keep.sum()) > 1:
-            keep = tokens.keep.clone()
-            keep[0, int(keep[0].int().argmax())] = False
-            masked = encoder(Tokens(values=tokens.values, keep=keep, positions=tokens.positions)).keep
-            return masked.shape[1] >= keep.shape[1] and torch.equal(masked[:, -keep.shape[1] :], keep)
-    return False
+    return Received(
+        tokens={name: tuple(t) for name, t in tokens.items()},
+        unmeasured={name: tuple(t) for name, t in unmeasured.items()},
+        rest=rest,
+        stand_ins=stand_ins,
+    )

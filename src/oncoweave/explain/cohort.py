@@ -15,6 +15,7 @@ from jaxtyping import Float
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import Interval
 from oncoweave.explain.attention import Attention, attend
+from oncoweave.explain.batches import MAX_TOKENS
 from oncoweave.explain.deletion import COLUMNS, WORDS, Looked, agreed_row, columns_table, patches_agreement, words_table
 from oncoweave.explain.occlusion import delete_modalities, sizes
 from oncoweave.explain.ranking import mean_interval, mean_shares
@@ -23,6 +24,8 @@ from oncoweave.train.network_learner import FittedNetwork, count_tokens
 
 TABLES = ("record", "variants", "expression")
 """Kinds of modality whose tokens are columns with a name."""
+MOST_LEFT_OUT = 0.1
+"""Share of the patients that may have too many tokens; were more left out, the others would not stand for the cohort."""
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many patients are done with it, and of how many."""
 
@@ -50,15 +53,17 @@ class CohortFindings:
     patients: int
     """Those who have any of the modalities."""
     without: int
-    """Those who have none."""
+    """Those who have none; those left out are in neither."""
     sampled: int
     """Those in whom tokens were deleted."""
     outputs: int
     """Of the network."""
     shares: pd.DataFrame
-    """A row a modality: share of attention, change of the output when it is deleted, patients who have it."""
+    """A row a modality: share of attention on what was given, on values that were not measured (``share_unmeasured``, a part of
+    it) and on what stands in where it is absent (``share_stand_in``, no part of it), change of the output when it is deleted."""
     columns: pd.DataFrame
-    """A row a column of each modality that is a table: rank by attention and by deletion."""
+    """A row a column of each modality that is a table, or a gene set where the encoder gives a token a set: rank by attention
+    and by deletion."""
     words: pd.DataFrame
     """A row a word that the reports of ``explain.words.LEAST_PATIENTS`` patients or more hold."""
     agreement: pd.DataFrame
@@ -71,6 +76,10 @@ class CohortFindings:
     """By modality, how many columns were measured in nobody, or words were parts of identifiers."""
     punctuation: dict[str, float] = field(default_factory=dict)
     """By modality of texts, the share of the text's attention that lies on punctuation."""
+    left_out: int = 0
+    """Patients with too many tokens for whole attention maps, of whom nothing is told."""
+    drawn: int = 0
+    """Patients of whom some tiles of a bag were looked at, not all."""
 
 
 def explain_cohort(
@@ -92,11 +101,18 @@ def explain_cohort(
 
     Raises:
         ConfigError: the fusion has no attention from its vector to the tokens.
-        DataError: nobody has a modality, or a patient has too many tokens.
+        DataError: nobody has a modality, or more than ``MOST_LEFT_OUT`` of the patients have too many tokens.
     """
-    attention = attend(fitted, data, advance=counted(progress, "following attention", len(data)))
+    attention = attend(fitted, data, generator=generator, advance=counted(progress, "following attention", len(data)))
     changes = delete_modalities(fitted, data, advance=counted(progress, "deleting modalities", len(data)))
-    usable = np.flatnonzero(~np.isnan(attention.rollout.shares).any(axis=1))
+    usable, left_out = np.flatnonzero(~np.isnan(attention.rollout.shares).any(axis=1)), int(attention.left_out.sum())
+    if left_out > MOST_LEFT_OUT * (len(usable) + left_out):
+        msg = (
+            f"{left_out} of {len(usable) + left_out} patients have too many tokens for whole attention maps (those of"
+            f" {MAX_TOKENS} tokens); shorten what is long in them (reports, tables encoded token by token), or take encoders that"
+            " pool"
+        )
+        raise DataError(msg)
     if not len(usable):
         msg = f"none of the {len(data)} patients has any of the network's modalities ({', '.join(fitted.modalities)})"
         raise DataError(msg)
@@ -105,11 +121,14 @@ def explain_cohort(
     inside = _Inside(agreed=[agreed])
     for name in fitted.modalities:
         advance = counted(progress, f"deleting tokens of {name}", len(rows))
-        looked = Looked(fitted=fitted, data=data, received=attention.rollout, modality=name, rows=rows, advance=advance)
+        looked = Looked(
+            fitted=fitted, data=data, received=attention.rollout, sets=attention.sets.get(name, ()), modality=name, rows=rows,
+            advance=advance,
+        )  # fmt: skip
         _look_inside(looked, inside, generator, options)
     return CohortFindings(
         patients=len(usable),
-        without=len(data) - len(usable),
+        without=len(data) - len(usable) - left_out,
         sampled=len(rows),
         outputs=fitted.config.num_outputs,
         shares=shares,
@@ -120,6 +139,8 @@ def explain_cohort(
         whole=tuple(inside.whole),
         unlisted=inside.unlisted,
         punctuation=inside.punctuation,
+        left_out=left_out,
+        drawn=int(attention.drawn.sum()),
     )
 
 
@@ -181,7 +202,10 @@ def _modalities(
     generator: np.random.Generator,
     replicates: int,
 ) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Lay shares and changes side by side; an absent modality has neither attention nor influence and counts as 0."""
+    """Lay shares and changes side by side; an absent modality has no influence and counts as 0, as does its share.
+
+    What stands in for it has a share apart.
+    """
     shares, counts = attention.rollout.shares, count_tokens(data, fitted.preparations)
     means, usable = (
         mean_shares(shares, fitted.modalities, generator=generator, replicates=replicates),
@@ -196,6 +220,9 @@ def _modalities(
             "tokens": float(np.median(counts[name][has])) if has.any() else np.nan,
             "share": means[name].value, "low": means[name].low, "high": means[name].high,
             "share_where_present": _plain_mean(shares[has, m]),
+            "share_unmeasured": _plain_mean(attention.rollout.shares_unmeasured[usable, m]),
+            "share_stand_in": _plain_mean(attention.rollout.stand_ins[usable, m]),
+            "stand_ins": int((attention.rollout.stand_ins[usable, m] > 0).sum()),
             "change": change.value, "change_low": change.low, "change_high": change.high,
             "change_where_present": _plain_mean(size[has & known, m]),
         })  # fmt: skip

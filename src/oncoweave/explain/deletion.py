@@ -10,8 +10,16 @@ from jaxtyping import Float, Int
 
 from oncoweave.evaluate.intervals import Interval
 from oncoweave.explain.attention import Advance, Received
-from oncoweave.explain.occlusion import correlations, delete_groups, delete_tokens, sizes
-from oncoweave.explain.ranking import RankedColumn, columns_of, mean_interval, merge_levels, rank_columns, rank_means
+from oncoweave.explain.occlusion import correlations, delete_groups, delete_sets, delete_tokens, sizes
+from oncoweave.explain.ranking import (
+    RankedColumn,
+    columns_of,
+    mean_interval,
+    merge_levels,
+    rank_columns,
+    rank_means,
+    relative_to_measured,
+)
 from oncoweave.explain.words import LEAST_PATIENTS, Word, rank_words, same_words, words_of
 from oncoweave.modalities.report import Preparation as Texts
 from oncoweave.modalities.report import Sample as Text
@@ -19,11 +27,11 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
 
 COLUMNS = (
-    *("modality", "column", "rank", "rank_low", "rank_high", "stability", "attention", "attention_low", "attention_high"),
+    *("modality", "kind", "column", "rank", "rank_low", "rank_high", "stability", "attention", "attention_low", "attention_high"),
     *("patients", "change_rank", "change_rank_low", "change_rank_high", "change_stability", "change", "change_low"),
-    *("change_high", "change_patients"),
+    *("change_high", "change_patients", "unmeasured", "unmeasured_low", "unmeasured_high", "unmeasured_patients"),
 )
-"""Of the table of columns."""
+"""Of the table of columns, and of gene sets."""
 WORDS = (
     *("modality", "word", "patients", "times", "top", "attention", "attention_low", "attention_high"),
     *("change", "change_low", "change_high", "change_patients"),
@@ -38,6 +46,8 @@ class Looked:
     fitted: FittedNetwork
     data: Dataset
     received: Received
+    sets: tuple[str, ...]
+    """Names of the sets that the modality's tokens stand for, where they stand for sets."""
     modality: str
     rows: Int[np.ndarray, " drawn"]
     """Of the patients drawn."""
@@ -63,58 +73,103 @@ class Looked:
         """Say how large changes are, patient by patient."""
         return [None if change is None else sizes(self.fitted, change) for change in changes]
 
+    def sizes_or_nothing(self, changes: Sequence[np.ndarray | None], count: int) -> Float[np.ndarray, "drawn column"]:
+        """Say how large changes of so many columns are, NaN in patients without the modality."""
+        nothing = np.full(count, np.nan)
+        return np.stack([nothing if size is None else size for size in self.sizes_of(changes)])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Columns:
+    """The columns of a table, or the sets that its columns are encoded by."""
+
+    names: tuple[str, ...]
+    tokens: tuple[int, ...]
+    """How many tokens each has: levels of a category."""
+    received: Float[np.ndarray, "patient column"]
+    unmeasured: Float[np.ndarray, "patient column"]
+    """Attention on what was not measured; NaN where it was, or has no token."""
+    size: Float[np.ndarray, "drawn column"]
+    """Of the change when the column is deleted."""
+
 
 def columns_table(
     looked: Looked, *, generator: np.random.Generator, replicates: int
 ) -> tuple[pd.DataFrame, dict[str, object], int]:
     """Rank the columns of a table by attention, in everybody, and by deletion, in those drawn; levels of a category count as one.
 
-    A column that fewer than ``LEAST_PATIENTS`` of those drawn have gets no rank by deletion: the mean would be that of a few.
+    Where the encoder gives a token a gene set, the sets are ranked. A column that fewer than ``LEAST_PATIENTS`` of those drawn
+    have gets no rank by deletion: the mean would be that of a few. Attention on values that were not measured is no part of the
+    ranks, and stands beside them.
 
     Returns:
         A row a column, most attended first; the agreement; and how many columns were measured in nobody and are left out.
     """
-    preparation = looked.fitted.preparations[looked.modality]
-    tokens = preparation.feature_names[: preparation.num_tokens]
-    received, names = merge_levels(looked.received.table(looked.modality), tokens, preparation.columns)
-    owner = columns_of(tokens, preparation.columns)
-    groups = [[place for place, column in enumerate(owner) if column == name] for name in names]
-    changes = delete_groups(looked.fitted, looked.drawn, looked.modality, [groups] * len(looked.rows), advance=looked.advance)
-    nothing = np.full(len(names), np.nan)
-    size = np.stack([nothing if s is None else s for s in looked.sizes_of(changes)])
+    found = _sets(looked) if looked.sets else _columns(looked)
+    received, names, size = found.received, found.names, found.size
     seen = (~np.isnan(received) & (np.nansum(received, axis=1) > 0)[:, None]).any(axis=0)
     attended = rank_columns(
         received[:, seen],
         _chosen(names, seen),
         generator=generator,
-        tokens=[owner.count(name) for name in _chosen(names, seen)],
+        tokens=[count for count, there in zip(found.tokens, seen, strict=True) if there],
         replicates=replicates,
     )
     there = (~np.isnan(size)).sum(axis=0) >= LEAST_PATIENTS
     deleted = rank_means(size[:, there], _chosen(names, there), generator=generator, replicates=replicates) if there.any() else ()
+    level, kind = ("sets", "gene set") if looked.sets else ("columns", "column")
     agreed = agreed_row(
-        "columns",
+        level,
         looked.modality,
         list(received[looked.rows]),
         [s[:, None] for s in size],
         generator=generator,
         replicates=replicates,
     )
-    table = pd.DataFrame([_column(looked.modality, a, next((d for d in deleted if d.name == a.name), None)) for a in attended])
-    return table, agreed, int((~seen).sum())
+    beside = relative_to_measured(found.unmeasured, received, found.tokens)
+    rows = []
+    for one in attended:
+        own = beside[:, names.index(one.name)].tolist()
+        absent = [value for value in own if not np.isnan(value)]
+        rows.append({
+            "modality": looked.modality, "kind": kind, "column": one.name, **_ranked("", "attention", one),
+            **_ranked("change_", "change", next((d for d in deleted if d.name == one.name), None)),
+            **_estimated("unmeasured", _mean_of(absent, generator, replicates)), "unmeasured_patients": len(absent),
+        })  # fmt: skip
+    return pd.DataFrame(rows), agreed, int((~seen).sum())
+
+
+def _columns(looked: Looked) -> _Columns:
+    preparation = looked.fitted.preparations[looked.modality]
+    tokens = preparation.feature_names[: preparation.num_tokens]
+    received, names = merge_levels(looked.received.table(looked.modality), tokens, preparation.columns)
+    absent = looked.received.table_unmeasured(looked.modality)
+    owner = columns_of(tokens, preparation.columns)
+    groups = [[place for place, column in enumerate(owner) if column == name] for name in names]
+    changes = delete_groups(looked.fitted, looked.drawn, looked.modality, [groups] * len(looked.rows), advance=looked.advance)
+    return _Columns(
+        names=names,
+        tokens=tuple(owner.count(name) for name in names),
+        received=received,
+        unmeasured=np.full(received.shape, np.nan) if absent is None else merge_levels(absent, tokens, preparation.columns)[0],
+        size=looked.sizes_or_nothing(changes, len(names)),
+    )
+
+
+def _sets(looked: Looked) -> _Columns:
+    received = looked.received.table(looked.modality)
+    changes = delete_sets(looked.fitted, looked.drawn, looked.modality, advance=looked.advance)
+    return _Columns(
+        names=looked.sets,
+        tokens=(1,) * len(looked.sets),
+        received=received,
+        unmeasured=np.full(received.shape, np.nan),
+        size=looked.sizes_or_nothing(changes, len(looked.sets)),
+    )
 
 
 def _chosen(names: Sequence[str], keep: np.ndarray) -> list[str]:
     return [name for name, kept in zip(names, keep, strict=True) if kept]
-
-
-def _column(modality: str, attended: RankedColumn, deleted: RankedColumn | None) -> dict[str, object]:
-    return {
-        "modality": modality,
-        "column": attended.name,
-        **_ranked("", "attention", attended),
-        **_ranked("change_", "change", deleted),
-    }
 
 
 def _ranked(prefix: str, name: str, ranked: RankedColumn | None) -> dict[str, object]:
@@ -169,7 +224,7 @@ def words_table(looked: Looked, *, generator: np.random.Generator, hidden: froze
             **{"modality": looked.modality, "word": word.text, "patients": word.patients},
             **{"times": times[word.text] / word.patients, "top": word.top},
             **_estimated("attention", word.attention),
-            **_estimated("change", _mean_change(by_word[word.text], generator, replicates)),
+            **_estimated("change", _mean_of(by_word[word.text], generator, replicates)),
             "change_patients": len(by_word[word.text]),
         }
         for word in listed
@@ -195,7 +250,7 @@ def _by_word(
     return found
 
 
-def _mean_change(values: Sequence[float], generator: np.random.Generator, replicates: int) -> Interval | None:
+def _mean_of(values: Sequence[float], generator: np.random.Generator, replicates: int) -> Interval | None:
     """Average, unless it would rest on so few patients that it is theirs."""
     enough = len(values) >= LEAST_PATIENTS
     return mean_interval(np.array(values), generator=generator, replicates=replicates) if enough else None

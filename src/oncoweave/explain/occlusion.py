@@ -5,7 +5,7 @@ deletion. It is the check on attention: where the two disagree, the output does 
 either where tokens stand in for each other: of two that say the same, neither changes anything alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from oncoweave.core.errors import DataError, unknown_name
 from oncoweave.evaluate.intervals import Interval
-from oncoweave.explain.attention import Advance, collate, silent
+from oncoweave.explain.attention import Advance, silent
+from oncoweave.explain.batches import collate
 from oncoweave.explain.ranking import mean_interval
 from oncoweave.model import Model
 from oncoweave.nn.tokens import Tokens
@@ -110,9 +111,40 @@ def delete_groups(
         found.append(None)
         if data.samples[modality][row] is not None:
             tokens = collate(fitted, data, np.array([row]))
-            found[-1] = _without_each(models, tokens, modality, _placed(fitted, tokens[modality], modality, own), at_once=at_once)
+            placed = _placed(fitted, tokens[modality], modality, own)
+            found[-1] = _without_each(models, tokens, modality, placed, at_once=_room(fitted, tokens, at_once))
         advance(1)
     return tuple(found)
+
+
+@torch.no_grad()
+def delete_sets(
+    fitted: FittedNetwork, data: Dataset, modality: str, *, at_once: int = 64, advance: Advance = silent
+) -> tuple[Float[np.ndarray, "set output"] | None, ...]:
+    """Give the outputs with all less those without each token of an encoder that gives one a set (a pathway), by patient.
+
+    The set's token is deleted; its values stay in the tokens of other sets that share them.
+
+    Returns:
+        None for a patient without the modality; NaN where a set has no token, or it is all that the patient has.
+
+    Raises:
+        UnknownNameError: the network has no such modality.
+    """
+    if modality not in fitted.preparations:
+        raise unknown_name("modality of the network", modality, fitted.preparations)
+    models, found = _models(fitted), list[np.ndarray | None]()
+    for row in range(len(data)):
+        tokens = collate(fitted, data, np.array([row]))
+        found.append(_without_each(models, tokens, modality, None, at_once=_room(fitted, tokens, at_once)))
+        advance(1)
+    return tuple(found)
+
+
+def _room(fitted: FittedNetwork, tokens: Mapping[str, Tokens], at_once: int) -> int:
+    """Say how many copies of a patient fit a batch: no more of its bags' tokens than the network was trained on at once."""
+    longest = sum(t.keep.shape[1] for name, t in tokens.items() if fitted.preparations[name].num_tokens is None)
+    return max(1, min(at_once, fitted.tokens // max(longest, 1)))
 
 
 def _placed(fitted: FittedNetwork, tokens: Tokens, modality: str, groups: Groups | None) -> list[list[int]]:
@@ -125,26 +157,31 @@ def _placed(fitted: FittedNetwork, tokens: Tokens, modality: str, groups: Groups
 
 
 def _without_each(
-    models: Sequence[Model], tokens: dict[str, Tokens], modality: str, groups: list[list[int]], *, at_once: int
+    models: Sequence[Model], tokens: dict[str, Tokens], modality: str, groups: list[list[int]] | None, *, at_once: int
 ) -> np.ndarray | None:
-    kept = tokens[modality].keep[0]
-    if not kept.any():
+    """Delete groups of a modality's tokens; without groups, each token that its encoder gives."""
+    if not tokens[modality].keep.any():
         return None
-    alone = not any(bool(t.present) for name, t in tokens.items() if name != modality)
-    changes = np.full((len(groups), models[0].config.num_outputs), np.nan)
-    deleted = [g for g, group in enumerate(groups) if group and not (alone and len(group) == int(kept.sum()))]
     encoded = [model.encode(tokens) for model in models]
+    kept = (tokens[modality] if groups is not None else encoded[0][modality]).keep[0]
+    places = [[k] if there else [] for k, there in enumerate(kept.tolist())] if groups is None else groups
+    alone = not any(bool(t.present) for name, t in tokens.items() if name != modality)
+    changes = np.full((len(places), models[0].config.num_outputs), np.nan)
+    deleted = [g for g, group in enumerate(places) if group and not (alone and len(group) == int(kept.sum()))]
     whole = _mean([_scored(model, one) for model, one in zip(models, encoded, strict=True)])
     for start in range(0, len(deleted), at_once):
         chunk = deleted[start : start + at_once]
         keep = kept.repeat(len(chunk), 1)
         for variant, g in enumerate(chunk):
-            keep[variant, groups[g]] = False
-        variants = _repeated(tokens[modality], keep)
+            keep[variant, places[g]] = False
         outputs = []
         for model, one in zip(models, encoded, strict=True):
             others = {name: _repeated(t, t.keep.repeat(len(chunk), 1)) for name, t in one.items() if name != modality}
-            outputs.append(_scored(model, {**others, modality: model.encoders[modality](variants)}))
+            if groups is None:
+                without = _repeated(one[modality], keep)
+            else:
+                without = model.encoders[modality](_repeated(tokens[modality], keep))
+            outputs.append(_scored(model, {**others, modality: without}))
         changes[chunk] = whole - _mean(outputs)
     return changes
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish
-from oncoweave.explain.attention import attend_from, collate
+from oncoweave.explain.attention import attend_from
+from oncoweave.explain.batches import collate
 from oncoweave.explain.words import Word
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from oncoweave.explain.attention import Attention, attend, collate
+from oncoweave.explain.attention import Attention, attend
+from oncoweave.explain.batches import collate
 from oncoweave.explain.deletion import is_word
 from oncoweave.explain.occlusion import delete_groups, delete_modalities, delete_tokens, sizes
 from oncoweave.explain.patches import grid_map, word_map
@@ -90,6 +91,12 @@ class PatientFindings:
     columns: Mapping[str, tuple[Item, ...]] = field(repr=False)
     readings: Mapping[str, Reading] = field(repr=False)
     pictures: tuple[Picture, ...] = field(repr=False)
+    stand_in: float = 0.0
+    """Share of attention on what stands in for modalities that the patient lacks."""
+    drawn: bool = False
+    """Whether some tiles of a bag were looked at, not all."""
+    left_out: bool = False
+    """Whether the patient has too many tokens for attention, which is NaN: modalities were deleted, and nothing inside them."""
 
 
 def explain_patient(fitted: FittedNetwork, patient: Dataset) -> PatientFindings:
@@ -101,7 +108,6 @@ def explain_patient(fitted: FittedNetwork, patient: Dataset) -> PatientFindings:
 
     Raises:
         ConfigError: the fusion has no attention from its vector to the tokens.
-        DataError: the patient has too many tokens.
     """
     assert len(patient) == 1, f"one patient is explained at a time, got {len(patient)}"
     attention = attend(fitted, patient)
@@ -121,6 +127,9 @@ def explain_patient(fitted: FittedNetwork, patient: Dataset) -> PatientFindings:
         columns={name: _columns(fitted, patient, name, attention) for name in of_kind["record"]},
         readings=readings,
         pictures=tuple(pictures),
+        stand_in=float(np.nan_to_num(attention.rollout.stand_ins[0]).sum()),
+        drawn=bool(attention.drawn[0]),
+        left_out=bool(attention.left_out[0]),
     )
 
 

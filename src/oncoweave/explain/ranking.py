@@ -124,6 +124,23 @@ def rank_columns(
     return rank_means(relative, names, generator=generator, replicates=replicates)
 
 
+def relative_to_measured(
+    unmeasured: Float[np.ndarray, "patient column"], received: Float[np.ndarray, "patient column"], tokens: Sequence[int]
+) -> Float[np.ndarray, "patient column"]:
+    """Divide what columns that were not measured receive by what a measured one receives in the patient, on average.
+
+    1 is attended like a value that was measured. Neither sign nor attribution, and of "not measured", not of a value.
+
+    Args:
+        unmeasured: NaN where measured, or where there is no token for it.
+        received: of measured columns, as :func:`rank_columns` has it.
+        tokens: of each column.
+    """
+    counts = (~np.isnan(received) * np.array(tokens)).sum(axis=1, keepdims=True)
+    even = np.nansum(received, axis=1, keepdims=True) / np.maximum(counts, 1) * np.array(tokens)
+    return np.divide(unmeasured, even, out=np.full(received.shape, np.nan), where=even > 0)
+
+
 def rank_means(
     values: Float[np.ndarray, "patient column"],
     names: Sequence[str],

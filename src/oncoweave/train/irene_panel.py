@@ -1,14 +1,15 @@
 """The models that IRENE was held against, as a panel: the image alone, early, late, Perceiver, and the transformer itself.
 
 The paper's GIT has no counterpart here. ``early`` joins all tokens at once in the same transformer (no exchange blocks), so that
-it differs from ``mdt`` in nothing else; ``late`` averages one network a modality.
+it differs from ``mdt`` in nothing else; ``late`` averages one network a modality. A laboratory value's token holds value and
+identity, and one that was not measured has a token that says so; the paper states no convention for it.
 """
 
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
 
 IMAGE, TEXT, VALUES = "image", "text", "values"
 ROLES = {IMAGE: ("film", "volume"), TEXT: ("report",), VALUES: ("record",)}
-_TOKENS = {"film": "film_vit/tokens", "volume": "cnn3d/tokens", "report": "bert/tokens", "record": "tabular/tokens"}
+_TOKENS = {"film": "film_vit/tokens", "volume": "cnn3d/tokens", "report": "bert/tokens", "record": "tabular/missing_tokens"}
 _VECTORS = {"film": "film_vit", "volume": "cnn3d", "report": "bert/document", "record": "tabular"}
 
 MODELS = (

@@ -4,6 +4,7 @@ import time
 
 import pandas as pd
 
+from oncoweave.explain.batches import MAX_TOKENS, TILES
 from oncoweave.explain.cohort import CohortFindings
 from oncoweave.serve import wording
 from oncoweave.serve.explain.about import About
@@ -79,7 +80,7 @@ def _verdict(found: CohortFindings, about: About) -> Verdict:
     for _, column in found.columns[found.columns["change_rank"] == 1].iterrows():
         figures.append(
             KeyFigure(
-                name=f"Column of {column['modality']} whose deletion changes most",
+                name=f"{str(column['kind']).capitalize()} of {column['modality']} whose deletion changes most",
                 value=str(column["column"]),
                 detail=f"rank {wording.count(column['rank'])} of {ranked[str(column['modality'])]} by attention",
             )
@@ -150,6 +151,7 @@ def _looked_at(found: CohortFindings, about: About) -> Section:
         + (f", {wording.count(about.members)} members averaged" if about.members > 1 else "")
         + f") predicts {wording.spaced(about.endpoint)}. It was followed in {wording.plural(found.patients, 'patient')}"
         + (f"; {wording.count(found.without)} have none of its modalities and are left out." if found.without else "."),
+        *_partly(found),
         "Attention is followed by rollout (Abnar and Zuidema 2020): from the patient’s vector back through every block to the"
         " tokens that encoders gave, half of each block’s mixture being what the residual connection carries past. An encoder has"
         " mixed its modality’s tokens before.",
@@ -158,6 +160,23 @@ def _looked_at(found: CohortFindings, about: About) -> Section:
         seen_words(found.patients, about),
     ]
     return Section(key="looked-at", title="What was looked at", blocks=tuple(Prose(text=p) for p in paragraphs))
+
+
+def _partly(found: CohortFindings) -> list[str]:
+    """Say of whom attention is not followed, or not to all tiles."""
+    told = []
+    if found.left_out:
+        told.append(
+            f"{wording.plural(found.left_out, 'patient')} with more tokens than whole attention maps are held of (those of"
+            f" {wording.count(MAX_TOKENS)} tokens that all attend to each other) are left out of every number here."
+        )
+    if found.drawn:
+        told.append(
+            f"In {wording.plural(found.drawn, 'patient')} with too many tiles for whole maps, attention was followed to"
+            f" {wording.count(TILES)} of a bag’s tiles, drawn at random. With fewer tiles a bag may be attended less than with"
+            " all; deletion takes all."
+        )
+    return told
 
 
 def _sampled(found: CohortFindings) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from oncoweave.explain.batches import TILES
 from oncoweave.explain.patches import write_overlay
 from oncoweave.explain.patient import Item, PatientFindings, Reading, explain_patient
 from oncoweave.explain.patient import Picture as Filmed
@@ -68,6 +69,8 @@ def write_patient(folder: Path, found: PatientFindings, about: About, *, number:
 def _headline(found: PatientFindings) -> str:
     if not found.modalities:
         return "The patient has none of the network’s modalities, so there is nothing to attend to."
+    if found.left_out:
+        return "The patient has too many tokens for attention to be followed, so deletion of modalities is all that is shown."
     known = [item for item in found.modalities if np.isfinite(item.change).all()]
     if len(known) < 2:
         return "The patient has one modality, so nothing stands beside it."
@@ -96,12 +99,23 @@ def _change(item: Item) -> str:
 
 
 def _modalities(found: PatientFindings, about: About) -> Section:
-    rows = tuple(Row(cells=(i.name, wording.percent(i.attention, 1.0), _change(i))) for i in found.modalities)
+    rows = tuple(Row(cells=(i.name, _share(i), _change(i))) for i in found.modalities)
     caption = (
         f"Modalities: share of attention, and change of the output with the modality, less without it. {_signed(about, found)}"
     )
     table = Table(caption=caption.strip(), header=("Modality", "Share of attention", "Change"), rows=rows)
-    return Section(key="modalities", title="Modalities", blocks=(table,))
+    notes = []
+    if found.stand_in > 0:
+        share = wording.percent(found.stand_in, 1.0)
+        notes.append(f"{share} of attention lies on what stands in for modalities that the patient lacks.")
+    if found.drawn:
+        notes.append(f"Of bags of more tiles, attention was followed to {wording.count(TILES)}, drawn at random.")
+    told = [Prose(text=" ".join(notes), role="note")] if notes else []
+    return Section(key="modalities", title="Modalities", blocks=(table, *told))
+
+
+def _share(item: Item) -> str:
+    return wording.percent(item.attention, 1.0) if wording.known(item.attention) else "–"
 
 
 def _signed(about: About, found: PatientFindings) -> str:

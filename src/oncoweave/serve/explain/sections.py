@@ -16,6 +16,7 @@ _FIRST = 12
 _LEVELS = {
     "modalities": ("Modalities", "modalities"),
     "columns": ("Columns of {}", "the columns of {}"),
+    "sets": ("Gene sets of {}", "the gene sets of {}"),
     "words": ("Words of {}", "the words of {}"),
     "patches": ("Patches of {}", "the patches of {}"),
 }
@@ -36,14 +37,45 @@ def modalities_section(found: CohortFindings, about: About) -> Section:
     caption = (
         f"Attention and deletion of each modality, means over {wording.plural(found.patients, 'patient')} with 95% intervals over"
         " patients; who lacks a modality counts as 0 on both sides. Left: the share of attention, followed from the patient’s"
-        " vector through all blocks back to the tokens. Right: how far the output moves when the modality is deleted."
+        f" vector through all blocks back to the tokens{_not_stood_in(table)}. Right: how far the output moves when the modality"
+        " is deleted."
         f" {about.scale}"
     )
     return Section(
         key="modalities",
         title="Modalities",
-        blocks=(Figure(svg=chart, caption=caption.strip()), _modalities(table, about), *_only(table)),
+        blocks=(Figure(svg=chart, caption=caption.strip()), _modalities(table, about), *_apart(table), *_only(table)),
     )
+
+
+def _not_stood_in(table: pd.DataFrame) -> str:
+    return ", without that of tokens that stand in for an absent modality" if table["stand_ins"].any() else ""
+
+
+def _apart(table: pd.DataFrame) -> tuple[Prose, ...]:
+    """Tell the attention that lies on nothing that was measured."""
+    notes = []
+    filled = table[table["stand_ins"] > 0]
+    if not filled.empty:
+        told = wording.listed([
+            f"{_percent(r['share_stand_in'])} where {r['modality']} is absent ({wording.plural(r['stand_ins'], 'patient')})"
+            for _, r in filled.iterrows()
+        ])  # fmt: skip
+        notes.append(
+            "This network puts a token of its own in the place of a modality that a patient lacks, and attends to it. Of all"
+            f" attention, over all patients, such stand-ins receive {told}. That is no attention to the modality, and is in no"
+            " other number here; deletion puts the stand-in in the modality’s place."
+        )
+    for _, row in table[table["share_unmeasured"] > 0].iterrows():
+        notes.append(
+            f"Values of {row['modality']} that were not measured have tokens of their own; {_percent(row['share_unmeasured'])} of"
+            f" all attention lies on them and is part of the share of {row['modality']}."
+        )
+    return tuple(Prose(text=note, role="note") for note in notes)
+
+
+def _percent(share: float) -> str:
+    return wording.percent(share, 1.0)
 
 
 def _modalities(table: pd.DataFrame, about: About) -> Table:
@@ -85,34 +117,67 @@ def columns_sections(found: CohortFindings, about: About) -> list[Section]:
 
 def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About) -> Section:
     shown, rest, alone = _first(table)
+    noun = str(table["kind"].iloc[0])
+    title = f"{noun.capitalize()}s of {name}"
     if shown.empty:
         return absent(
             f"columns-{name}",
-            f"Columns of {name}",
-            f"No column was measured, beside something else, in {LEAST_PATIENTS} of those drawn; draw more (--sample).",
+            title,
+            f"No {noun} was measured, beside something else, in {LEAST_PATIENTS} of those drawn; draw more (--sample).",
         )
     rows = [Pair(label=str(r["column"]), left=_bar(r, "attention"), right=_bar(r, "change")) for _, r in shown.iterrows()]
-    title = f"Columns of {name}"
     chart = paired_bars(rows, left=_relative(), right=Side(head="Deletion", axis=_change_axis(about)), title=title)
+    what = _DELETED[noun]
     caption = (
-        f"{title}, most attended first, with 95% intervals. Left: attention, summed over the levels of a category, relative to"
-        " an even spread over the tokens measured in the patient (dashed: 1, a column like any other);"
-        f" {wording.plural(found.patients, 'patient')}. Right: how far the output moves when the column is deleted, all levels"
-        f" of a category together; {wording.plural(found.sampled, 'patient')}."
+        f"{title}, most attended first, with 95% intervals. Left: attention, {what[0]}relative to"
+        f" an even spread over the tokens measured in the patient (dashed: 1, a {noun} like any other);"
+        f" {wording.plural(found.patients, 'patient')}. Right: how far the output moves when {what[1]};"
+        f" {wording.plural(found.sampled, 'patient')}."
     )
-    blocks: list[Block] = [Figure(svg=chart, caption=caption), _ranks(name, shown, about)]
+    blocks: list[Block] = [Figure(svg=chart, caption=caption), _ranks(title, shown, about), *_unmeasured(name, shown)]
     if rest:
-        blocks.append(Prose(text=f"In columns.parquet: {wording.plural(rest, 'more column')}, low on both sides.", role="note"))
+        blocks.append(Prose(text=f"In columns.parquet: {wording.plural(rest, f'more {noun}')}, low on both sides.", role="note"))
     if alone:
-        undeleted = wording.plural(alone, "column")
+        undeleted = wording.plural(alone, noun)
         told = f"In columns.parquet: {undeleted} that fewer than {LEAST_PATIENTS} of those drawn have."
         blocks.append(Prose(text=told, role="note"))
     if (unlisted := found.unlisted.get(name, 0)) > 0:
-        blocks.append(Prose(text=f"{wording.plural(unlisted, 'column')} that nobody here has is left out.", role="note"))
+        blocks.append(Prose(text=f"{wording.plural(unlisted, noun)} that nobody here has is left out.", role="note"))
     return Section(key=f"columns-{name}", title=title, blocks=tuple(blocks))
 
 
-def _ranks(name: str, table: pd.DataFrame, about: About) -> Table:
+_DELETED = {
+    "column": ("summed over the levels of a category, ", "the column is deleted, all levels of a category together"),
+    "gene set": ("", "the set’s token is deleted, while its genes stay in the tokens of other sets that hold them"),
+}
+"""Of what is ranked: how its attention is made, and what its deletion is."""
+
+
+def _unmeasured(name: str, table: pd.DataFrame) -> tuple[Block, ...]:
+    """Tabulate the attention on “not measured”, which has no rank and no deletion."""
+    known = table[table["unmeasured"].notna()].sort_values("unmeasured", ascending=False)
+    if known.empty:
+        return ()
+    rows = tuple(
+        Row(
+            cells=(
+                str(r["column"]), wording.count(r["unmeasured_patients"]),
+                wording.estimate(r["unmeasured"], r["unmeasured_low"], r["unmeasured_high"]),
+                wording.estimate(r["attention"], r["attention_low"], r["attention_high"]),
+            )
+        )
+        for _, r in known.iterrows()
+    )  # fmt: skip
+    caption = (
+        f"Not measured. A column of {name} that was not measured in a patient has a token of its own, learned and the same for"
+        " everybody; attention to it is attention to “not measured”, not to a value. It is relative to an even spread over what"
+        " was measured in the patient, and is in none of the ranks. Nothing can be deleted of it: deletion of a value leaves it."
+    )
+    header = ("Column", "Patients without", "Attention when not measured", "Attention when measured")
+    return (Table(caption=caption, header=header, rows=rows),)
+
+
+def _ranks(title: str, table: pd.DataFrame, about: About) -> Table:
     best = table["change_rank"].min()
     rows = tuple(
         Row(
@@ -125,12 +190,12 @@ def _ranks(name: str, table: pd.DataFrame, about: About) -> Table:
         for _, r in table.iterrows()
     )  # fmt: skip
     caption = (
-        f"Ranks of the columns of {name}. In brackets: where 95% of the resamples of patients rank it; stability: the share of"
-        " resamples in which it has this very rank. Patients: those in whom it was measured. In bold: the column whose deletion"
-        f" moves the output most, in {about.unit}."
+        f"Ranks of the {title[0].lower()}{title[1:]}. In brackets: where 95% of the resamples of patients rank it; stability: the"
+        " share of resamples in which it has this very rank. Patients: those in whom it was measured. In bold: that whose"
+        f" deletion moves the output most, in {about.unit}."
     )
-    header = ("Column", "Patients", "Rank by attention", "Stability", "Deleted in", "Rank by deletion", "Stability")
-    return Table(caption=caption, header=header, rows=rows)
+    header = ("Patients", "Rank by attention", "Stability", "Deleted in", "Rank by deletion", "Stability")
+    return Table(caption=caption, header=(str(table["kind"].iloc[0]).capitalize(), *header), rows=rows)
 
 
 def _rank(row: pd.Series, prefix: str) -> str:
@@ -220,7 +285,7 @@ def agreement_section(found: CohortFindings) -> Section:
     key, title, table = "agreement", "Do attention and deletion agree?", found.agreement
     known = table[table["correlation"].notna()]
     if known.empty:
-        return absent(key, title, "No patient has two modalities, columns, words or patches that could be compared.")
+        return absent(key, title, "No patient has two modalities, columns, gene sets, words or patches that could be compared.")
     rows = [
         Estimate(
             label=level_name(r),
