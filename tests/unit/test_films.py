@@ -116,6 +116,20 @@ def test_what_is_no_film_is_named_and_counted(tmp_path, rng):
         film.read(dataclasses.replace(record(tmp_path / "good.png", root=tmp_path), rows=pd.DataFrame({"patient_id": ["A"]})))
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR", "US"])
+def test_slices_are_no_films(tmp_path, ramp, modality):
+    path = write_dicom(tmp_path / "a.dcm", ramp, Modality=modality)
+    with pytest.raises(FilmError, match=rf"a\.dcm: DICOM modality {modality}, which is no film; accepted: CR, DX, ") as caught:
+        read_film(path)
+    assert ("kind 'volume'" in str(caught.value)) == (modality != "US")
+    assert film.faults([record(path, root=tmp_path)]) == {"modality": 1}
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "MG", "OT", ""])
+def test_projections_and_what_does_not_say_are_read(tmp_path, ramp, modality):
+    assert read_film(write_dicom(tmp_path / "a.dcm", ramp, Modality=modality)).pixels.shape == ramp.shape
+
+
 def test_films_of_a_patient_follow_each_other_and_patches_are_squares_of_the_film(tmp_path, rng):
     pixels = [rng.integers(0, 256, size=(film.SIDE, film.SIDE)).astype(np.uint8) for _ in range(2)]
     for number, stored in enumerate(pixels):

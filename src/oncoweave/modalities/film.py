@@ -106,7 +106,7 @@ def check(sample: Sample) -> None:
 
 
 def faults(records: Sequence[Record | None]) -> dict[str, int]:
-    """Count, by reason (unreadable, colour, frames, blank), the patients of a table whose films cannot be used."""
+    """Count, by reason (unreadable, colour, frames, modality, blank), the patients of a table whose films cannot be used."""
     found: Counter[str] = Counter()
     for record in records:
         try:

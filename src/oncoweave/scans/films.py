@@ -21,10 +21,12 @@ COLOUR_DIFFERENCE = 24 / 255
 """Channels that differ by more than this are colour; compression makes grey pictures differ by less."""
 COLOUR_SHARE = 0.03
 """Share of coloured pixels from which a picture is a photograph; arrows and letters drawn into a film are fewer."""
+MODALITIES = ("CR", "DX", "RG", "RF", "XA", "MG", "PX", "IO", "DR", "OT", "SC", "HC")
+"""What DICOM files of projections, films that were scanned, and pictures of unstated origin call themselves."""
 
 
 class FilmError(DataError):
-    """A file that is no usable radiograph; ``reason`` is one of unreadable, colour, frames, blank."""
+    """A file that is no usable radiograph; ``reason`` is one of unreadable, colour, frames, modality, blank."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -45,7 +47,8 @@ def read_film(path: Path) -> Picture:
     """Read one radiograph.
 
     Raises:
-        FilmError: the file is missing, truncated or no picture, in colour, or has several frames; names the file.
+        FilmError: the file is missing, truncated or no picture, in colour, has several frames, or is DICOM of another modality
+            than ``MODALITIES``, such as a slice of CT or MR; names the file.
         MissingExtraError: the file is DICOM and pydicom is not installed.
     """
     try:
@@ -110,6 +113,7 @@ def _read_dicom(path: Path) -> Picture:
         frames = int(dataset.get("NumberOfFrames", 1) or 1)
         if frames > 1:
             raise _several(path, frames)
+        _refuse_slices(dataset, path)
         stored = stored_values(dataset, path)
     except FilmError:
         raise
@@ -124,6 +128,15 @@ def _read_dicom(path: Path) -> Picture:
     if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1":
         values = 1 - values
     return Picture(pixels=values.astype(np.float32), spacing_mm=pixel_spacing_mm(dataset))
+
+
+def _refuse_slices(dataset: Dataset, path: Path) -> None:
+    """Refuse what says that it is no projection; a file that says nothing is taken for one."""
+    modality = str(dataset.get("Modality", "") or "").upper()
+    if modality and modality not in MODALITIES:
+        series = "; series of CT, MR and PET slices are read as kind 'volume'" if modality in ("CT", "MR", "PT") else ""
+        msg = f"{path}: DICOM modality {modality}, which is no film; accepted: {', '.join(MODALITIES)}{series}; drop the row"
+        raise FilmError("modality", msg)
 
 
 def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, "height width"]:
