@@ -13,7 +13,7 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
-from oncoweave.nn.tokens import Tokens
+from oncoweave.nn.tokens import Tokens, require_dtype
 from oncoweave.nn.views import (
     Hybrid,
     Observer,
@@ -98,7 +98,12 @@ class Model(nn.Module):
         self._above: dict[str, Callable[[Tokens], Tokens]] = {}
 
     def encode(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
-        """Encode each modality by itself."""
+        """Encode each modality by itself.
+
+        Raises:
+            ValueError: tokens of double precision, which the weights are not.
+        """
+        require_dtype(tokens, self.encoders)
         return {name: self._above.get(name, encoder)(tokens[name]) for name, encoder in self.encoders.items()}
 
     def fuse(self, encoded: dict[str, Tokens]) -> Float[Tensor, "batch dim"]:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from oncoweave.core import shelf
+from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.nn.text import token_ids
 from oncoweave.nn.tokens import Tokens, from_table, pad, require_count, require_shape
 
@@ -60,3 +62,24 @@ def test_token_ids_are_whole_numbers_of_the_vocabulary():
     for row, wrong in (((1.0, 10.0), "10.0"), ((0.5,), "0.5"), ((-1.0,), "-1.0")):
         with pytest.raises(ValueError, match=f"from 0 to 9, got {wrong}"):
             token_ids(ids(*row), size=10)
+
+
+@pytest.mark.parametrize("fusion", ["mean", "mdt", "low_rank"])
+def test_double_precision_is_named_where_weights_are_single(fusion):
+    module = shelf.load("fusion", fusion)
+    bags = {"bags": frozenset()} if module.READS == "tokens" else {}
+    network = module.build(module.Config(), dims={"rna": 4}, dim_out=8, **bags)
+    tokens = {"rna": Tokens(values=torch.ones(2, 3, 4, dtype=torch.float64), keep=torch.ones(2, 3, dtype=torch.bool))}
+    with pytest.raises(
+        ValueError, match=r"modality 'rna': wanted tokens of torch.float32.* got torch.float64"
+    ):
+        network(tokens)
+    assert network.double()(tokens).dtype == torch.float64
+
+
+def test_a_model_names_double_precision_before_it_encodes():
+    shape = ModalityShape(encoder="linear", dim=1, num_tokens=3)
+    model = Model(ModelConfig(modalities={"labs": shape}, fusion="mean", num_outputs=1, width=8))
+    tokens = {"labs": Tokens(values=torch.ones(2, 3, 1, dtype=torch.float64), keep=torch.ones(2, 3, dtype=torch.bool))}
+    with pytest.raises(ValueError, match=r"modality 'labs': wanted tokens of torch.float32"):
+        model(tokens)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
-from oncoweave.nn.tokens import Tokens
+from oncoweave.nn.tokens import Tokens, require_dtype
 
 STAGE = "intermediate"
 READS = "vectors"
@@ -47,6 +47,7 @@ class LowRank(nn.Module):
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
         check_tokens(tokens, self.dims)
+        require_dtype(tokens, self.factors)
         factors = [
             factor(self.dropout(masked_mean(tokens[name].values, tokens[name].keep)))  # the mean is zero where absent
             for name, factor in zip(self.dims, self.factors, strict=True)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.nn.pooling import masked_mean
-from oncoweave.nn.tokens import Tokens
+from oncoweave.nn.tokens import Tokens, require_dtype
 
 
 def check_tokens(tokens: Mapping[str, Tokens], dims: Mapping[str, int]) -> Bool[Tensor, "batch modality"]:
@@ -47,6 +47,7 @@ class Projections(nn.Module):
     def forward(self, tokens: Mapping[str, Tokens]) -> tuple[Float[Tensor, "batch modality dim"], Bool[Tensor, "batch modality"]]:
         """Return one vector a patient and modality, and who has it."""
         present = check_tokens(tokens, self.dims)
+        require_dtype(tokens, self.layers)
         vectors = [
             layer(masked_mean(tokens[name].values, tokens[name].keep)) for name, layer in zip(self.dims, self.layers, strict=True)
         ]

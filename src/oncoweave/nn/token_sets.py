@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.nn.projections import check_tokens
-from oncoweave.nn.tokens import Tokens
+from oncoweave.nn.tokens import Tokens, require_dtype
 
 LEARNED = "learned"
 """Name of the tokens that are no modality's, in attention maps."""
@@ -65,6 +65,7 @@ class TokenProjections(nn.Module):
     def forward(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Project; raises ValueError for a patient without any modality and for other names or widths than built for."""
         check_tokens(tokens, self.dims)
+        require_dtype(tokens, self.layers)
         projected = {}
         for name, layer in zip(self.dims, self.layers, strict=True):
             keep = tokens[name].keep

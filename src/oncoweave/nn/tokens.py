@@ -1,12 +1,12 @@
 """Tokens: what every modality becomes, and the one convention for what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +93,19 @@ def require_shape(tokens: Tokens, *, dim: int, num_tokens: int | None = None) ->
     if came[1] != dim or num_tokens not in (None, came[0]):
         msg = f"wanted {num_tokens or 'any number of'} tokens of width {dim} a patient, got {came[0]} of width {came[1]}"
         raise ValueError(msg)
+
+
+def require_dtype(tokens: Mapping[str, Tokens], weights: nn.Module) -> None:
+    """Refuse double precision where weights have none: numpy makes it unasked, and no network here casts what it is given.
+
+    Raises:
+        ValueError: names the modality and both types.
+    """
+    wanted = next((parameter.dtype for parameter in weights.parameters()), torch.float64)
+    for name, part in tokens.items():
+        if part.values.dtype == torch.float64 != wanted:
+            msg = f"modality {name!r}: wanted tokens of {wanted}, as the weights are, got torch.float64; give values.float()"
+            raise ValueError(msg)
 
 
 def require_count(num_tokens: int | None, encoder: str) -> int:
