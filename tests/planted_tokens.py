@@ -63,7 +63,7 @@ def _report(i: int, rng: np.random.Generator, *, said: bool) -> report.Sample:
 def untrained(data: Dataset, *, encoders: dict[str, str] = ENCODERS, **settings) -> FittedNetwork:
     """Build a network of random weights on preparations fitted to the patients; films are 4 x 4 patches of 16 pixels."""
     preparations = {
-        "film": film.fit(data.samples["film"], side=64, patch=16),
+        "film": film.fit(data.samples["film"], film.Config(side=64)),
         "report": report.fit(data.samples["report"]),
         "record": record.fit(data.samples["record"]),
     }

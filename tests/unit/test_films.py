@@ -138,18 +138,39 @@ def test_films_of_a_patient_follow_each_other_and_patches_are_squares_of_the_fil
     assert [f.view for f in sample.films] == ["PA", ""]
     fitted = film.fit([sample])
     tokens = fitted.collate([sample])
-    grid = film.SIDE // film.PATCH
+    grid = film.SIDE // film.USUAL.patch
     assert tokens.positions[0, grid + 2].tolist() == [2, 1, 0]
     assert tokens.positions[0, grid**2].tolist() == [0, 0, 1]
     seen = tokens.values[0, grid + 2].numpy() * fitted.scale + fitted.centre
     np.testing.assert_allclose(seen * 255, pixels[0][16:32, 32:48].ravel(), atol=1e-3)
     assert abs(float(tokens.values.mean())) < 1e-5
     assert abs(float(tokens.values.std()) - 1) < 1e-3
-    assert film.fit([sample], side=112).collate([sample]).values.shape == (1, 2 * 49, 256)
-    with pytest.raises(ValueError, match="whole patches of 16 px and at most 224 px, got 100"):
-        film.fit([sample], side=100)
+    assert film.fit([sample], film.Config(side=112)).collate([sample]).values.shape == (1, 2 * 49, 256)
+    with pytest.raises(ValueError, match="whole patches of 16 px, got 100"):
+        film.Config(side=100)
+    with pytest.raises(ValueError, match="kept at 448 px at least, got 224 px"):
+        film.fit([sample], film.Config(side=448))
     lateral = dataclasses.replace(sample, films=(dataclasses.replace(sample.films[0], view="lateral"),))
     assert fitted.unknown([sample, None, lateral]) == {"view": 1}
+
+
+def test_films_are_kept_as_large_as_asked_and_described_alike(tmp_path, rng):
+    coarse = rng.integers(0, 200, size=(28, 28)).astype(np.uint8)
+    fine = np.kron(coarse, np.ones((16, 16), dtype=np.uint8))
+    fine[::2, ::2] += 40
+    Image.fromarray(fine).save(tmp_path / "fine.png")
+    config = film.Config(side=448, patch=32)
+    usual, large = (film.read(record("fine.png", root=tmp_path), c) for c in (film.USUAL, config))
+    np.testing.assert_array_equal(large.films[0].pixels, fine)
+    fitted = film.fit([large], config)
+    assert (fitted.config, fitted.dim) == (config, 1024)
+    tokens = fitted.collate([large])
+    assert tokens.values.shape == (1, 14 * 14, 1024)
+    seen = tokens.values[0, 14 + 2].numpy() * fitted.scale + fitted.centre
+    np.testing.assert_allclose(seen * 255, fine[32:64, 64:96].ravel(), atol=1e-3)
+    with pytest.raises(ValueError, match="kept at 448 px at least, got 224 px"):
+        fitted.collate([usual])
+    np.testing.assert_allclose(film._statistics(large), film._statistics(usual), atol=0.01)
 
 
 @pytest.mark.real

@@ -125,7 +125,7 @@ def test_resampling_keeps_a_linear_field_in_its_place():
 
 def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rng):
     short = rng.integers(-1000, 500, size=(80, 64, 8)).astype(np.int16)
-    write_nifti(tmp_path / "ct.nii", short, np.diag([*volume.SPACING_MM, 1]))
+    write_nifti(tmp_path / "ct.nii", short, np.diag([*volume.USUAL.spacing_mm, 1]))
     sample = volume.read(record(tmp_path, "ct.nii"))
     volume.check(sample)
     np.testing.assert_array_equal(sample.values[:, :, 24:32], short)
@@ -137,15 +137,52 @@ def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rn
     assert mri.unit == "own"
     with pytest.raises(DataError, match="unit is 'own', the training volumes' 'HU'"):
         volume.fit([sample, mri])
-    write_nifti(tmp_path / "mr.nii", np.abs(short), np.diag([*volume.SPACING_MM, 1]))
+    write_nifti(tmp_path / "mr.nii", np.abs(short), np.diag([*volume.USUAL.spacing_mm, 1]))
     with pytest.raises(DataError, match="not in Hounsfield units"):
         volume.check(volume.read(record(tmp_path, "mr.nii")))
 
 
+def test_spacing_box_cubes_and_window_are_as_asked_and_kept_by_what_is_fitted(tmp_path):
+    x = np.arange(100, dtype=np.int16)[:, None, None] - 50
+    values = np.broadcast_to(x * 10, (100, 80, 70)).astype(np.int16)  # 10 HU a voxel of 4 mm, and 0 in the middle
+    write_nifti(tmp_path / "ct.nii", values, np.diag([4.0, 4.0, 4.0, 1]))
+    config = volume.Config(spacing_mm=(4.0, 4.0, 8.0), size=(44, 36, 32), patch=4, window=(-160, 240))
+    sample = volume.read(record(tmp_path, "ct.nii"), config)
+    np.testing.assert_array_equal(sample.values[:, 0, 0], values[28:72, 0, 0])
+    fitted = volume.fit([sample], config)
+    assert (fitted.config, fitted.dim, fitted.num_tokens) == (config, 64, 11 * 9 * 8)
+    tokens = fitted.collate([sample])
+    seen = tokens.values[0].numpy() * fitted.scale + fitted.centre
+    assert (seen.min(), seen.max()) == (pytest.approx(0, abs=1e-6), pytest.approx(370 / 400))  # -220 HU is clipped, 210 is not
+    first = seen[tokens.positions[0][:, 0] == 5].reshape(-1, 4, 4, 4)[0, :, 0, 0]  # voxels 20 to 23, which hold -20 to 10 HU
+    np.testing.assert_allclose(first, (values[48:52, 0, 0] + 160) / 400, atol=1e-6)
+    assert len(sample.coarse) == 10 * 8 * 7 and (np.diff(sample.coarse.reshape(10, -1)[:, 0]) >= 0).all()
+    assert fitted.block([sample]).shape == (1, len(fitted.feature_names))
+    with pytest.raises(ValueError, match="read them with the same settings"):
+        volume.fit([sample])
+    again = volume.read(volume.to_record(sample, root=tmp_path), config)
+    np.testing.assert_array_equal(again.values, sample.values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch": 5}, "whole patches of 5 voxels"),
+        ({"size": (8, 64, 56)}, "at least, got"),
+        ({"spacing_mm": (5.0, 0.0, 5.0)}, "more than 0 mm"),
+        ({"window": (400, -1000)}, "wanted a window"),
+        ({"window": (-3000, 400)}, "within"),
+    ],
+)
+def test_a_box_or_window_that_cannot_be_cut_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        volume.Config(**change)
+
+
 def test_shares_of_hounsfield_ranges_are_counted_inside_the_scan():
-    values = np.full(volume.SIZE, -1000, dtype=np.int16)
+    values = np.full(volume.USUAL.size, -1000, dtype=np.int16)
     values[:40] = 40
-    whole = np.array([[0, n] for n in volume.SIZE])
+    whole = np.array([[0, n] for n in volume.USUAL.size])
     sample = volume.from_voxels("A", values, scanned=whole, unit="HU")
     named = dict(zip(volume.fit([sample]).feature_names, sample.statistics, strict=False))
     assert named["share of 20 to 80 HU"] == 0.5

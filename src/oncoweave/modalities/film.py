@@ -1,9 +1,10 @@
 """Film: a patient's radiographs (PNG, JPEG, DICOM) as patches of one size; all films of a patient, in the order of the table.
 
-A film is read once: windowed (see :mod:`oncoweave.scans.films`), its shorter side brought to ``SIDE`` pixels, its middle square
-kept as 8-bit grey, 50 kB. A token is a square of ``PATCH`` pixels, row by row, standardised by one mean and deviation of the
-training films; its position is ``(x, y)`` in patches from the top left corner, and the number of the film. The column ``view``
-(PA, AP ...) is optional and no feature: films of patients too ill to stand are taken AP, so it tells of the ward, not the lung.
+A film is read once: windowed (see :mod:`oncoweave.scans.films`), its shorter side brought to ``side`` pixels (``SIDE`` at
+least), its middle square kept as 8-bit grey, 50 kB. A token is a square of ``patch`` pixels, row by row, standardised by one mean
+and deviation of the training films (see ``Config``); its position is ``(x, y)`` in patches from the top left corner, and the
+number of the film. The block is made of the film at ``SIDE`` pixels, whatever the tokens. The column ``view`` (PA, AP ...) is
+optional and no feature: films of patients too ill to stand are taken AP, so it tells of the ward, not the lung.
 """
 
 from collections import Counter
@@ -24,16 +25,33 @@ from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_colum
 from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.scans.films import FilmError, read_film, shrink
 
-SIDE = 224
-"""Pixels along a side of a film as it is kept."""
-PATCH = 16
-"""Pixels along a side of a token."""
 NUM_COMPONENTS = 16
 """Principal components of the thumbnail in the block, at most."""
 _THUMBNAIL = 16
 _BINS = 8
 _DARKEST_SPREAD = 2.0
 """Grey levels (of 255) by which a film's pixels have to deviate, so that it shows anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How films are kept and cut into tokens."""
+
+    side: int = 224
+    """Pixels along a side of the square that tokens are cut from: whole patches."""
+    patch: int = 16
+    """Pixels along a side of a token."""
+
+    def __post_init__(self) -> None:
+        """Refuse a side that is not whole patches."""
+        if self.patch < 1 or self.side < 1 or self.side % self.patch:
+            msg = f"wanted a side of whole patches of {self.patch} px, got {self.side}"
+            raise ValueError(msg)
+
+
+USUAL = Config()
+SIDE = USUAL.side
+"""Pixels along a side of a film as the block sees it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -59,7 +77,7 @@ class Sample:
     """Where it was read, for messages."""
 
 
-def read(record: Record) -> Sample | None:
+def read(record: Record, config: Config = USUAL) -> Sample | None:
     """Read a patient's films in the order of the table; a row without a path is no film, and None where none is left.
 
     Raises:
@@ -74,7 +92,7 @@ def read(record: Record) -> Sample | None:
             continue
         path = Path(row["path"]) if record.root is None else record.root / row["path"]
         try:
-            picture = shrink(read_film(path), SIDE)
+            picture = shrink(read_film(path), max(config.side, SIDE))
         except FilmError as error:
             raise FilmError(error.reason, f"{place(record)}: {error}") from error
         view = row.get("view")
@@ -149,6 +167,11 @@ class Preparation:
     """Of the statistics, then of the components, which all share the first one's scale."""
 
     @property
+    def config(self) -> Config:
+        """How films have to be read for it."""
+        return Config(side=self.side, patch=self.patch)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the modality's table that are read."""
         return ("path",)
@@ -197,6 +220,7 @@ class Preparation:
         return described
 
     def _patches(self, film: Film) -> Float[torch.Tensor, "patch dim"]:
+        _require_pixels(film, self.side)
         pixels = torch.from_numpy(_resized(film.pixels, self.side).astype(np.float32) / 255)
         grid = self.side // self.patch
         cut = ((pixels - self.centre) / self.scale).reshape(grid, self.patch, grid, self.patch)
@@ -208,24 +232,18 @@ class Preparation:
         return torch.stack([x.flatten(), y.flatten(), torch.full((grid**2,), number)], dim=1).float()
 
 
-def fit(samples: Sequence[Sample | None], *, side: int = SIDE, patch: int = PATCH) -> Preparation:
-    """Learn grey mean and deviation, thumbnail components and scales on training patients.
-
-    Args:
-        samples: Training patients; None where absent.
-        side: Pixels along a side that tokens are cut from, at most ``SIDE``, a multiple of ``patch``.
-        patch: Pixels along a side of a token.
+def fit(samples: Sequence[Sample | None], config: Config = USUAL) -> Preparation:
+    """Learn grey mean and deviation, thumbnail components and scales on training patients, whose films were read for ``config``.
 
     Raises:
         DataError: nobody has the modality.
-        ValueError: the side is not whole patches, or larger than what is kept.
+        ValueError: films are kept smaller than the tokens' side.
     """
     at_least_one(samples, "film")
-    if side % patch or not 0 < side <= SIDE:
-        msg = f"wanted a side of whole patches of {patch} px and at most {SIDE} px, got {side}"
-        raise ValueError(msg)
     present = [s for s in samples if s is not None]
     films = [f for s in present for f in s.films]
+    for film in films:
+        _require_pixels(film, config.side)
     means = np.array([f.pixels.mean() for f in films]) / 255
     squares = np.array([f.pixels.var() for f in films]) / 255**2
     thumbnails = np.stack([_thumbnail(s) for s in present])
@@ -233,8 +251,8 @@ def fit(samples: Sequence[Sample | None], *, side: int = SIDE, patch: int = PATC
     statistics = fit_scaling(np.stack([_statistics(s) for s in present]))
     projected = fit_scaling((thumbnails - thumbnails.mean(axis=0)) @ components.T)
     return Preparation(
-        side=side,
-        patch=patch,
+        side=config.side,
+        patch=config.patch,
         centre=float(means.mean()),
         scale=float(max(np.sqrt(squares.mean() + means.var()), 1 / 255)),
         views=tuple(sorted({f.view for f in films})),
@@ -242,6 +260,12 @@ def fit(samples: Sequence[Sample | None], *, side: int = SIDE, patch: int = PATC
         components=components,
         scaling=_joined(statistics, projected, spread),
     )
+
+
+def _require_pixels(film: Film, side: int) -> None:
+    if len(film.pixels) < side:
+        msg = f"wanted films kept at {side} px at least, got {len(film.pixels)} px; read them with the same settings"
+        raise ValueError(msg)
 
 
 def _joined(statistics: Scaling, projected: Scaling, spread: float) -> Scaling:
@@ -266,7 +290,7 @@ def _principal(thumbnails: Float[np.ndarray, "patient pixel"]) -> tuple[Float[np
 
 
 def _thumbnail(sample: Sample) -> Float[np.ndarray, " pixel"]:
-    return np.mean([_blocks(f.pixels, SIDE // _THUMBNAIL).ravel() for f in sample.films], axis=0)
+    return np.mean([_blocks(_resized(f.pixels, SIDE), SIDE // _THUMBNAIL).ravel() for f in sample.films], axis=0)
 
 
 def _blocks(pixels: UInt8[np.ndarray, "side side"], step: int) -> Float[np.ndarray, "small small"]:
@@ -286,7 +310,7 @@ _STATISTICS = (
 
 
 def _statistics(sample: Sample) -> Float[np.ndarray, " statistic"]:
-    return np.mean([_of_film(f.pixels) for f in sample.films], axis=0)
+    return np.mean([_of_film(_resized(f.pixels, SIDE)) for f in sample.films], axis=0)
 
 
 def _of_film(pixels: UInt8[np.ndarray, "side side"]) -> Float[np.ndarray, " statistic"]:

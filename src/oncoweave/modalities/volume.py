@@ -1,17 +1,16 @@
 """Volume: a patient's CT or MR scan (a folder of DICOM slices, or NIfTI) as cubes of one size in millimetres.
 
-The scan is read once: brought to right-to-left, back-to-front, feet-to-head, to ``SPACING_MM``, and cropped or padded about its
-middle to ``SIZE`` voxels (400 x 320 x 280 mm), kept as 16-bit numbers. CT is in Hounsfield units and clipped to ``WINDOW_HU``;
-what has no unit (MR; NIfTI whose modality is noted with a ``unit`` other than HU) is stretched by each scan's own quantiles. A
-token is a cube of ``PATCH`` voxels, x slowest, standardised by one mean and deviation of the training scans; its position is
-``(x, y, z)`` in cubes from the corner of the box. Cubes wholly outside the scan are not kept. A patient has one volume; a second
-row is refused, as which of them counts is not ours to choose. With the column ``mask_path`` the block also has the radiomics
-features inside the mask.
+The scan is read once: brought to right-to-left, back-to-front, feet-to-head, to ``spacing_mm``, and cropped or padded about its
+middle to ``size`` voxels (400 x 320 x 280 mm), kept as 16-bit numbers. CT is in Hounsfield units and clipped to ``window``; what
+has no unit (MR; NIfTI whose modality is noted with a ``unit`` other than HU) is stretched by each scan's own quantiles. A token
+is a cube of ``patch`` voxels, x slowest, standardised by one mean and deviation of the training scans (see ``Config``); its
+position is ``(x, y, z)`` in cubes from the corner of the box. Cubes wholly outside the scan are not kept. A patient has one
+volume; a second row is refused, as which of them counts is not ours to choose. With the column ``mask_path`` the block also has
+the radiomics features inside the mask.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +24,46 @@ from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, line_up, make_record, place, whose
 from oncoweave.nn.tokens import Tokens
+from oncoweave.scans.volume_statistics import COARSE, coarse_means, describe, statistic_names
 from oncoweave.scans.volumes import Volume, read_mask, read_volume, resample
 
-SPACING_MM = (5.0, 5.0, 5.0)
-SIZE = (80, 64, 56)
-"""Voxels of the box, right to left, back to front, feet to head."""
-PATCH = 8
-"""Voxels along a side of a token."""
-WINDOW_HU = (-1000, 400)
-"""What CT is clipped to: air to soft bone."""
+_STORED_HU = (-2048, 4095)
+"""What CT is kept between before it is windowed."""
 _OWN = (0, 1000)
 """What scans without a unit are stretched to, between these quantiles of their own."""
 _OWN_QUANTILES = (0.01, 0.99)
-_HU_EDGES = (-1000, -900, -700, -500, -150, -20, 20, 80, 200, 400)
-_COARSE = (10, 8, 7)
 NUM_COMPONENTS = 16
-"""Principal components of the scan at an eighth of its size in the block, at most."""
+"""Principal components of the scan at ``COARSE`` cells in the block, at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """How scans are kept, windowed and cut into tokens."""
+
+    spacing_mm: tuple[float, float, float] = (5.0, 5.0, 5.0)
+    """Between voxels, right to left, back to front, feet to head."""
+    size: tuple[int, int, int] = (80, 64, 56)
+    """Voxels of the box about the middle of the scan: whole patches, 10 x 8 x 7 at least."""
+    patch: int = 8
+    """Voxels along a side of a token."""
+    window: tuple[int, int] = (-1000, 400)
+    """Hounsfield units that CT is clipped to, from -2048 to 4095: air to soft bone."""
+
+    def __post_init__(self) -> None:
+        """Refuse a box or a window that cannot be cut."""
+        if min(self.spacing_mm) <= 0:
+            msg = f"wanted spacing_mm of more than 0 mm along each axis, got {self.spacing_mm}"
+            raise ValueError(msg)
+        small = any(n < least for n, least in zip(self.size, COARSE, strict=True))
+        if self.patch < 1 or small or any(n % self.patch for n in self.size):
+            msg = f"wanted a size of whole patches of {self.patch} voxels, {COARSE} at least, got {self.size}"
+            raise ValueError(msg)
+        if not _STORED_HU[0] <= self.window[0] < self.window[1] <= _STORED_HU[1]:
+            msg = f"wanted a window (low, high) within {_STORED_HU} HU, got {self.window}"
+            raise ValueError(msg)
+
+
+USUAL = Config()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -63,6 +86,8 @@ class Sample:
     path: str = ""
     place: str = ""
     """Where it was read, for messages."""
+    config: Config = USUAL
+    """How it was read."""
 
 
 def from_voxels(
@@ -71,23 +96,24 @@ def from_voxels(
     *,
     scanned: Int[np.ndarray, "3 2"],
     unit: str,
+    config: Config = USUAL,
 ) -> Sample:
     """Make the sample of a scan that has the stated spacing and size, and describe it for the block."""
-    low, high = WINDOW_HU if unit == "HU" else _OWN
-    windowed = _windowed(values, unit)
-    steps = [n for c, s in zip(_COARSE, SIZE, strict=True) for n in (c, s // c)]
+    low, high = _limits(unit, config)
+    windowed = _windowed(values, unit, config)
     box = tuple(slice(int(first), int(last)) for first, last in scanned)
     return Sample(
         patient_id=patient_id,
         values=values,
         scanned=scanned,
         unit=unit,
-        statistics=_statistics(windowed[box], low=low, high=high, unit=unit),
-        coarse=windowed.reshape(steps).mean(axis=(1, 3, 5)).ravel().astype(float),
+        statistics=describe(windowed[box], low=low, high=high, unit=unit),
+        coarse=coarse_means(windowed).ravel().astype(float),
+        config=config,
     )
 
 
-def read(record: Record) -> Sample | None:
+def read(record: Record, config: Config = USUAL) -> Sample | None:
     """Read a patient's scan, and the features inside its mask where there is one; None where the row has no path.
 
     Raises:
@@ -112,10 +138,11 @@ def read(record: Record) -> Sample | None:
         raise DataError(f"{place(record)}: {error}") from error
     unit = _unit(volume, record.modality)
     values = volume.values if unit == "HU" else _own(volume.values)
-    low, high = (-2048, 4095) if unit == "HU" else _OWN
+    low, high = _STORED_HU if unit == "HU" else _OWN
     scaled = Volume(values=np.clip(values, low, high), spacing_mm=volume.spacing_mm, modality=volume.modality)
-    framed, scanned = resample(scaled, spacing_mm=SPACING_MM, size=SIZE, outside=WINDOW_HU[0] if unit == "HU" else _OWN[0])
-    sample = from_voxels(record.patient_id, np.rint(framed).astype(np.int16), scanned=scanned, unit=unit)
+    outside = _limits(unit, config)[0]
+    framed, scanned = resample(scaled, spacing_mm=config.spacing_mm, size=config.size, outside=outside)
+    sample = from_voxels(record.patient_id, np.rint(framed).astype(np.int16), scanned=scanned, unit=unit, config=config)
     return replace(sample, radiomics_names=names, radiomics=features, path=str(path), place=place(record))
 
 
@@ -171,7 +198,7 @@ def to_record(sample: Sample, *, root: Path, name: str = "volume") -> Record:
     except ImportError as error:
         raise missing_extra("nibabel", "radiology") from error
     path = Path("volumes") / name / f"{sample.patient_id}.nii"
-    image = nibabel.Nifti1Image(sample.values[_box(sample)], np.diag([*SPACING_MM, 1.0]))
+    image = nibabel.Nifti1Image(sample.values[_box(sample)], np.diag([*sample.config.spacing_mm, 1.0]))
     with publish(root / path) as partial:
         partial.write_bytes(image.to_bytes())
     notes = {"unit": "HU" if sample.unit == "HU" else "arbitrary"}
@@ -199,6 +226,8 @@ class Preparation:
     scaling: Scaling
     spread: float
     """Standard deviation along the first component, by which all are divided."""
+    config: Config = USUAL
+    """How scans have to be read for it."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -208,18 +237,18 @@ class Preparation:
     @property
     def dim(self) -> int:
         """Width of a token: the voxels of a cube."""
-        return PATCH**3
+        return self.config.patch**3
 
     @property
     def num_tokens(self) -> int:
         """Cubes of the box."""
-        return int(np.prod(np.array(SIZE) // PATCH))
+        return int(np.prod(np.array(self.config.size) // self.config.patch))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Statistics of the scan, components of the coarse scan, radiomics inside the mask."""
         inside = (*(f"radiomics {n}" for n in self.radiomics_names), *(["mask missing"] if self.radiomics_names else []))
-        return (*_names(self.unit), *(f"coarse component {i + 1}" for i in range(len(self.components))), *inside)
+        return (*statistic_names(self.unit), *(f"coarse component {i + 1}" for i in range(len(self.components))), *inside)
 
     def collate(self, samples: Sequence[Sample | None]) -> Tokens:
         """Make one token of each cube, standardised; cubes outside the scan are not kept.
@@ -227,13 +256,13 @@ class Preparation:
         Raises:
             DataError: a scan is not in the unit of the training scans.
         """
-        grid = np.array(SIZE) // PATCH
+        grid = np.array(self.config.size) // self.config.patch
         places = torch.from_numpy(np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), axis=-1).reshape(-1, 3))
         values = torch.zeros(len(samples), self.num_tokens, self.dim)
         keep = torch.zeros(len(samples), self.num_tokens, dtype=torch.bool)
         for row, sample in enumerate(samples):
             if sample is not None:
-                _require_unit(sample, self.unit)
+                _require_alike(sample, self.unit, self.config)
                 values[row] = self._cubes(sample)
                 keep[row] = torch.from_numpy(_touched(sample, places.numpy()))
         return Tokens(values=values, keep=keep, positions=places.float().expand(len(samples), -1, -1))
@@ -253,7 +282,7 @@ class Preparation:
         return by_column(self.feature_names, self.scaling.far_outside(self._described(samples)))
 
     def _described(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
-        plain, coarse, inside = _parts(samples, self.unit, self.radiomics_names)
+        plain, coarse, inside = _parts(samples, self.unit, self.config, self.radiomics_names)
         projected = (coarse - self.mean_coarse) @ self.components.T / self.spread
         if not self.radiomics_names:
             return np.hstack([plain, projected])
@@ -261,23 +290,25 @@ class Preparation:
         return np.hstack([plain, projected, np.where(np.isnan(inside), self.fill, inside), lacking.astype(float)])
 
     def _cubes(self, sample: Sample) -> Float[torch.Tensor, "cube dim"]:
-        x, y, z = (n // PATCH for n in SIZE)
-        inside = (torch.from_numpy(_windowed(sample.values, sample.unit)) - self.centre) / self.scale
-        cut = inside.reshape(x, PATCH, y, PATCH, z, PATCH).permute(0, 2, 4, 1, 3, 5)
-        return cut.reshape(x * y * z, PATCH**3)
+        side = self.config.patch
+        x, y, z = (n // side for n in self.config.size)
+        inside = (torch.from_numpy(_windowed(sample.values, sample.unit, self.config)) - self.centre) / self.scale
+        cut = inside.reshape(x, side, y, side, z, side).permute(0, 2, 4, 1, 3, 5)
+        return cut.reshape(x * y * z, self.dim)
 
 
-def fit(samples: Sequence[Sample | None]) -> Preparation:
-    """Learn mean and deviation, coarse components, radiomics means and scales on training patients.
+def fit(samples: Sequence[Sample | None], config: Config = USUAL) -> Preparation:
+    """Learn mean and deviation, coarse components, radiomics means and scales on training patients, read as ``config`` says.
 
     Raises:
         DataError: nobody has the modality, or scans are in different units.
+        ValueError: a scan was read with other settings.
     """
     at_least_one(samples, "volume")
     present = [s for s in samples if s is not None]
     unit = present[0].unit
     names = tuple(dict.fromkeys(n for s in present for n in s.radiomics_names))
-    plain, coarse, inside = _parts(present, unit, names)
+    plain, coarse, inside = _parts(present, unit, config, names)
     means, spreads = plain[:, 0], plain[:, 1]
     _, values, axes = np.linalg.svd(coarse - coarse.mean(axis=0), full_matrices=False)
     kept = axes[:NUM_COMPONENTS][values[:NUM_COMPONENTS] > 1e-6 * max(float(values[0]), 1e-6)]
@@ -294,66 +325,54 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
         components=kept,
         scaling=fit_scaling(plain),
         spread=max(float(values[0]) / len(present) ** 0.5, 1e-6),
+        config=config,
     )
     scaling = fit_scaling(started._described(present))
     scaling.scale[plain.shape[1] : plain.shape[1] + len(kept)] = 1.0  # components keep their sizes relative to the first
     return replace(started, scaling=scaling)
 
 
-def _require_unit(sample: Sample, unit: str) -> None:
+def _require_alike(sample: Sample, unit: str, config: Config) -> None:
+    if sample.config != config:
+        msg = f"wanted volumes read with {config}, got {sample.config}; read them with the same settings"
+        raise ValueError(msg)
     if sample.unit != unit:
         msg = f"{whose(sample)}: the volume's unit is {sample.unit!r}, the training volumes' {unit!r}; use one kind of scan"
         raise DataError(msg)
 
 
 def _parts(
-    samples: Sequence[Sample | None], unit: str, names: tuple[str, ...]
+    samples: Sequence[Sample | None], unit: str, config: Config, names: tuple[str, ...]
 ) -> tuple[Float[np.ndarray, "patient plain"], Float[np.ndarray, "patient voxel"], Float[np.ndarray, "patient radiomics"]]:
     """Describe scans before anything is learned; NaN for absent patients and, in the third part, for those without a mask."""
-    plain = np.full((len(samples), len(_names(unit))), np.nan)
-    coarse = np.full((len(samples), int(np.prod(_COARSE))), np.nan)
+    plain = np.full((len(samples), len(statistic_names(unit))), np.nan)
+    coarse = np.full((len(samples), int(np.prod(COARSE))), np.nan)
     for row, sample in enumerate(samples):
         if sample is not None:
-            _require_unit(sample, unit)
+            _require_alike(sample, unit, config)
             plain[row], coarse[row] = sample.statistics, sample.coarse
     rows = [None if s is None else (s.radiomics_names, s.radiomics) for s in samples]
     return plain, coarse, line_up(rows, names)
 
 
-def _edges(unit: str) -> tuple[int, ...]:
-    return _HU_EDGES if unit == "HU" else tuple(range(0, 1000, 100))
+def _limits(unit: str, config: Config) -> tuple[int, int]:
+    return config.window if unit == "HU" else _OWN
 
 
-def _names(unit: str) -> tuple[str, ...]:
-    edges, mark = _edges(unit), "HU" if unit == "HU" else "thousandths"
-    ranges = (f"share of {low} to {high} {mark}" for low, high in pairwise(edges))
-    return ("mean", "deviation", "skewness", "kurtosis", *ranges, f"share above {edges[-1]} {mark}", "edges")
-
-
-def _statistics(inside: Float[np.ndarray, "x y z"], *, low: int, high: int, unit: str) -> Float[np.ndarray, " statistic"]:
-    """Describe what lies inside the scan, 0 to 1 inside the window."""
-    mean, spread = float(inside.mean()), max(float(inside.std()), 1e-6)
-    off = (inside - mean) / spread
-    square = off * off
-    slots = np.searchsorted((np.array(_edges(unit), dtype=np.float32) - low) / (high - low), inside.ravel(), side="right")
-    shares = np.bincount(slots, minlength=len(_edges(unit)) + 1)[1:] / inside.size
-    changes = float(np.mean([np.abs(np.diff(inside, axis=a)).mean() if inside.shape[a] > 1 else 0.0 for a in range(3)]))
-    return np.array([mean, spread, float((square * off).mean()), float((square * square).mean()), *shares, changes])
-
-
-def _windowed(values: Int16[np.ndarray, "x y z"], unit: str) -> Float[np.ndarray, "x y z"]:
-    low, high = WINDOW_HU if unit == "HU" else _OWN
+def _windowed(values: Int16[np.ndarray, "x y z"], unit: str, config: Config) -> Float[np.ndarray, "x y z"]:
+    low, high = _limits(unit, config)
     return (np.clip(values, low, high).astype(np.float32) - low) / (high - low)
 
 
 def _touched(sample: Sample, places: np.ndarray) -> np.ndarray:
     low, high = sample.scanned.T
-    return ((places * PATCH < high) & ((places + 1) * PATCH > low)).all(axis=1)
+    side = sample.config.patch
+    return ((places * side < high) & ((places + 1) * side > low)).all(axis=1)
 
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
     """Draw a chest in Hounsfield units: two lungs and a lesion, whose size follows the stage and outline ``private_volume``."""
-    x, y, z = (((np.arange(n) - (n - 1) / 2) * s).astype(np.float32) for n, s in zip(SIZE, SPACING_MM, strict=True))
+    x, y, z = (((np.arange(n) - (n - 1) / 2) * s).astype(np.float32) for n, s in zip(USUAL.size, USUAL.spacing_mm, strict=True))
     x, y, z = x[:, None, None], y[None, :, None], z[None, None, :]
     values = np.where((x / 180) ** 2 + (y / 130) ** 2 < 1, 40.0, -1000.0) + 0.0 * z
     for side in (-1, 1):
@@ -361,8 +380,9 @@ def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:
     dx, dy, dz = x - rng.choice((-1, 1)) * rng.uniform(60, 95), y - rng.uniform(-30, 25), z - rng.uniform(-50, 50)
     rough = 1 + 0.25 / (1 + np.exp(-truth.private_volume)) * np.cos(5 * np.arctan2(dy, dx))
     values[np.sqrt(dx**2 + dy**2 + dz**2) < (8 + 7 * truth.stage) * rough] = 38.0
+    across, deep, high = USUAL.size
     short = 8 * int(rng.integers(0, 3))  # some scans are shorter than the box
-    scanned = np.array([[0, SIZE[0]], [0, SIZE[1]], [short, SIZE[2] - short]])
-    values += 15 * rng.standard_normal(SIZE, dtype=np.float32)
-    values[:, :, :short] = values[:, :, SIZE[2] - short :] = WINDOW_HU[0]
+    scanned = np.array([[0, across], [0, deep], [short, high - short]])
+    values += 15 * rng.standard_normal(USUAL.size, dtype=np.float32)
+    values[:, :, :short] = values[:, :, high - short :] = USUAL.window[0]
     return from_voxels(truth.patient_id, np.rint(values).astype(np.int16), scanned=scanned, unit="HU")
