@@ -13,7 +13,7 @@ from oncoweave.core.shelf_settings import settings, variants
 from oncoweave.train.penalties import PENALTIES
 from oncoweave.train.study import ModelSpec
 
-SHELVES = ("fusion", "missingness", "encoders")
+SHELVES = ("fusion", "missingness", "encoders", "modalities")
 FILES = [(name, file) for name in SHELVES for file in shelf.names(name)]
 
 

@@ -1,7 +1,9 @@
 """What a learner sees: patients with their samples read, their outcome and their hospital."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,8 @@ class Dataset:
     samples: dict[str, tuple[object | None, ...]]
     kinds: dict[str, str]
     """Modality name -> kind on the modalities shelf."""
+    configs: Mapping[str, shelf.Configuration] = field(default_factory=dict)
+    """How modalities were read that may be read in several ways, by name; see ``Config`` in their file."""
 
     def __len__(self) -> int:
         """Count the patients."""
@@ -63,6 +67,7 @@ class Dataset:
             target=None if self.target is None else self.target.take(rows),
             samples={m: tuple(s[i] for i in rows) for m, s in self.samples.items()},
             kinds=self.kinds,
+            configs=self.configs,
         )
 
     def only(self, modalities: Sequence[str]) -> "Dataset":
@@ -73,6 +78,7 @@ class Dataset:
             target=self.target,
             samples={m: self.samples[m] for m in modalities},
             kinds={m: self.kinds[m] for m in modalities},
+            configs=self.configs,
         )
 
     def completed(self, kinds: dict[str, str]) -> "Dataset":
@@ -84,22 +90,38 @@ class Dataset:
             target=self.target,
             samples={m: self.samples.get(m, nobody) for m in kinds},
             kinds=dict(kinds),
+            configs=self.configs,
         )
 
     def with_target(self, target: Target) -> "Dataset":
         """Replace the outcome, for a permuted null."""
-        return Dataset(patient_ids=self.patient_ids, site=self.site, target=target, samples=self.samples, kinds=self.kinds)
+        return replace(self, target=target)
+
+    def prepare(self, modality: str) -> Any:  # noqa: ANN401  (each modality has a preparation of its own)
+        """Fit a modality's preparation to these patients, as they were read."""
+        module = shelf.load("modalities", self.kinds[modality])
+        how = [self.configs[modality]] if modality in self.configs else []
+        return module.fit(self.samples[modality], *how)
 
 
-def load_dataset(cohort: Cohort, endpoint: str | None, modalities: Sequence[str]) -> Dataset:
-    """Read and check every sample of the named modalities, in the order of the cohort's patients."""
+def load_dataset(
+    cohort: Cohort,
+    endpoint: str | None,
+    modalities: Sequence[str],
+    configs: Mapping[str, shelf.Configuration] = MappingProxyType({}),
+) -> Dataset:
+    """Read and check every sample of the named modalities, in the order of the cohort's patients.
+
+    ``configs`` say how, by modality; the others are read as usual.
+    """
     samples: dict[str, tuple[object | None, ...]] = {}
     for name in modalities:
         records = cohort.records(name)
         module = shelf.load("modalities", cohort.modalities[name].kind)
+        how = [configs[name]] if name in configs else []
         read: list[object | None] = []
         for record in records:
-            sample = None if record is None else module.read(record)
+            sample = None if record is None else module.read(record, *how)
             if sample is not None:
                 module.check(sample)
             read.append(sample)
@@ -110,4 +132,5 @@ def load_dataset(cohort: Cohort, endpoint: str | None, modalities: Sequence[str]
         target=None if endpoint is None else cohort.target(endpoint),
         samples=samples,
         kinds={name: cohort.modalities[name].kind for name in modalities},
+        configs={name: configs[name] for name in modalities if name in configs},
     )

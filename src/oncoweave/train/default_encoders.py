@@ -100,7 +100,7 @@ def encoder_notes(study: Study, data: Dataset) -> list[str]:
             if meant is None or not hasattr(shelf.load("encoders", meant), "lacks"):
                 continue
             if name not in columns:
-                columns[name] = columns_of(shelf.load("modalities", kind).fit(data.samples[name]))
+                columns[name] = columns_of(data.prepare(name))
             if note := default_encoder(kind, operator=operator, columns=columns[name]).note:
                 concerned.setdefault((name, note), []).append(model.name)
     return [

@@ -27,20 +27,30 @@ def check_settings(
         DataError: a file cannot be read.
     """
     usual: Any = shelf.variant("encoders", encoder)
-    known = [f.name for f in fields(usual)]
-    for key, value in settings.items():
-        if key not in known:
-            raise unknown_name(f"setting of encoder {encoder!r} ({where})", key, known)
-        own = getattr(usual, key)
-        if not _fits(value, own):
-            msg = f"{where}: setting {key!r} of encoder {encoder!r} wanted {type(own).__name__} as in {own!r}, got {value!r}"
-            raise ConfigError(msg)
+    check_fields(usual, settings, of=f"encoder {encoder!r}", where=where)
     try:
         replace(usual, **{**start, **settings})
     except ValueError as error:
         msg = f"{where}: settings of encoder {encoder!r}: {error}"
         raise ConfigError(msg) from error
     read_files(encoder, settings)
+
+
+def check_fields(usual: shelf.Configuration, settings: Mapping[str, object], *, of: str, where: str) -> None:
+    """Refuse settings that a ``Config`` has no field for, or that are of another type than its own.
+
+    Raises:
+        UnknownNameError: there is no such field; names the nearest.
+        ConfigError: a value is of another type.
+    """
+    known = [f.name for f in fields(usual)]
+    for key, value in settings.items():
+        if key not in known:
+            raise unknown_name(f"setting of {of} ({where})", key, known)
+        own = getattr(usual, key)
+        if not _fits(value, own):
+            msg = f"{where}: setting {key!r} of {of} wanted {type(own).__name__} as in {own!r}, got {value!r}"
+            raise ConfigError(msg)
 
 
 def read_files(encoder: str, settings: Mapping[str, object]) -> dict[str, object]:
@@ -71,4 +81,6 @@ def placed(encoder: str, settings: Mapping[str, Any], folder: Path) -> dict[str,
 def _fits(value: object, own: object) -> bool:
     if own is None or isinstance(own, bool) or isinstance(value, bool):
         return own is None or type(value) is type(own)
+    if isinstance(own, tuple) and isinstance(value, tuple) and own:
+        return all(_fits(v, own[0]) for v in value)
     return isinstance(value, int | float if isinstance(own, float) else type(own))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from oncoweave.core import shelf
 from oncoweave.core.errors import InfeasibleSplitError
 from oncoweave.data.splits import inner_splits
 from oncoweave.train.dataset import Dataset
@@ -98,8 +97,7 @@ class Fold:
     def preparation(self, modality: str) -> Preparation:
         """Fit a modality's preparation on the training rows, once."""
         if modality not in self._preparations:
-            module = shelf.load("modalities", self.train.kinds[modality])
-            self._preparations[modality] = module.fit(self.train.samples[modality])
+            self._preparations[modality] = self.train.prepare(modality)
         return self._preparations[modality]
 
     @property

@@ -81,7 +81,8 @@ def read_patients(run: Path, locked: LockedModel, cohort_path: Path) -> tuple[Da
             )
             raise DataError(msg)
     refuse_changed_tables(cohort_path)
-    data = load_dataset(cohort, None, shared).completed(locked.kinds)
+    configs = {m: p.config for m, p in locked.fitted.preparations.items() if hasattr(p, "config")}
+    data = load_dataset(cohort, None, shared, configs).completed(locked.kinds)
     return data, _differences(locked, cohort, data)
 
 

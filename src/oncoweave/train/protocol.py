@@ -26,6 +26,7 @@ from oncoweave.train.environment import commit, versions
 from oncoweave.train.fitting import Fitting, fit_all, read_scores, training_fold
 from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, record, recorded
 from oncoweave.train.panel import SITE_ONLY
+from oncoweave.train.read_as import read_as
 from oncoweave.train.results import write_results, write_table
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
@@ -63,7 +64,8 @@ def run(study: Study, out: Path, *, jobs: int = 1) -> Path:
 
 
 def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) -> None:
-    data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, resolved.modalities or ()))
+    kinds = {m: cohort.modalities[m].kind for m in resolved.modalities or ()}
+    data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, tuple(kinds), read_as(kinds, resolved.preparation)))
     splits, warnings = study_splits(resolved, data)
     fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
     planned = fitting.planned

@@ -17,6 +17,7 @@ from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.linear_learner import MASK
+from oncoweave.train.read_as import read_as
 from oncoweave.train.recalibration import How, check_recalibration
 from oncoweave.train.texts import TextReading, refuse_unread
 
@@ -141,6 +142,8 @@ class Study(Strict):
     modalities: tuple[str, ...] | None = Field(default=None, min_length=1)
     texts: dict[str, TextReading] = Field(default_factory=dict)
     """How free text is read, by modality; one may read another's texts once more, as with words hidden and not."""
+    preparation: dict[str, dict[str, Setting]] = Field(default_factory=dict)
+    """How films and volumes are read and cut into tokens, by modality or by kind; see the ``Config`` of each kind."""
     models: tuple[ModelSpec, ...] | None = None
     """``standard_panel`` of early, intermediate and late fusions when not given."""
     main: str = "stacking"
@@ -216,6 +219,7 @@ def resolve(study: Study, cohort: Cohort) -> Study:
         if name not in modalities:
             raise unknown_name("modality (network: modality_dropout)", name, modalities)
     kinds = {m: cohort.modalities[m].kind for m in modalities}
+    read_as(kinds, study.preparation)
     models = study.models or standard_panel(set(kinds.values()))
     names = [m.name for m in models]
     _refuse_repeats(f"study {study.name!r}: model names", names)

@@ -20,6 +20,7 @@ from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.fitting import training_fold
 from oncoweave.train.locked import lock
 from oncoweave.train.panel import Planned, plan
+from oncoweave.train.read_as import read_as
 from oncoweave.train.results import trained, write_table
 from oncoweave.train.scarcity import refuse_scarce
 from oncoweave.train.study import Study
@@ -68,7 +69,8 @@ def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd
     cohort = Cohort.open(study.cohort)
     cohort = read_texts_as(cohort, study.texts, cohort.endpoint(study.endpoint))
     admitted = np.isin(cohort.patient_ids, splits["patient_id"].unique())
-    data = load_dataset(cohort, study.endpoint, study.modalities or ()).take(admitted)
+    kinds = {m: cohort.modalities[m].kind for m in study.modalities or ()}
+    data = load_dataset(cohort, study.endpoint, tuple(kinds), read_as(kinds, study.preparation)).take(admitted)
     known = [p.name for p in plan(study, has_sites=len(np.unique(data.site)) > 1) if p.role not in ("null", "ablation")]
     models = tuple(name for name in known if not curves.models or name in curves.models)
     folder = out / "curves" / f"{asked.run.name}-{_digest(manifest, models)}"
