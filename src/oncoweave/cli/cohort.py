@@ -91,6 +91,23 @@ def check(
         raise typer.Exit(1)
 
 
+@cohort_app.command("radiomics")
+def radiomics(
+    cohort: CohortPath,
+    modality: Annotated[str | None, typer.Option(help="Volumes with masks; the only ones when not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the modality that is made; <modality>_radiomics when not given.")] = None,
+) -> None:
+    """Compute radiomics inside the masks of a cohort's volumes, and store them there as a modality of kind record."""
+    from oncoweave.data.store import read_cohort
+    from oncoweave.train.radiomics_table import lay_radiomics
+
+    read = read_cohort(cohort)
+    made = lay_radiomics(read, modality=modality, name=name)
+    for added, table in made.tables.items():
+        if table is not read.tables.get(added):
+            typer.echo(f"{added}: {len(table.columns) - 2} features of {len(table):,} patients, in {cohort}")
+
+
 @cohort_app.command("export")
 def export(
     cohort: CohortPath,

@@ -6,7 +6,7 @@ has no unit (MR; NIfTI whose modality is noted with a ``unit`` other than HU) is
 is a cube of ``patch`` voxels, x slowest, standardised by one mean and deviation of the training scans (see ``Config``); its
 position is ``(x, y, z)`` in cubes from the corner of the box. Cubes wholly outside the scan are not kept. A patient has one
 volume; a second row is refused, as which of them counts is not ours to choose. With the column ``mask_path`` the block also has
-the radiomics features inside the mask.
+the radiomics features inside the mask; tokens do not (see ``train.radiomics_table``).
 """
 
 from collections.abc import Sequence
