@@ -15,7 +15,7 @@ name: large films
 cohort: phantom
 endpoint: driver_a
 modalities: [film, record]
-preparation: {{film: {{side: {side}, patch: 64}}}}
+preparation: {{film: {{side: {side}, patch: 64, vary: 0.5}}}}
 models: [{{name: network, fusion: gated, encoders: {{film: film_vit/tiny, record: tabular/tiny}}}}]
 main: network
 """
@@ -38,9 +38,9 @@ def test_films_are_read_as_the_study_says_in_the_run_and_for_new_patients(folder
         }
     )
     run = run_study(study, folder / "run")
-    assert read_study(run / "study.yaml").preparation == {"film": {"side": 256, "patch": 64}}
+    assert read_study(run / "study.yaml").preparation == {"film": {"side": 256, "patch": 64, "vary": 0.5}}
     fitted = load_locked(run, "network").fitted.preparations["film"]
-    assert fitted.config == film.Config(side=256, patch=64)
+    assert fitted.config == film.Config(side=256, patch=64, vary=0.5)
     predict_cohort(run, folder / "phantom", folder / "new.csv", model="network")
     assert pd.read_csv(folder / "new.csv")["p"].between(0, 1).all()
     other = study.model_copy(update={"preparation": {"film": {"side": 128, "patch": 64}}})

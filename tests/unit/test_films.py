@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from oncoweave.core.errors import DataError
@@ -171,6 +172,39 @@ def test_films_are_kept_as_large_as_asked_and_described_alike(tmp_path, rng):
     with pytest.raises(ValueError, match="kept at 448 px at least, got 224 px"):
         fitted.collate([usual])
     np.testing.assert_allclose(film._statistics(large), film._statistics(usual), atol=0.01)
+
+
+def test_a_varied_film_is_moved_and_changed_in_contrast_and_nothing_else(rng):
+    pixels = np.add.outer(np.arange(224), 0.5 * np.arange(224)).clip(0, 255).astype(np.uint8)
+    drawn = film.Film(path="", pixels=pixels, view="PA", spacing_mm=None)
+    pair, single = (film.Sample(patient_id=str(n), films=(drawn,) * n) for n in (2, 1))
+    fitted = film.fit([pair, single], film.Config(vary=0.25))
+    tokens = fitted.collate([pair, single, None])
+    varied = fitted.varied(tokens, torch.Generator().manual_seed(1))
+    assert torch.equal(varied.keep, tokens.keep) and torch.equal(varied.positions, tokens.positions)
+
+    def images(values):
+        return values.reshape(-1, 14, 14, 16, 16).transpose(2, 3).reshape(-1, 224, 224)[:2].numpy()
+
+    before, after = images(tokens.values)[0], images(varied.values)
+    assert not np.allclose(after[0], after[1])
+    for image in after:
+        fits = []
+        for down in range(-4, 5):
+            for right in range(-4, 5):
+                moved = before[np.clip(np.arange(224) + down, 0, 223)][:, np.clip(np.arange(224) + right, 0, 223)]
+                slope, level = np.polyfit(moved[::9, ::9].ravel(), image[::9, ::9].ravel(), 1)
+                fits.append((np.abs(slope * moved + level - image).max(), slope, level))
+        error, slope, level = min(fits)
+        assert error < 1e-3
+        assert abs(slope - 1) <= 0.075 + 1e-4
+        assert abs(level) <= 0.075 + 1e-4
+    nobody = fitted.collate([None])
+    assert torch.equal(fitted.varied(nobody, torch.Generator()).values, nobody.values)
+    same = dataclasses.replace(fitted, vary=0.0).varied(tokens, torch.Generator())
+    torch.testing.assert_close(same.values, tokens.values)
+    with pytest.raises(ValueError, match="vary from 0 to 1, got 2"):
+        film.Config(vary=2.0)
 
 
 @pytest.mark.real

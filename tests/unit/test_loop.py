@@ -79,6 +79,32 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, settings):
         assert torch.equal(value, resumed[name]), name
 
 
+def test_tokens_are_varied_anew_in_each_training_step_and_never_in_validation():
+    seen = []
+
+    class Watched(Toy):
+        def forward(self, tokens):
+            seen.append((self.training, tokens["x"].values[:, 0].detach().clone()))
+            return super().forward(tokens)
+
+    def load(rows):
+        return {"x": Tokens(values=X[rows].unsqueeze(1), keep=torch.ones(len(rows), 1, dtype=torch.bool))}, Y[rows]
+
+    def moved(tokens, generator):
+        shift = 1 + torch.rand(1, generator=generator)
+        return Tokens(values=tokens.values + shift, keep=tokens.keep)
+
+    source, rows = Source(load=load, varied={"x": moved}), np.arange(8)
+    for _ in range(2):
+        train_network(
+            Watched(), Squares(), source, train_rows=rows, validation_rows=rows, config=LoopConfig(epochs=3, batch_size=8), seed=1
+        )
+    shifts = [float(values.mean() - X[:8].mean()) for training, values in seen if training]
+    assert all(torch.equal(values, X[:8]) for training, values in seen if not training)
+    assert min(shifts) > 0.9 and len({round(s, 4) for s in shifts[:3]}) == 3
+    assert shifts[:3] == pytest.approx(shifts[3:])  # the seed decides
+
+
 def test_training_leaves_the_callers_random_state_alone():
     def load(rows):
         return {"x": Tokens(values=X[rows].unsqueeze(1), keep=torch.ones(len(rows), 1, dtype=torch.bool))}, Y[rows]

@@ -41,9 +41,14 @@ class Config:
     """Pixels along a side of the square that tokens are cut from: whole patches."""
     patch: int = 16
     """Pixels along a side of a token."""
+    vary: float = 0.0
+    """How much a training step varies each film, 0 to 1: at 1 by shifts of a patch, and 30% of brightness and contrast."""
 
     def __post_init__(self) -> None:
-        """Refuse a side that is not whole patches."""
+        """Refuse a side that is not whole patches, and more variation than there is."""
+        if not 0 <= self.vary <= 1:
+            msg = f"wanted vary from 0 to 1, got {self.vary}"
+            raise ValueError(msg)
         if self.patch < 1 or self.side < 1 or self.side % self.patch:
             msg = f"wanted a side of whole patches of {self.patch} px, got {self.side}"
             raise ValueError(msg)
@@ -165,11 +170,13 @@ class Preparation:
     components: Float[np.ndarray, "component pixel"]
     scaling: Scaling
     """Of the statistics, then of the components, which all share the first one's scale."""
+    vary: float = 0.0
+    """How much training steps vary films."""
 
     @property
     def config(self) -> Config:
         """How films have to be read for it."""
-        return Config(side=self.side, patch=self.patch)
+        return Config(side=self.side, patch=self.patch, vary=self.vary)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -197,6 +204,22 @@ class Preparation:
         places = [None if s is None else torch.cat([self._places(n) for n in range(len(s.films))]) for s in samples]
         tokens = pad(rows, self.dim)
         return Tokens(values=tokens.values, keep=tokens.keep, positions=pad(places, 3).values)
+
+    def varied(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """Shift each film of a batch, repeating its edge, and change its brightness and contrast; left stays left."""
+        if not bool(tokens.keep.any()):
+            return tokens  # padding that is no whole film
+        grid, patch = self.side // self.patch, self.patch
+        images = tokens.values.reshape(-1, grid, grid, patch, patch).transpose(2, 3).reshape(-1, self.side, self.side)
+        num = len(images)
+        drawn = torch.rand((num, 4, 1), generator=generator) * 2 - 1
+        shifts = (drawn[:, :2] * self.vary * patch).round().long() + torch.arange(self.side)
+        rows, columns = shifts.clamp(0, self.side - 1).unbind(dim=1)
+        moved = images[torch.arange(num)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        strength = 0.3 * self.vary
+        moved = moved * (1 + strength * drawn[:, 2:3]) + strength * drawn[:, 3:]
+        cut = moved.reshape(num, grid, patch, grid, patch).transpose(2, 3).reshape(tokens.values.shape)
+        return Tokens(values=cut, keep=tokens.keep, positions=tokens.positions)
 
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Describe grey values and thumbnail, averaged over a patient's films and standardised; NaN for absent patients."""
@@ -253,6 +276,7 @@ def fit(samples: Sequence[Sample | None], config: Config = USUAL) -> Preparation
     return Preparation(
         side=config.side,
         patch=config.patch,
+        vary=config.vary,
         centre=float(means.mean()),
         scale=float(max(np.sqrt(squares.mean() + means.var()), 1 / 255)),
         views=tuple(sorted({f.view for f in films})),

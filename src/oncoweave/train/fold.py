@@ -12,6 +12,8 @@ from oncoweave.data.splits import inner_splits
 from oncoweave.train.dataset import Dataset
 
 if TYPE_CHECKING:
+    from torch import Generator
+
     from oncoweave.nn.tokens import Tokens
 
 
@@ -40,6 +42,18 @@ class Preparation(Protocol):
 
     def block(self, samples: Sequence[object | None]) -> np.ndarray:
         """Make a row of columns a patient, all NaN where the modality is absent."""
+
+
+@runtime_checkable
+class Varying(Protocol):
+    """A preparation whose tokens a training step may vary."""
+
+    @property
+    def vary(self) -> float:
+        """How much; 0 not at all."""
+
+    def varied(self, tokens: "Tokens", generator: "Generator") -> "Tokens":
+        """Vary a batch."""
 
 
 @runtime_checkable

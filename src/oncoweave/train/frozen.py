@@ -1,7 +1,7 @@
 """Encoders that start from a file, and what frozen ones make of each patient: computed once, as training does not change it.
 
 A frozen part is in evaluation mode, so that its output depends on the patient alone. Only what stands above it is run again in
-each epoch. Tokens drawn anew in each step (``LoopConfig.max_tokens``) leave nothing to keep.
+each epoch. Tokens drawn anew or varied in each step (``LoopConfig.max_tokens``, ``Varying``) leave nothing to keep.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from oncoweave.model import Model
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
 from oncoweave.train.finetune import Start, load_start, meet_scale
-from oncoweave.train.fold import Fold
+from oncoweave.train.fold import Fold, Varying
 from oncoweave.train.loop import LoopConfig
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def features_of(
     fabric, found = Fabric(accelerator="auto", devices=1, precision=loop.precision), {}
     for modality, (start, part) in frozen.items():
         preparation = fold.preparation(modality)
-        if preparation.num_tokens is None and loop.max_tokens is not None:
+        thinned = preparation.num_tokens is None and loop.max_tokens is not None
+        if thinned or (isinstance(preparation, Varying) and preparation.vary):
             continue
         lower = model.take_features(modality, part)
         if lower is None:

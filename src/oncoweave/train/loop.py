@@ -1,7 +1,7 @@
 """The one training loop, on Lightning Fabric: deterministic, early stopping on an inner split only, resumable bit for bit."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +57,8 @@ class Source:
     none do."""
     ragged: Collection[str] = ()
     """Names of those modalities."""
+    varied: Mapping[str, Callable[[Tokens, torch.Generator], Tokens]] = field(default_factory=dict)
+    """What training steps do to the tokens of modalities that they vary."""
 
     def sizes_of(self, rows: np.ndarray, *, limit: int | None = None) -> np.ndarray:
         """Tokens of some rows, of which at most ``limit`` are seen."""
@@ -179,12 +181,14 @@ def _gradient(
 ) -> Tensor:
     limit = config.max_tokens
     parts = parts_of(source.sizes_of(rows, limit=limit), config.tokens)
-    seed = 0 if limit is None else int(torch.randint(2**31, (1,), generator=order))
+    seed = int(torch.randint(2**31, (1,), generator=order)) if source.varied or limit is not None else 0
 
     def load(part: int) -> Batch:
         tokens, values = source.load(rows[parts[part]])
+        generator = torch.Generator().manual_seed(seed + part)
+        tokens = {**tokens, **{name: vary(tokens[name], generator) for name, vary in source.varied.items()}}
         if limit is not None:
-            tokens = thin(tokens, source.ragged, limit, torch.Generator().manual_seed(seed + part))
+            tokens = thin(tokens, source.ragged, limit, generator)
         return _to(tokens, fabric.device), values.to(fabric.device)
 
     return accumulate(model, objective, load, num_parts=len(parts), backward=fabric.backward)

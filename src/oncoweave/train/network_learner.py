@@ -16,7 +16,7 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.default_encoders import columns_of, default_encoder
 from oncoweave.train.encoder_settings import read_files
 from oncoweave.train.finetune import Start
-from oncoweave.train.fold import Fold, Preparation, Trained
+from oncoweave.train.fold import Fold, Preparation, Trained, Varying
 from oncoweave.train.frozen import Features, features_of, start_encoders
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
@@ -317,7 +317,8 @@ class _Rows:
             return tokens, self.values[torch.from_numpy(index)]
 
         counted = np.stack([sizes.get(m, self.counts[m]) for m in ragged], axis=1) if ragged else None
-        return Source(load=load, sizes=counted, ragged=ragged)
+        varied = {m: p.varied for m, p in self.preparations.items() if m not in made and isinstance(p, Varying) and p.vary}
+        return Source(load=load, sizes=counted, ragged=ragged, varied=varied)
 
     def _tokens(self, modality: str, index: np.ndarray) -> Tokens:
         if modality in self.tables:
