@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from planted_tokens import KINDS, LABS, PLANTED_LAB, PLANTED_PATCH, YES, patients, trained, untrained
 
 from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
 from oncoweave.explain.attention import FOLLOWED, attend, attend_from
@@ -16,6 +15,7 @@ from oncoweave.explain.patches import grid_map, overlay, word_map, write_overlay
 from oncoweave.explain.ranking import mean_shares, rank_columns
 from oncoweave.explain.words import Word, rank_words, top_words, words_of
 from oncoweave.modalities import report
+from planted_tokens import KINDS, LABS, PLANTED_LAB, PLANTED_PATCH, YES, patients, trained, untrained
 
 pytest.importorskip("tokenizers")
 RNG = np.random.default_rng

@@ -70,9 +70,7 @@ def test_double_precision_is_named_where_weights_are_single(fusion):
     bags = {"bags": frozenset()} if module.READS == "tokens" else {}
     network = module.build(module.Config(), dims={"rna": 4}, dim_out=8, **bags)
     tokens = {"rna": Tokens(values=torch.ones(2, 3, 4, dtype=torch.float64), keep=torch.ones(2, 3, dtype=torch.bool))}
-    with pytest.raises(
-        ValueError, match=r"modality 'rna': wanted tokens of torch.float32.* got torch.float64"
-    ):
+    with pytest.raises(ValueError, match=r"modality 'rna': wanted tokens of torch.float32.* got torch.float64"):
         network(tokens)
     assert network.double()(tokens).dtype == torch.float64
 
