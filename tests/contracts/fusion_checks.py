@@ -51,10 +51,10 @@ def who_has_what(rng: np.random.Generator, n: int = N) -> np.ndarray:
     return np.array(rows[:n])
 
 
-def draw(rng: np.random.Generator, who: np.ndarray, *, longest: int = 5) -> Batch:
+def draw(rng: np.random.Generator, who: np.ndarray, *, longest: int = 5, dims: Mapping[str, int] = DIMS) -> Batch:
     """Ragged rows with holes: what is kept lies anywhere, patients differ in how much; who lacks a modality keeps nothing."""
     result = {}
-    for j, (m, d) in enumerate(DIMS.items()):
+    for j, (m, d) in enumerate(dims.items()):
         keep = rng.random((len(who), longest)) < 0.6
         keep[np.arange(len(who)), rng.integers(0, longest, len(who))] = True
         values = torch.tensor(rng.normal(size=(len(who), longest, d)), dtype=torch.float32)

@@ -53,19 +53,27 @@ def identical_vectors_give_the_same_however_many_are_present(build: Build, rng: 
 
 
 def modality_dropout_drops_at_its_rate(drop: Callable[[Batch, float], Mapping[str, Tokens]], rng: np.random.Generator) -> None:
-    """At a chance of .5 each: a patient keeps something, a modality stays as often as theory says, what stays is as it was.
+    """Of 2, 3 or 6 modalities: a patient keeps something, each is dropped as often as theory says, what stays is as it was.
 
-    Where all three would go (1 in 8), all stay: a modality is kept with probability 1/2 + 1/8.
+    Where all k that a patient has would go, one stays at random: a modality is dropped with probability p - p^k / k.
     """
     n = 4000
-    tokens = draw(rng, np.ones((n, len(DIMS)), dtype=bool), longest=2)
-    with torch.random.fork_rng():
-        torch.manual_seed(6)
-        dropped = drop(tokens, 0.5)
-    present = torch.stack([t.present for t in dropped.values()], dim=1)
-    assert present.any(dim=1).all(), "a patient lost everything"
-    for m, t in dropped.items():
-        share = float(t.present.float().mean())
-        assert abs(share - 0.625) < 4 * (0.625 * 0.375 / n) ** 0.5, f"{m}: kept by {share:.1%} of the patients, wanted 62.5 %"
-        assert not (t.keep & ~tokens[m].keep).any()
-        assert torch.equal(t.values[t.keep], tokens[m].values[t.keep]), f"{m}: what is kept was changed"
+    for count in (2, 3, 6):
+        dims, rates = {f"m{i}": 2 for i in range(count)}, []
+        tokens = draw(rng, np.ones((n, count), dtype=bool), longest=2, dims=dims)
+        for chance in (0.3, 0.5, 0.7, 0.9):
+            with torch.random.fork_rng():
+                torch.manual_seed(6)
+                dropped = drop(tokens, chance)
+            present = torch.stack([t.present for t in dropped.values()], dim=1)
+            assert present.any(dim=1).all(), "a patient lost everything"
+            wanted = chance - chance**count / count
+            rates.append(float(1 - present.float().mean()))
+            for m, t in dropped.items():
+                share = 1 - float(t.present.float().mean())
+                error = (wanted * (1 - wanted) / n) ** 0.5
+                told = f"{m} of {count}: dropped from {share:.1%} of the patients at a chance of {chance}, wanted {wanted:.1%}"
+                assert abs(share - wanted) < 3 * error, told
+                assert not (t.keep & ~tokens[m].keep).any()
+                assert torch.equal(t.values[t.keep], tokens[m].values[t.keep]), f"{m}: what is kept was changed"
+        assert rates == sorted(rates), f"of {count} modalities, a higher chance drops less: {rates}"

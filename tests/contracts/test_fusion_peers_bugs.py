@@ -138,8 +138,19 @@ def test_a_wrong_width_taken_for_a_missing_modality_is_caught(rng):
 
 
 def test_dropout_that_drops_nothing_is_caught(rng):
-    with pytest.raises(AssertionError, match=r"kept by 100.0% of the patients, wanted 62.5 %"):
+    with pytest.raises(AssertionError, match=r"dropped from 0.0% of the patients at a chance of 0.3, wanted 25.5%"):
         modality_dropout_drops_at_its_rate(drops_in_a_copy, rng)
+
+
+def test_dropout_that_takes_everything_back_where_all_would_go_is_caught(rng):
+    def takes_back(tokens, chance):
+        present = torch.stack([t.present for t in tokens.values()], dim=1)
+        kept = present & (torch.rand(present.shape) >= chance)
+        kept = torch.where(kept.any(dim=1, keepdim=True), kept, present)
+        return {m: dataclasses.replace(t, keep=t.keep & kept[:, [i]]) for i, (m, t) in enumerate(tokens.items())}
+
+    with pytest.raises(AssertionError, match=r"m0 of 2: dropped from 2.\..% of the patients at a chance of 0.3, wanted 25.5%"):
+        modality_dropout_drops_at_its_rate(takes_back, rng)
 
 
 def test_dropout_that_scales_what_it_keeps_is_caught(rng):

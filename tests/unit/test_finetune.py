@@ -1,5 +1,6 @@
 """Encoders that start from a file: weights arrive, the frozen stays, layers learn at their own rate, misfits are refused."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -189,23 +190,25 @@ def test_settings_come_from_the_card_and_released_weights_bring_the_peers_numeri
 
 
 def test_dropping_modalities_leaves_everybody_one_and_never_invents_one():
+    n, rates = 6000, {"a": 0.3, "b": 0.9, "c": 0.6}
     rng = torch.Generator().manual_seed(0)
-    keep = {m: torch.rand(2000, 3, generator=rng) < 0.4 for m in ("a", "b")}
-    keep["a"][~(keep["a"].any(dim=1) | keep["b"].any(dim=1))] = True
-    tokens = {m: Tokens(values=torch.zeros(2000, 3, 1), keep=k) for m, k in keep.items()}
-    torch.manual_seed(0)
-    dropped = drop_modalities(tokens, 0.3)
-    has = {m: t.present for m, t in dropped.items()}
-    assert (has["a"] | has["b"]).all()
+    keep = {m: (torch.rand(n, 1, generator=rng) < 0.6) & (torch.rand(n, 3, generator=rng) < 0.9) for m in rates}
+    keep["a"][~torch.stack([k.any(dim=1) for k in keep.values()]).any(dim=0)] = True
+    tokens = {m: Tokens(values=torch.zeros(n, 3, 1), keep=k) for m, k in keep.items()}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dropped = drop_modalities(tokens, rates)
+    had, has = ({m: t.present for m, t in of.items()} for of in (tokens, dropped))
+    assert torch.stack(list(has.values())).any(dim=0).all()
     for m, given in tokens.items():
         assert (dropped[m].keep <= given.keep).all()
-        whole = (dropped[m].keep == given.keep).all(dim=1) | ~has[m]
-        assert whole.all()
-    both = tokens["a"].present & tokens["b"].present
-    gone = float((~has["a"])[both].float().mean())
-    assert gone == pytest.approx(0.3 * 0.7, abs=0.03)  # where both would go, both stay
-    alone = tokens["a"].present & ~tokens["b"].present
-    assert has["a"][alone].all()
+        assert ((dropped[m].keep == given.keep).all(dim=1) | ~has[m]).all()
+    for held in ("a", "b", "c", "ab", "ac", "bc", "abc"):  # where all would go, each of those held stays as often
+        rows = torch.stack([had[m] == (m in held) for m in rates]).all(dim=0)
+        for m in held:
+            wanted = rates[m] - math.prod(rates[other] for other in held) / len(held)
+            error = (wanted * (1 - wanted) / int(rows.sum())) ** 0.5
+            assert abs(float((~has[m])[rows].float().mean()) - wanted) <= 3 * error, (held, m)
 
 
 def test_settings_of_a_study_are_held_against_those_that_weights_bring():
