@@ -12,6 +12,10 @@ class DataError(OncoweaveError, ValueError):
     """A table, file or value that cannot be used; names patient, file and column."""
 
 
+class NothingToLearnError(DataError):
+    """A modality of which the patients given show nothing: nobody has it, or nothing in it varies between them."""
+
+
 class ConfigError(OncoweaveError, ValueError):
     """A configuration that cannot be run; names the key."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from oncoweave.core.errors import DataError
+from oncoweave.core.errors import DataError, NothingToLearnError
 from oncoweave.data.cohort import ModalitySpec, Record
 
 T = TypeVar("T")
@@ -221,4 +221,4 @@ def at_least_one(samples: Sequence[object | None], kind: str) -> None:
     """Refuse to fit a modality that no training patient has."""
     if all(s is None for s in samples):
         msg = f"no training patient of {len(samples)} has a sample of kind {kind!r}; leave the modality out or change the split"
-        raise DataError(msg)
+        raise NothingToLearnError(msg)

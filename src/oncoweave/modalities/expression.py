@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from oncoweave.core.errors import DataError, unknown_name
+from oncoweave.core.errors import DataError, NothingToLearnError, unknown_name
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
@@ -186,7 +186,8 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     median absolute deviation stay (equal ones by standard deviation), in the order of the table.
 
     Raises:
-        DataError: nobody has the modality, patients differ in scale, or no gene varies.
+        NothingToLearnError: nobody has the modality, or no gene varies.
+        DataError: patients differ in scale.
     """
     present, genes, values = gather(samples, lambda s: (s.genes, profile(s)), "expression")
     for sample in present:
@@ -195,7 +196,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     usable = np.flatnonzero(varying(values) & ((~np.isnan(values)).mean(axis=0) >= 0.5))
     if not len(usable):
         msg = f"no gene of {len(genes)} varies between the {len(present)} training patients; leave the modality out"
-        raise DataError(msg)
+        raise NothingToLearnError(msg)
     median = np.nanmedian(values[:, usable], axis=0)
     deviation = np.nanmedian(np.abs(values[:, usable] - median), axis=0)
     order = np.lexsort((-np.nanstd(values[:, usable], axis=0), -deviation))[:MAX_GENES]

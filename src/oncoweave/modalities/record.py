@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from oncoweave.core.errors import DataError
+from oncoweave.core.errors import DataError, NothingToLearnError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
@@ -185,7 +185,8 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     """Learn columns, scales, levels and where gaps occur on training patients.
 
     Raises:
-        DataError: nobody has the modality, a column holds both numbers and text, or no column varies.
+        NothingToLearnError: nobody has the modality, or no column varies.
+        DataError: a column holds both numbers and text.
     """
     at_least_one(samples, "record")
     present = [s for s in samples if s is not None]
@@ -198,7 +199,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     categorical = tuple(c for c, (levels, rare) in split.items() if len(levels) + bool(rare) >= 2)
     if not numeric and not categorical:
         msg = f"no column of {list(columns)} varies between the {len(present)} training patients; leave the modality out"
-        raise DataError(msg)
+        raise NothingToLearnError(msg)
     values = _numbers(present, numeric)
     scaling = fit_scaling(values)
     gaps = tuple(c for c in (*numeric, *categorical) if any(s.values.get(c) is None for s in present))

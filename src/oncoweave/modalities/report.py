@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from scipy import sparse
 
-from oncoweave.core.errors import ConfigError, DataError, missing_extra
+from oncoweave.core.errors import ConfigError, DataError, NothingToLearnError, missing_extra
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place, whose
@@ -212,7 +212,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     A term counts if two reports have it (one, below ten reports); the ``MAX_TERMS`` most frequent stay.
 
     Raises:
-        DataError: nobody has the modality, or no term is frequent enough.
+        NothingToLearnError: nobody has the modality, or no term is frequent enough.
     """
     at_least_one(samples, "report")
     mask_words, folder = _reading(samples)
@@ -252,7 +252,7 @@ def _fit_tfidf(texts: Sequence[str]) -> Tfidf:
         vectoriser.fit(texts)
     except ValueError as error:  # sklearn's way to say that no term is left
         msg = f"no term occurs in {least} or more of {len(texts)} training reports; leave the modality out ({error})"
-        raise DataError(msg) from error
+        raise NothingToLearnError(msg) from error
     return Tfidf(terms=tuple(vectoriser.get_feature_names_out().tolist()), idf=vectoriser.idf_.astype(float))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from oncoweave.core.errors import DataError
+from oncoweave.core.errors import DataError, NothingToLearnError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import (
@@ -158,7 +158,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     """Choose frequent alterations and learn rates and burdens on training patients.
 
     Raises:
-        DataError: nobody has the modality, or neither an alteration nor a burden varies.
+        NothingToLearnError: nobody has the modality, or neither an alteration nor a burden varies.
     """
     present, profiled, values = gather(samples, lambda s: (s.alterations, s.values), "variants")
     known = ~np.isnan(values)
@@ -171,7 +171,7 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
     shown = tuple(c for c, varies in zip(classes, varying(burden), strict=True) if varies)
     if not frequent.any() and not shown:
         msg = f"no alteration of {len(profiled)} varies between the {len(present)} training patients; leave the modality out"
-        raise DataError(msg)
+        raise NothingToLearnError(msg)
     unprofiled = (~known).mean(axis=1, keepdims=True)
     return Preparation(
         alterations=tuple(p for p, f in zip(profiled, frequent, strict=True) if f),

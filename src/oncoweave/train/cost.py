@@ -5,6 +5,7 @@ from oncoweave.train.heads import Head, LabelHeads, SingleHead
 from oncoweave.train.late_learner import FittedLate
 from oncoweave.train.linear_learner import FittedLinear, FittedSite
 from oncoweave.train.network_learner import FittedNetwork
+from oncoweave.train.unread import FittedNothing
 
 
 def count_parameters(fitted: Fitted) -> int:
@@ -19,6 +20,8 @@ def count_parameters(fitted: Fitted) -> int:
         return _coefficients(fitted.head)
     if isinstance(fitted, FittedLate):
         return sum(count_parameters(base) for base in fitted.bases)
+    if isinstance(fitted, FittedNothing):
+        return 0
     msg = f"parameters of a {type(fitted).__name__} cannot be counted; say in train.cost how"
     raise TypeError(msg)
 

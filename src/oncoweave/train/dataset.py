@@ -1,6 +1,6 @@
 """What a learner sees: patients with their samples read, their outcome and their hospital."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -92,6 +92,10 @@ class Dataset:
             kinds=dict(kinds),
             configs=self.configs,
         )
+
+    def without(self, modalities: Collection[str]) -> "Dataset":
+        """Take some modalities from everybody."""
+        return self.only([m for m in self.samples if m not in modalities]).completed(self.kinds)
 
     def with_target(self, target: Target) -> "Dataset":
         """Replace the outcome, for a permuted null."""

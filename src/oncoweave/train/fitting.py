@@ -199,17 +199,18 @@ def _fit_fold(worker: _Worker, task: OuterFold, tell: _Tell) -> None:
     in_repeat = given.splits[given.splits["repeat"] == repeat]
     rows = np.array([row_of[p] for p in in_repeat["patient_id"]])
     is_test = in_repeat["fold"].to_numpy() == fold
-    test = given.data.take(rows[is_test])
     scratch = given.checkpoints / f"repeat{repeat}_fold{fold}"
     train = training_fold(given.study, given.data, np.sort(rows[~is_test]), repeat, fold, scratch)
+    test = given.data.take(rows[is_test]).without([m for m in given.data.modalities if train.absent(m)])
     parts, costs = [], []
     for model in worker.planned:
         train.reused, started = 0.0, perf_counter()
         locked = _lock(model, train, given.study)
-        predicted = locked.frame(test, everyone=model.role == "ablation")
-        seconds = perf_counter() - started + train.reused
-        parts.append(predicted.assign(repeat=repeat, fold=fold))
-        costs.append((model.name, repeat, fold, seconds, count_parameters(locked.fitted)))
+        if locked is not None:
+            predicted = locked.frame(test, everyone=model.role == "ablation")
+            seconds = perf_counter() - started + train.reused
+            parts.append(predicted.assign(repeat=repeat, fold=fold))
+            costs.append((model.name, repeat, fold, seconds, count_parameters(locked.fitted)))
         tell(())
     write_table(given.cost(repeat, fold), pd.DataFrame(costs, columns=["model", "repeat", "fold", "seconds", "parameters"]))
     if (subsets := given.subsets) is not None:
@@ -225,12 +226,14 @@ def _fit_everyone(worker: _Worker, task: Everyone, tell: _Tell) -> None:
         scratch = given.checkpoints / "everyone"
         worker.everyone = fold_of(given.study, given.data, repeat=given.study.protocol.repeats, fold=0, scratch=scratch)
     for model in (m for m in worker.planned if m.name in task.models):
-        save_state(given.locked(model.name), _lock(model, worker.everyone, given.study))
+        locked = _lock(model, worker.everyone, given.study)
+        assert locked is not None, f"model {model.name!r}: all patients teach what those of some folds do"
+        save_state(given.locked(model.name), locked)
         tell((given.locked(model.name),))
         tell(())
 
 
-def _lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
+def _lock(model: Planned, fold: Fold, study: Study) -> LockedModel | None:
     try:
         return lock(model, fold, study)
     except OncoweaveError as error:

@@ -1,15 +1,18 @@
 """One set of training rows, and what is fitted on them once and used by several models."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import InfeasibleSplitError
-from oncoweave.data.splits import inner_splits
+from oncoweave.data.splits import inner_splits, outcome_strata
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.learnable import enough, has_modality, why_not
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -94,7 +97,10 @@ class Fold:
     group_by_site: bool
     scratch: Path | None = None
     """Folder where networks that are being trained leave their checkpoints; None leaves none."""
+    inside: bool = False
+    """Whether it leaves out an inner fold of another: no out-of-fold scores of its modalities are wanted."""
     _preparations: dict[str, Preparation] = field(default_factory=dict)
+    _absent: dict[str, str] = field(default_factory=dict)
     _inner: np.ndarray | None = None
     memo: dict[object, object] = field(default_factory=dict)
     """Inner folds, and models that several others are made of, by name; lives as long as the fold."""
@@ -114,6 +120,17 @@ class Fold:
             self._preparations[modality] = self.train.prepare(modality)
         return self._preparations[modality]
 
+    def absent(self, modality: str) -> str:
+        """Say why these rows cannot teach a modality, which then counts as absent for everybody; empty where they can."""
+        if modality not in self._absent:
+            labels = None if self.inside else self.inner_with(modality)
+            self._absent[modality] = why_not(self.train, modality, labels)
+        return self._absent[modality]
+
+    def learnable(self, modalities: Sequence[str]) -> tuple[str, ...]:
+        """Those of some modalities that these rows can teach."""
+        return tuple(m for m in modalities if not self.absent(m))
+
     @property
     def inner(self) -> np.ndarray:
         """``Int[n]``: the inner fold of each training row, grouped and stratified as the outer split is."""
@@ -126,19 +143,28 @@ class Fold:
     def inner_of(self, rows: np.ndarray) -> np.ndarray:
         """``Int[rows]``: inner folds of some training rows (``Bool[n]``), such as those who have a modality.
 
-        These are the inner folds of all rows, unless leaving one of them out would leave nobody (a modality that only one
-        hospital measured): then the rows are split by themselves.
+        These are the inner folds of all rows, unless leaving one of them out would leave nobody, or nobody who differs in outcome
+        (a modality that only one hospital measured): then the rows are split by themselves.
         """
-        labels = self.inner[rows]
-        if len(np.unique(labels)) > 1 or not len(labels):
+        labels, target, site = self.inner[rows], self.train.outcome.take(np.flatnonzero(rows)), self.train.site[rows]
+        if not len(labels) or _all_teach(labels, target):
             return labels
-        target, site = self.train.outcome.take(np.flatnonzero(rows)), self.train.site[rows]
-        try:
-            return inner_splits(target, site, folds=self.inner_folds, group_by_site=self.group_by_site, seed=self.seed)
-        except InfeasibleSplitError:
-            return (
-                np.arange(len(labels)) % 2
-            )  # a handful of patients: what is chosen on them is judged on the outer fold all the same
+        for by_site in dict.fromkeys((self.group_by_site, False)):
+            with suppress(InfeasibleSplitError):
+                labels = inner_splits(target, site, folds=self.inner_folds, group_by_site=by_site, seed=self.seed)
+                if _all_teach(labels, target):
+                    return labels
+        # a handful of patients: what is chosen on them is judged on the outer fold all the same
+        return _dealt(target)
+
+    def inner_with(self, modality: str) -> np.ndarray:
+        """``Int[n]``: inner fold of each training row; -1 for rows without a modality, where those with it are split apart."""
+        has = has_modality(self.train, modality)
+        if not has.any() or _all_teach(self.inner[has], self.train.outcome.take(np.flatnonzero(has))):
+            return self.inner
+        labels = np.full(len(self.train), -1)
+        labels[has] = self.inner_of(has)
+        return labels
 
     def without(self, inner: np.ndarray, k: int) -> "Fold":
         """Make the training rows that leave out inner fold ``k`` of the labels ``inner`` ``[n]``; once for its own."""
@@ -153,7 +179,27 @@ class Fold:
             inner_folds=self.inner_folds,
             group_by_site=self.group_by_site,
             scratch=self.scratch,
+            inside=True,
         )
         if key is not None:
             self.memo[key] = part
         return part
+
+
+def _all_teach(labels: np.ndarray, target: Target) -> bool:
+    """Whether the rows that leave out any one of several inner folds differ in outcome."""
+    folds = np.unique(labels)
+    return len(folds) > 1 and all(enough(target.take(labels != k)) for k in folds)
+
+
+def _dealt(target: Target) -> np.ndarray:
+    """Deal rows to two folds in turn, those of one outcome after those of another; of labels, the most even one decides."""
+    strata = outcome_strata(target)
+    if strata.ndim == 2:
+        num = strata.shape[1] // 2
+        positive, known = strata[:, :num].sum(axis=0), strata[:, num:].sum(axis=0)
+        label = int(np.minimum(positive, known - positive).argmax())
+        strata = strata[:, label] + 2 * strata[:, num + label]
+    labels = np.empty(len(strata), dtype=int)
+    labels[np.argsort(strata, kind="stable")] = np.arange(len(strata)) % 2
+    return labels

@@ -40,8 +40,10 @@ def combine_present(fusion: LateFusion, scores: np.ndarray) -> np.ndarray:
     return output
 
 
-def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[Fold], Trained]) -> Trained:
+def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[Fold], Trained | None]) -> Trained:
     """Fit one modality's model on the training rows, and on each inner fold for the out-of-fold scores; once a fold.
+
+    ``fit`` gives None for inner folds that nothing can be learned in: rows left out of them have no score.
 
     ``modality`` None is a model of several. ``learner`` names the model in the fold's memory, so that several late fusions share
     it.
@@ -51,27 +53,19 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
         fold.reused += fold.seconds[key]
     else:
         started = perf_counter()
-        fitted = fit(fold).fitted
-        inner = fold.inner if modality is None else _inner_of(fold, modality)
-        scores = np.full(fitted.predict(fold.train).shape, np.nan)
+        whole = fit(fold)
+        assert whole is not None, f"a model of {modality or 'several modalities'} is asked of a fold that cannot teach it"
+        inner = fold.inner if modality is None else fold.inner_with(modality)
+        scores = np.full(whole.fitted.predict(fold.train).shape, np.nan)
         for k in np.unique(inner[inner >= 0]).tolist():
-            left_out = np.flatnonzero(inner == k)
-            scores[left_out] = fit(fold.without(inner, k)).fitted.predict(fold.train.take(left_out))
-        fold.memo[key] = Trained(fitted=fitted, out_of_fold=scores)
+            left_out, part = np.flatnonzero(inner == k), fit(fold.without(inner, k))
+            if part is not None:
+                scores[left_out] = part.fitted.predict(fold.train.take(left_out))
+        fold.memo[key] = Trained(fitted=whole.fitted, out_of_fold=scores)
         fold.seconds[key] = perf_counter() - started
     base = fold.memo[key]
     assert isinstance(base, Trained), f"the fold's memory holds a {type(base).__name__} under {key}"
     return base
-
-
-def _inner_of(fold: Fold, modality: str) -> np.ndarray:
-    """``Int[n]``: inner fold of each training row; -1 for rows without the modality, where those with it are split apart."""
-    has = np.array([sample is not None for sample in fold.train.samples[modality]], dtype=bool)
-    if all((has & (fold.inner != k)).any() for k in np.unique(fold.inner)):
-        return fold.inner
-    labels = np.full(len(fold.train), -1)
-    labels[has] = fold.inner_of(has)
-    return labels
 
 
 def fit_late(

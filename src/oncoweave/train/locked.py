@@ -103,9 +103,14 @@ def mean_score(out_of_fold: np.ndarray) -> np.ndarray:
     return np.nanmean(out_of_fold, axis=0)
 
 
-def lock(model: Planned, fold: Fold, study: Study) -> LockedModel:
-    """Fit a planned model on a fold's training rows and fix what is derived from their out-of-fold scores."""
+def lock(model: Planned, fold: Fold, study: Study) -> LockedModel | None:
+    """Fit a planned model on a fold's training rows and fix what is derived from their out-of-fold scores.
+
+    None where the rows can teach none of the model's modalities.
+    """
     trained = model.fit(fold)
+    if trained is None:
+        return None
     target = fold.train.outcome
     recalibration = fit_recalibration(trained.out_of_fold, target, how=study.recalibration)
     baseline, cutoff = None, None

@@ -14,6 +14,7 @@ from oncoweave.train.linear_learner import MASK, fit_linear, fit_site
 from oncoweave.train.loop import LoopConfig
 from oncoweave.train.network_learner import NetworkOptions, NetworkSpec, fit_network
 from oncoweave.train.study import ModelSpec, Study
+from oncoweave.train.unread import fit_nothing
 
 SITE_ONLY = "site_only"
 ALONE = "only_"
@@ -30,7 +31,11 @@ class Planned:
     role: str
     """baseline, single, fusion, null or ablation."""
     modalities: tuple[str, ...]
-    fit: Callable[[Fold], Trained]
+    fit: "Fit"
+
+
+Fit = Callable[[Fold], Trained | None]
+"""None where the fold can teach none of the model's modalities: the model is not applicable there."""
 
 
 def plan(study: Study, *, has_sites: bool) -> list[Planned]:
@@ -44,9 +49,8 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
     planned += [Planned(name=m.name, role="fusion", modalities=_of(m), fit=_fitter(m, study)) for m in models]
     for subset in ablations(_of(main), stage=main.stage):
         smaller = narrowed(main, subset)
-        planned.append(
-            Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=_fitter(smaller, study))
-        )
+        fit = _or_nothing(_fitter(smaller, study))
+        planned.append(Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=fit))
     for k in range(study.protocol.permutations):
         suffix = "" if k == 0 else f"_{k + 1}"
         planned.append(
@@ -89,27 +93,47 @@ def _of(model: ModelSpec) -> tuple[str, ...]:
     return model.modalities or ()
 
 
-def _alone(modality: str) -> Callable[[Fold], Trained]:
+def _alone(modality: str) -> Fit:
     # the same model that late fusions are made of, so that it is fitted once a fold
-    return lambda fold: _linear_base(fold, modality)
+    return lambda fold: _linear_base(fold, modality) if fold.learnable([modality]) else None
 
 
 def _linear_base(fold: Fold, modality: str) -> Trained:
-    return fit_base(fold, modality, learner="linear", fit=lambda part: fit_linear(part, [modality], fusion="concat"))
+    def fit(part: Fold) -> Trained | None:
+        return fit_linear(part, [modality], fusion="concat") if part.learnable([modality]) else None
+
+    return fit_base(fold, modality, learner="linear", fit=fit)
 
 
-def _fitter(model: ModelSpec, study: Study) -> Callable[[Fold], Trained]:
-    modalities, stage = _of(model), model.stage
-    if stage == "early":
+def _fitter(model: ModelSpec, study: Study) -> Fit:
+    """Fit a model of those of its modalities that a fold can teach."""
+
+    def fit(fold: Fold) -> Trained | None:
+        learned = learned_part(model, fold)
+        return None if learned is None else _fit(fold, learned, study)
+
+    return fit
+
+
+def learned_part(model: ModelSpec, fold: Fold) -> ModelSpec | None:
+    """Ask for the same model of those of its modalities that a fold can teach; None where these are none."""
+    learnable = fold.learnable(_of(model))
+    return model if learnable == _of(model) else narrowed(model, learnable) if learnable else None
+
+
+def _or_nothing(fit: Fit) -> Fit:
+    return lambda fold: fit(fold) or fit_nothing(fold)
+
+
+def _fit(fold: Fold, model: ModelSpec, study: Study) -> Trained:
+    if model.stage == "early":
         missing = model.missing or MASK
-        return lambda fold: fit_linear(
-            fold, modalities, fusion=model.fusion, settings=model.settings, penalty=model.penalty, missing=missing
-        )
+        return fit_linear(fold, _of(model), fusion=model.fusion, settings=model.settings, penalty=model.penalty, missing=missing)
     if model.levels is not None:
-        return lambda fold: _two_level(fold, model, study)
-    if stage in ("intermediate", "hybrid"):
-        return lambda fold: fit_network(fold, modalities, network_spec(model, study))
-    return lambda fold: _late(fold, model, study)
+        return _two_level(fold, model, study)
+    if model.stage in ("intermediate", "hybrid"):
+        return fit_network(fold, _of(model), network_spec(model, study))
+    return _late(fold, model, study)
 
 
 def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
@@ -149,9 +173,9 @@ def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, stu
     spec = replace(alone, fusion="mean", settings={}, operator_settings={}, missing=MASK)
     single = replace(spec, options=replace(spec.options, members=1))
 
-    def fit(part: Fold) -> Trained:
+    def fit(part: Fold) -> Trained | None:
         # out-of-fold scores come from one network an inner fold, not from several: as many times the work would change little
-        return fit_network(part, [modality], spec if part is fold else single)
+        return fit_network(part, [modality], spec if part is fold else single) if part.learnable([modality]) else None
 
     return fit_base(fold, modality, learner=f"{encoder} {given} {model.objective} {spec.starts}", fit=fit)
 
@@ -177,8 +201,8 @@ def _start(model: ModelSpec, name: str, path: Path) -> Start:
     return Start(path=path, sha256=sha256(path), frozen=name in model.frozen, settings=settings)
 
 
-def _permuted(fit: Callable[[Fold], Trained], k: int) -> Callable[[Fold], Trained]:
-    def fit_null(fold: Fold) -> Trained:
+def _permuted(fit: Fit, k: int) -> Fit:
+    def fit_null(fold: Fold) -> Trained | None:
         order = fold.rng("permutation", k).permutation(len(fold.train))
         shuffled = fold.train.with_target(fold.train.outcome.take(order))
         seed = fold.seed + 104_729 * (k + 1)  # its own, so that nothing random is shared with the models it is held against

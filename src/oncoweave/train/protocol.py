@@ -18,6 +18,7 @@ from oncoweave.data.attributes import attributes
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import splits_hash, write_splits
 from oncoweave.data.store import refuse_changed_tables
+from oncoweave.train.absences import absences
 from oncoweave.train.audits.result import Audited
 from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
@@ -67,6 +68,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     kinds = {m: cohort.modalities[m].kind for m in resolved.modalities or ()}
     data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, tuple(kinds), read_as(kinds, resolved.preparation)))
     splits, warnings = study_splits(resolved, data)
+    warnings += absences(resolved, data, splits)
     fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
     planned = fitting.planned
     _claim(out, resolved)

@@ -37,8 +37,8 @@ def refuse_scarce(study: Study, data: Dataset, splits: pd.DataFrame) -> None:
     Raises:
         InfeasibleSplitError: an inner split cannot be made; names the class, the fold, and settings that would do.
     """
-    scarcest_first = sorted(_training_rows(data.patient_ids, splits), key=lambda fold: _least(data.outcome.take(fold[1])))
-    for (repeat, fold), rows in scarcest_first:
+    scarcest_first = sorted(training_rows(data.patient_ids, splits), key=lambda fold: _least(data.outcome.take(fold[1])))
+    for (repeat, fold), rows, _ in scarcest_first:
         train = fold_of(study, data.take(rows), repeat=repeat, fold=fold)
         try:
             _split_twice(train)
@@ -66,13 +66,15 @@ def _refusal(study: Study, everyone: Target, trains: Target, where: str) -> str:
     return f"study {study.name!r}: {found}: {scarce}; {_advice(study, total, count, everyone.endpoint.kind)}"
 
 
-def _training_rows(patient_ids: np.ndarray, splits: pd.DataFrame) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+def training_rows(patient_ids: np.ndarray, splits: pd.DataFrame) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
+    """Yield (repeat, fold) and the rows, by place, of those who train and of those who are tested."""
     row_of = {patient: i for i, patient in enumerate(patient_ids)}
     for repeat in splits["repeat"].unique().tolist():
         rows = splits[splits["repeat"] == repeat]
         place = np.array([row_of[p] for p in rows["patient_id"]])
         for fold in sorted(set(rows["fold"][rows["fold"] >= 0])):
-            yield (repeat, int(fold)), np.sort(place[rows["fold"].to_numpy() != fold])
+            is_tested = rows["fold"].to_numpy() == fold
+            yield (repeat, int(fold)), np.sort(place[~is_tested]), place[is_tested]
 
 
 def _suffice(trains: int, inner_folds: int) -> bool:

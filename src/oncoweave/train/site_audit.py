@@ -35,7 +35,9 @@ def audit_site(study: Study, data: Dataset, site_only: Planned) -> tuple[pd.Data
     for _, tested in splits.groupby(["repeat", "fold"]):
         is_test = np.isin(data.patient_ids, tested["patient_id"].to_numpy(dtype=object))
         train = Fold(train=data.take(~is_test), seed=protocol.seed, inner_folds=protocol.inner_folds, group_by_site=False)
-        predicted = lock(site_only, train, study).frame(data.take(is_test))
+        locked = lock(site_only, train, study)
+        assert locked is not None, "the hospital alone needs no modality"
+        predicted = locked.frame(data.take(is_test))
         where = {key: int(tested[key].iloc[0]) for key in ("repeat", "fold")}
         frames.append(predicted.assign(model=NAME, **where))
     options = SummaryOptions(replicates=protocol.bootstrap)

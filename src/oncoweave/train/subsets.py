@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from oncoweave.core.endpoint import Target
 from oncoweave.evaluate.contributions import Worths, main_metric
 from oncoweave.evaluate.metrics import Curves
 from oncoweave.evaluate.shapley import Subset, draw_orders, every_subset, subsets_along
@@ -15,9 +14,10 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold
 from oncoweave.train.late_learner import combine_present, fit_late
 from oncoweave.train.locked import mean_score, score_columns
-from oncoweave.train.panel import late_bases
+from oncoweave.train.panel import late_bases, learned_part
 from oncoweave.train.recalibration import fit_recalibration
 from oncoweave.train.study import Study
+from oncoweave.train.unread import average_outcome
 
 EXACT_LIMIT = 8
 """Up to this many modalities every subset is fitted: 255 stackings of 490 patients, 2.4 s a fold (of thirteen, 8191: 150 s)."""
@@ -60,39 +60,31 @@ def plan_subsets(study: Study) -> SubsetPlan | None:
 def score_subsets(plan: SubsetPlan, study: Study, fold: Fold, test: Dataset) -> SubsetScores:
     """Fit the main model on each subset and score the test patients.
 
-    A patient with none of the subset gets the mean score of the training patients, and with no modality at all everybody gets
-    what is known of the outcome alone.
+    A patient with none of the subset gets the mean score of the training patients, and with no modality at all (or none that the
+    fold can teach) everybody gets what is known of the outcome alone.
     """
     main = next(m for m in study.models or () if m.name == study.main)
-    names = main.modalities or ()
-    bases = late_bases(fold, main, study)
-    tested = np.stack([base.fitted.predict(test) for base in bases], axis=1)
-    target, scores = fold.train.outcome, np.empty((len(plan.subsets), len(test), tested.shape[2]))
+    learned, target = learned_part(main, fold), fold.train.outcome
+    names = () if learned is None else learned.modalities or ()
+    bases = [] if learned is None else late_bases(fold, learned, study)
+    tested = [base.fitted.predict(test) for base in bases]
+    average = average_outcome(target)
+    scores = np.empty((len(plan.subsets), len(test), len(average)))
     for row, subset in enumerate(plan.subsets):
-        if not subset:
-            scores[row] = _known_of_nobody(target, tested.shape[2])
-            continue
         chosen = [i for i, name in enumerate(names) if name in subset]
+        if not chosen:
+            scores[row] = average
+            continue
         trained, fused = fit_late(
             fold, [names[i] for i in chosen], [bases[i] for i in chosen], fusion=main.fusion, settings=main.settings
         )
-        combined = combine_present(fused, tested[:, chosen])
+        combined = combine_present(fused, np.stack([tested[i] for i in chosen], axis=1))
         lacking = np.isnan(combined).any(axis=1)
         combined[lacking] = mean_score(trained.out_of_fold)
         survival = target.endpoint.kind == "survival"
         how = study.recalibration
         scores[row] = combined if survival else fit_recalibration(trained.out_of_fold, target, how=how).apply(combined)
     return SubsetScores(patient_ids=tuple(str(p) for p in test.patient_ids), scores=scores)
-
-
-def _known_of_nobody(target: Target, width: int) -> np.ndarray:
-    """``[c]``: what is predicted for everybody where no modality is read."""
-    values = target.values
-    if target.endpoint.kind == "survival":
-        return np.zeros(1)
-    if target.endpoint.kind in ("multiclass", "ordinal"):
-        return np.bincount(values[~np.isnan(values)].astype(int), minlength=width) / (~np.isnan(values)).sum()
-    return np.atleast_1d(np.nanmean(values, axis=0))
 
 
 def worths_of(

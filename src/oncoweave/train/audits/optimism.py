@@ -12,7 +12,7 @@ from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.locked import score_columns
 from oncoweave.train.network_learner import FittedNetwork, fit_network
-from oncoweave.train.panel import network_spec
+from oncoweave.train.panel import learned_part, network_spec
 from oncoweave.train.study import ModelSpec
 
 COLUMNS = ("model", "repeat", "fold", "epochs", "chosen_epoch", "best_epoch", "chosen", "best", "optimism", "same_loss")
@@ -60,10 +60,13 @@ def _network(run: Audited) -> ModelSpec | None:
 def _follow(run: Audited, model: ModelSpec, repeat: int, fold: int, is_test: np.ndarray) -> dict[str, object] | None:
     trains = np.flatnonzero(run.trains(repeat, fold))
     train = run.make_fold(run.study, run.data, trains, repeat, fold, None)
-    spec = network_spec(model, run.study)
+    learned = learned_part(model, train)
+    if learned is None:
+        return None
+    spec = network_spec(learned, run.study)
     single = replace(spec, options=replace(spec.options, members=1))
     seen: list[tuple[float, float, float]] = []
-    fit_network(train, model.modalities or (), single, watch=partial(_see, run, run.data.take(is_test), (repeat, fold), seen))
+    fit_network(train, learned.modalities or (), single, watch=partial(_see, run, run.data.take(is_test), (repeat, fold), seen))
     inner, tested, measured = np.array(seen).T
     if np.isnan(measured).all():
         return None

@@ -32,16 +32,18 @@ def audit_refits(run: Audited) -> Audit:
     trains = np.flatnonzero(run.trains(repeat, fold))
     data = _swapped(run.data, swapped, donors=trains)
     train = run.make_fold(run.study, data, trains, repeat, fold, run.scratch)
-    moved, models = {}, list(_refitted(run))
-    for model in models:
-        again = lock(model, train, run.study).frame(data.take(tested), everyone=model.role == "ablation")
-        moved[model.name] = _moved(run, again, model.name, repeat, run.data.patient_ids[kept])
+    moved = {}
+    for model in _refitted(run):
+        locked = lock(model, train, run.study)
+        if locked is not None:
+            again = locked.frame(data.take(tested), everyone=model.role == "ablation")
+            moved[model.name] = _moved(run, again, model.name, repeat, run.data.patient_ids[kept])
     shutil.rmtree(run.scratch, ignore_errors=True)
     worst = max(moved, key=lambda m: moved[m])
     wrong = [m for m, by in moved.items() if by > _ROUNDING]
     evidence = (
         f"Fold {fold} of repeat {repeat} was fitted again with {len(swapped)} of its {len(tested)} tested patients replaced:"
-        f" predictions for the others move by at most {moved[worst]:.2g} standard deviations in {len(models)} model(s)"
+        f" predictions for the others move by at most {moved[worst]:.2g} standard deviations in {len(moved)} model(s)"
     )
     evidence += f"; they move in {', '.join(wrong[:5])}" if wrong else ""
     evidence += ". Networks are not fitted again; what they read is prepared as for the models of single modalities."

@@ -129,7 +129,11 @@ def _worker(given: _Given) -> Callable[[int, _Tell], None]:
         tested = rows["fold"].to_numpy() == 0
         train = training_fold(given.study, data, np.sort(place[~tested]), repeat, 0, None)
         test = data.take(place[tested])
-        frames = [lock(model, train, given.study).frame(test).assign(repeat=repeat, fold=0) for model in planned]
+        locked = [made for model in planned if (made := lock(model, train, given.study)) is not None]
+        if not locked:
+            msg = f"{len(train.train)} training patients can teach none of the modalities of {', '.join(given.models)}"
+            raise InfeasibleSplitError(msg)
+        frames = [made.frame(test).assign(repeat=repeat, fold=0) for made in locked]
         write_table(given.part(repeat), pd.concat(frames, ignore_index=True))
         tell(None)
 

@@ -1,0 +1,97 @@
+"""Modalities that the training patients of some folds cannot teach: counted before anything is fitted, and said."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from oncoweave.core.errors import DataError
+from oncoweave.train.dataset import Dataset
+from oncoweave.train.scarcity import fold_of, training_rows
+from oncoweave.train.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Fold:
+    reasons: dict[str, str]
+    """Why each modality cannot be learned; empty where it can."""
+    tested: np.ndarray
+    """``Int[t]``: rows of the tested patients."""
+
+    @property
+    def absent(self) -> set[str]:
+        return {m for m, why in self.reasons.items() if why}
+
+
+def absences(study: Study, data: Dataset, splits: pd.DataFrame) -> list[str]:
+    """Say which modalities count as absent for everybody in some folds of a resolved study, why, and for how many patients.
+
+    Raises:
+        DataError: a modality can be learned in no fold, a fold can teach none, or the main model or the reference would predict
+            nobody.
+    """
+    folds = [_fold(study, data, rows, tested, where) for where, rows, tested in training_rows(data.patient_ids, splits)]
+    for modality in data.modalities:
+        if all(modality in fold.absent for fold in folds):
+            why = _counted([fold.reasons[modality] for fold in folds])
+            msg = (
+                f"modality {modality!r} can be learned in none of {len(folds)} folds ({why}); leave it out of the study's"
+                " modalities, or split otherwise (protocol: group_by_site, folds)"
+            )
+            raise DataError(msg)
+    main = next(m for m in study.models or () if m.name == study.main)
+    _refuse_silent(f"the main model {study.main!r}", main.modalities or (), folds, data)
+    _refuse_silent(f"the reference {study.reference!r}", (str(study.reference),), folds, data)
+    return [said for m in data.modalities if (said := _said(m, folds, data))]
+
+
+def _fold(study: Study, data: Dataset, rows: np.ndarray, tested: np.ndarray, where: tuple[int, int]) -> _Fold:
+    fold = fold_of(study, data.take(rows), repeat=where[0], fold=where[1])
+    found = _Fold(reasons={m: fold.absent(m) for m in data.modalities}, tested=tested)
+    if len(found.absent) == len(data.modalities):
+        msg = (
+            f"when fold {where[1]} of repeat {where[0]} is tested, the {len(rows)} training patients can teach no modality"
+            f" ({'; '.join(f'{m}: {why}' for m, why in found.reasons.items())}); split otherwise (protocol: group_by_site, folds)"
+        )
+        raise DataError(msg)
+    return found
+
+
+def _refuse_silent(who: str, modalities: Collection[str], folds: list[_Fold], data: Dataset) -> None:
+    """Refuse a model that everything is measured by where it would predict no tested patient."""
+    for fold in folds:
+        learned = [m in modalities and m not in fold.absent for m in data.modalities]
+        if data.availability[fold.tested][:, learned].any():
+            return
+    msg = (
+        f"{who} would predict nobody: whoever has {' or '.join(repr(m) for m in modalities)} is tested in folds whose training"
+        " patients cannot teach it; name another, or split otherwise (protocol: group_by_site, folds)"
+    )
+    raise DataError(msg)
+
+
+def _said(modality: str, folds: list[_Fold], data: Dataset) -> str:
+    lacking = [fold for fold in folds if modality in fold.absent]
+    if not lacking:
+        return ""
+    has = data.availability
+    place = data.modalities.index(modality)
+    passed = sum(int(has[fold.tested, place].sum()) for fold in lacking)
+    left = sum(_without_more(has[fold.tested], place, [m not in fold.absent for m in data.modalities]) for fold in lacking)
+    nothing = f"; {left} of these, who have nothing else that can be learned, get no prediction there" if left else ""
+    return (
+        f"Modality {modality!r} counts as absent for everybody in {len(lacking)} of {len(folds)} folds, where it cannot be"
+        f" learned ({_counted([fold.reasons[modality] for fold in lacking])}). There is no model of it alone there, and all others do"
+        f" without it: {passed} tested patient{'' if passed == 1 else 's'} who have it (counted once a repeat){nothing}."
+    )
+
+
+def _without_more(has: np.ndarray, place: int, learned: list[bool]) -> int:
+    """Count those who have the modality at a place and none of those learned."""
+    return int((has[:, place] & ~has[:, learned].any(axis=1)).sum())
+
+
+def _counted(reasons: list[str]) -> str:
+    return "; ".join(f"{why}: {count}" for why, count in Counter(reasons).items())
