@@ -59,6 +59,8 @@ class ModelConfig:
     """Chance that a training step does not see one of a patient's modalities, of all or by modality; one always stays."""
     missing: str = "mask"
     """A file on the missingness shelf that acts on what encoders give."""
+    missing_settings: Mapping[str, object] = field(default_factory=dict)
+    """Of that file, where they are not its defaults."""
 
 
 @runtime_checkable
@@ -87,8 +89,9 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
-        policy = shelf.load("missingness", config.missing)
-        self.missing = policy.build(policy.Config(), dims=dict.fromkeys(config.modalities, config.width))
+        chosen = shelf.configure("missingness", config.missing, config.missing_settings)
+        dims = dict.fromkeys(config.modalities, config.width)
+        self.missing = shelf.load("missingness", config.missing).build(chosen, dims=dims)
         self.fusion = _fusion(config)
         # a hybrid scores by heads of its own
         scores = isinstance(self.fusion, Hybrid)

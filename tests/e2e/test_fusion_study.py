@@ -21,6 +21,8 @@ MODELS = (
     ModelSpec(name="distilled", fusion="distilled", missing="learned", modalities=("expression", "record")),
     ModelSpec(name="tokens", fusion="mcat", encoders={"record": "tabular/tiny"}),
     ModelSpec(name="two_level", fusion="two_level", settings={"feature": "concat"}, missing="knn"),
+    ModelSpec(name="filled", fusion="gated", missing="knn", missing_settings={"neighbours": 3}),
+    ModelSpec(name="handed_on", fusion="stacking", missing="retrieval", encoders={"expression": "linear"}),
 )
 ALL = ("expression", "variants", "record")
 
@@ -62,7 +64,7 @@ def test_hybrids_and_stand_ins_go_from_run_to_report_and_to_new_patients(cohort,
         modalities={"record": opened.modalities["record"]},
     )
     write_cohort(fewer, tmp_path / "new")
-    for name in ("two_level", "distilled", "tree"):
+    for name in ("two_level", "distilled", "tree", "filled", "handed_on"):
         out = tmp_path / f"{name}.csv"
         predict_cohort(run, tmp_path / "new", out, model=name)
         assert np.isfinite(pd.read_csv(out)["risk"]).all()

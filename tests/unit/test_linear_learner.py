@@ -5,11 +5,11 @@ import pytest
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Endpoint, Target
-from oncoweave.core.errors import ConfigError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.fusion import pls
 from oncoweave.modalities import embedding
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.filling import FittedFilled, Policy, fit_filled
 from oncoweave.train.fold import Fold
 from oncoweave.train.late_learner import fit_late
 from oncoweave.train.linear_learner import fit_linear
@@ -49,12 +49,14 @@ def _told(scores, target):
 @pytest.mark.parametrize("missing", ["mask", "mean", "knn", "iterative", "retrieval"])
 def test_a_stand_in_is_fitted_stored_and_applied_with_the_model(missing, rng, tmp_path):
     data, new = _dataset(rng), _dataset(rng)
-    trained = fit_linear(_fold(data), list(WIDTHS), fusion="concat", missing=missing)
-    assert (trained.fitted.policy is None) == (missing == "mask")
+    policy = None if missing == "mask" else Policy(name=missing)
+    trained = fit_filled(_fold(data), list(WIDTHS), policy, lambda f: fit_linear(f, list(WIDTHS), fusion="concat"))
+    assert isinstance(trained.fitted, FittedFilled) == (missing != "mask")
     if missing != "mask":
         blocks = {m: trained.fitted.preparations[m].block(new.samples[m]) for m in WIDTHS}
-        fused = trained.fitted.fusion.transform(trained.fitted.policy.transform(blocks))
-        np.testing.assert_allclose(trained.fitted.predict(new), trained.fitted.head.predict(fused))
+        model = trained.fitted.fitted
+        fused = model.fusion.transform(trained.fitted.filling.policy.transform(blocks))
+        np.testing.assert_allclose(trained.fitted.predict(new), model.head.predict(fused))
     save_state(tmp_path / "model.safetensors", trained.fitted)
     again = load_state(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(again.predict(new), trained.fitted.predict(new))
@@ -86,13 +88,6 @@ def test_supervised_columns_do_not_flatter_what_is_fitted_on_them(rng):
     fitted = fit_linear(_fold(informative), list(WIDTHS), fusion="pls").fitted
     new = _dataset(rng)
     assert _told(fitted.predict(new), new.outcome) > 0.4
-
-
-def test_a_policy_of_networks_is_refused_for_blocks(rng, monkeypatch):
-    module = shelf.load("missingness", "mean")
-    monkeypatch.setattr(module, "ACTS_ON", "encoded")
-    with pytest.raises(ConfigError, match="an early fusion needs a policy that acts on blocks"):
-        fit_linear(_fold(_dataset(rng)), ["a"], fusion="concat", missing="mean")
 
 
 def test_rules_are_told_the_names_of_their_modalities(rng):

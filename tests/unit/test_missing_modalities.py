@@ -1,5 +1,7 @@
 """What stands in for absent modalities in networks: tokens in their place, predicted ones, and what studies refuse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -123,27 +125,70 @@ def test_a_network_trains_every_part_of_its_policy(name, fusion):
     assert model.eval()(tokens).shape == (3, 1)
 
 
+KINDS = {"a": "expression", "b": "record", "c": "report"}
+
+
 @pytest.mark.parametrize(
     ("fusion", "missing", "error", "match"),
     [
-        ("gated", "knn", ConfigError, "acts on blocks of columns and 'gated' is intermediate; fitting: .*learned.*mask"),
-        ("concat", "learned", ConfigError, "acts on encoders and 'concat' is early; fitting: .*knn"),
-        ("average", "mean", ConfigError, "'average' is late and weighs what a patient has"),
+        ("gated", "knn", ConfigError, r"network reads 'c' \(report\) as tokens that no columns give; use retrieval.* or mask"),
+        ("concat", "learned", ConfigError, "is early: it fits a linear model on columns; use one that fills in columns .*knn"),
+        ("average", "latent", ConfigError, "is late: it combines models that read one modality each; use one .*retrieval"),
         ("gated", "laerned", UnknownNameError, "did you mean 'learned'"),
-        ("two_level", "learned", ConfigError, "acts on encoders"),
+        ("two_level", "learned", ConfigError, "acts inside a network"),
     ],
 )
 def test_a_policy_that_does_not_fit_the_stage_is_refused_with_those_that_do(fusion, missing, error, match):
     with pytest.raises(error, match=match):
-        _resolve_model(ModelSpec(name="m", fusion=fusion, missing=missing), {"a": "expression", "b": "record"}, "survival")
+        _resolve_model(ModelSpec(name="m", fusion=fusion, missing=missing), KINDS, "survival")
 
 
 @pytest.mark.parametrize(
-    ("fusion", "missing"), [("gated", "learned"), ("concat", "knn"), ("concat", "mask"), ("two_level", "knn")]
+    ("fusion", "missing"),
+    [
+        ("gated", "learned"),
+        ("concat", "knn"),
+        ("concat", "mask"),
+        ("two_level", "knn"),
+        ("average", "mean"),
+        ("average", "mask"),
+        ("mcat", "retrieval"),
+        ("auxiliary", "retrieval"),
+    ],
 )
 def test_a_policy_that_fits_is_kept(fusion, missing):
-    spec = _resolve_model(ModelSpec(name="m", fusion=fusion, missing=missing), {"a": "expression", "b": "record"}, "survival")
-    assert (spec.missing, spec.modalities) == (missing, ("a", "b"))
+    spec = _resolve_model(ModelSpec(name="m", fusion=fusion, missing=missing), KINDS, "survival")
+    assert (spec.missing, spec.modalities) == (missing, ("a", "b", "c"))
+
+
+def test_columns_may_stand_in_where_networks_read_tables_or_linear_models_read_texts():
+    for fusion, encoders in (("gated", {}), ("average", {"record": "snn"})):
+        modalities = ("a", "b") if fusion == "gated" else ("a", "b", "c")
+        spec = ModelSpec(name="m", fusion=fusion, missing="mean", modalities=modalities, encoders=encoders)
+        assert _resolve_model(spec, KINDS, "survival").missing == "mean"
+    spec = ModelSpec(name="m", fusion="average", missing="mean", encoders={"report": "bert/tiny"})
+    with pytest.raises(ConfigError, match="no columns give"):
+        _resolve_model(spec, KINDS, "survival")
+
+
+def test_settings_of_a_policy_are_checked_against_its_own():
+    def asked(**given):
+        return _resolve_model(ModelSpec(name="m", fusion="concat", **given), KINDS, "survival")
+
+    assert asked(missing="knn", missing_settings={"neighbours": 3}).missing_settings == {"neighbours": 3}
+    with pytest.raises(
+        UnknownNameError, match="no setting of 'knn' on shelf 'missingness' named 'neighbors'; did you"
+    ):
+        asked(missing="knn", missing_settings={"neighbors": 3})
+    with pytest.raises(ConfigError, match="missing_settings belong to a policy"):
+        asked(missing_settings={"neighbours": 3})
+
+
+def test_a_network_takes_the_settings_of_its_policy():
+    shape = ModalityShape(encoder="linear/tiny", dim=1, num_tokens=3)
+    config = ModelConfig(modalities=dict.fromkeys("ab", shape), fusion="mean", num_outputs=1, width=8, missing="latent")
+    assert Model(config).missing.into[0].out_features == 64
+    assert Model(dataclasses.replace(config, missing_settings={"hidden": 5})).missing.into[0].out_features == 5
 
 
 def test_mask_hands_on_what_it_gets():

@@ -100,6 +100,11 @@ class Preparation:
         values = torch.from_numpy(np.nan_to_num(self._scaled(samples)).astype(np.float32))
         return Tokens(values=values.unsqueeze(1), keep=torch.tensor([[s is not None] for s in samples]).reshape(-1, 1))
 
+    def lay_back(self, block: Float[np.ndarray, "patient feature"]) -> Tokens:
+        """Make the one token of columns that stand in for patients who lack the vector."""
+        values = torch.from_numpy(block.astype(np.float32))
+        return Tokens(values=values.unsqueeze(1), keep=torch.ones(len(block), 1, dtype=torch.bool))
+
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Standardise the vector; NaN for absent patients."""
         return blank_absent(self._scaled(samples), np.array([s is not None for s in samples], dtype=bool))

@@ -159,6 +159,10 @@ class Preparation:
         """Make one token a gene, z-scored; a gene that was not measured is not kept."""
         return from_table(self._scaled(samples))
 
+    def lay_back(self, block: Float[np.ndarray, "patient feature"]) -> Tokens:
+        """Make tokens of columns that stand in for patients who lack the modality: all of them, as if measured."""
+        return from_table(block[:, : self.num_tokens])
+
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Z-score the genes; the training mean (0) where not measured, NaN for a patient who has none of them."""
         scaled = self._scaled(samples)

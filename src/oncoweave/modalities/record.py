@@ -153,6 +153,10 @@ class Preparation:
         """Make one token a numeric column, standardised, and one a level, 0 or 1; what is missing is not kept."""
         return from_table(self._tokens(samples))
 
+    def lay_back(self, block: Float[np.ndarray, "patient feature"]) -> Tokens:
+        """Make tokens of columns that stand in for patients who lack the modality: all of them, as if measured."""
+        return from_table(block[:, : self.num_tokens])
+
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Impute the training median and zero for categories, and add missing indicators; NaN for absent patients."""
         tokens = self._tokens(samples)

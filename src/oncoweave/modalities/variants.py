@@ -131,6 +131,10 @@ class Preparation:
         alterations, burdens, _ = self._parts(samples)
         return from_table(np.hstack([alterations, burdens]))
 
+    def lay_back(self, block: Float[np.ndarray, "patient feature"]) -> Tokens:
+        """Make tokens of columns that stand in for patients who lack the modality: all of them, as if measured."""
+        return from_table(block[:, : self.num_tokens])
+
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Give alterations as called, the training rate where not profiled; NaN for a patient profiled for none of them."""
         alterations, burdens, unprofiled = self._parts(samples)

@@ -32,6 +32,14 @@ class BlockPolicy(Protocol):
 
 
 @runtime_checkable
+class DonorPolicy(BlockPolicy, Protocol):
+    """One that takes what it fills in from one training patient, whose whole sample can be handed on."""
+
+    def donors(self, blocks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Name the training row that gives each absent block, ``Int[n]`` a modality; -1 where present, or where there is none."""
+
+
+@runtime_checkable
 class LateFusion(Protocol):
     """A fitted late fusion: from scores, one a modality, to one score."""
 

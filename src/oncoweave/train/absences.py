@@ -81,10 +81,11 @@ def _said(modality: str, folds: list[_Fold], data: Dataset) -> str:
     passed = sum(int(has[fold.tested, place].sum()) for fold in lacking)
     left = sum(_without_more(has[fold.tested], place, [m not in fold.absent for m in data.modalities]) for fold in lacking)
     nothing = f"; {left} of these, who have nothing else that can be learned, get no prediction there" if left else ""
+    why = _counted([fold.reasons[modality] for fold in lacking])
     return (
         f"Modality {modality!r} counts as absent for everybody in {len(lacking)} of {len(folds)} folds, where it cannot be"
-        f" learned ({_counted([fold.reasons[modality] for fold in lacking])}). There is no model of it alone there, and all others do"
-        f" without it: {passed} tested patient{'' if passed == 1 else 's'} who have it (counted once a repeat){nothing}."
+        f" learned ({why}). There is no model of it alone there, and all others"
+        f" do without it: {passed} tested patient{'' if passed == 1 else 's'} who have it (counted once a repeat){nothing}."
     )
 
 

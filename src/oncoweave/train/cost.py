@@ -1,5 +1,6 @@
 """What a model costs: the numbers that its training outcomes decided."""
 
+from oncoweave.train.filling import FittedFilled
 from oncoweave.train.fold import Fitted
 from oncoweave.train.heads import Head, LabelHeads, SingleHead
 from oncoweave.train.late_learner import FittedLate
@@ -20,6 +21,8 @@ def count_parameters(fitted: Fitted) -> int:
         return _coefficients(fitted.head)
     if isinstance(fitted, FittedLate):
         return sum(count_parameters(base) for base in fitted.bases)
+    if isinstance(fitted, FittedFilled):
+        return count_parameters(fitted.fitted)
     if isinstance(fitted, FittedNothing):
         return 0
     msg = f"parameters of a {type(fitted).__name__} cannot be counted; say in train.cost how"

@@ -60,6 +60,20 @@ class Varying(Protocol):
 
 
 @runtime_checkable
+class Wrapped(Protocol):
+    """A preparation around another, which was fitted on the samples."""
+
+    @property
+    def inner(self) -> Preparation:
+        """The other."""
+
+
+def real_preparation(preparation: Preparation) -> Preparation:
+    """Take the one that was fitted on samples out of what is around it."""
+    return preparation.inner if isinstance(preparation, Wrapped) else preparation
+
+
+@runtime_checkable
 class Fitted(Protocol):
     """What a learner leaves behind: a frozen dataclass that ``core.state`` can store."""
 
@@ -165,6 +179,22 @@ class Fold:
         labels = np.full(len(self.train), -1)
         labels[has] = self.inner_of(has)
         return labels
+
+    def of_train(self, train: Dataset, preparations: dict[str, Preparation], *, name: str) -> "Fold":
+        """Make the same fold of other samples of the same rows, for which preparations are fitted already.
+
+        Its networks leave their checkpoints in a folder of that name, apart from those of the fold itself.
+        """
+        return Fold(
+            train=train,
+            seed=self.seed,
+            inner_folds=self.inner_folds,
+            group_by_site=self.group_by_site,
+            scratch=None if self.scratch is None else self.scratch / name,
+            inside=self.inside,
+            _preparations=preparations,
+            _inner=self.inner,
+        )
 
     def without(self, inner: np.ndarray, k: int) -> "Fold":
         """Make the training rows that leave out inner fold ``k`` of the labels ``inner`` ``[n]``; once for its own."""

@@ -20,7 +20,7 @@ from oncoweave.model import Model
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.batches import parts_of
 from oncoweave.train.finetune import Start, load_start, meet_scale
-from oncoweave.train.fold import Fold, Varying
+from oncoweave.train.fold import Fold, Varying, real_preparation
 from oncoweave.train.loop import LoopConfig
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def start_encoders(model: Model, fold: Fold, starts: Mapping[str, Start]) -> dic
     for name, start in starts.items():
         for modality in (m for m in model.config.modalities if name in (m, fold.train.kinds[m])):
             part = load_start(model.encoders[modality], start.path)
-            tiles = fold.preparation(modality)
+            tiles = real_preparation(fold.preparation(modality))
             if isinstance(tiles, slide.Preparation):
                 scaling = tiles.tile_scaling
                 meet_scale(part, start.path, centre=scaling.centre, scale=scaling.scale, source=tiles.source)
@@ -90,7 +90,7 @@ def features_of(
 
     fabric, found = Fabric(accelerator="auto", devices=1, precision=loop.precision), {}
     for modality, (start, part) in frozen.items():
-        preparation = fold.preparation(modality)
+        preparation = real_preparation(fold.preparation(modality))
         thinned = preparation.num_tokens is None and loop.max_tokens is not None
         if thinned or (isinstance(preparation, Varying) and preparation.vary):
             continue

@@ -9,27 +9,21 @@ import numpy as np
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import ConfigError
-from oncoweave.nn.fitted import BlockPolicy, EarlyFusion
+from oncoweave.nn.fitted import EarlyFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.heads import Head, Penalised, fit_head
 from oncoweave.train.linear import BlockPenalty
 
-MASK = "mask"
-"""How absent blocks are treated where no policy of the missingness shelf stands in for them: by the fusion itself."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class FittedLinear:
-    """Preparations, a stand-in for absent blocks, an early fusion and a linear head, all fitted on the same training rows."""
+    """Preparations, an early fusion and a linear head, all fitted on the same training rows."""
 
     modalities: tuple[str, ...]
     preparations: dict[str, Preparation]
     fusion: EarlyFusion
     head: Head
-    policy: BlockPolicy | None = None
-    """None leaves absent blocks to the fusion."""
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; NaN for patients who have none of the modalities."""
@@ -37,9 +31,7 @@ class FittedLinear:
         present = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0)
         output = np.full((len(data), self.head.num_outputs), np.nan)
         if present.any():
-            some = {m: b[present] for m, b in blocks.items()}
-            fused = self.fusion.transform(some if self.policy is None else self.policy.transform(some))
-            output[present] = self.head.predict(fused)
+            output[present] = self.head.predict(self.fusion.transform({m: b[present] for m, b in blocks.items()}))
         return output
 
 
@@ -50,38 +42,26 @@ def fit_linear(
     fusion: str,
     settings: Mapping[str, object] = MappingProxyType({}),
     penalty: Literal["shared"] | BlockPenalty = "shared",
-    missing: str = MASK,
 ) -> Trained:
     """Fit an early fusion and a penalised linear head on a fold's training rows.
 
     ``penalty`` shared is one ridge for all columns; the others give each modality its own, chosen on inner folds, so that a block
-    that does not help is shrunk away or dropped. ``missing`` names a policy of the missingness shelf that acts on blocks.
-    Training rows without any of the modalities are left out. The out-of-fold scores are those by which the penalty was chosen:
-    the imputation, scaling and fusion behind them saw the row's features, but no coefficient saw its outcome. Where the fusion is
-    supervised (``NEEDS = ("target",)``), a row's columns come from a fusion that left out its inner fold.
+    that does not help is shrunk away or dropped. Training rows without any of the modalities are left out. The out-of-fold scores
+    are those by which the penalty was chosen: the imputation, scaling and fusion behind them saw the row's features, but no
+    coefficient saw its outcome. Where the fusion is supervised (``NEEDS = ("target",)``), a row's columns come from a fusion that
+    left out its inner fold.
     """
     preparations = {m: fold.preparation(m) for m in modalities}
     blocks = {m: preparations[m].block(fold.train.samples[m]) for m in modalities}
     rows = np.any([~np.isnan(b).all(axis=1) for b in blocks.values()], axis=0) & fold.train.outcome.known
     blocks, target, inner = {m: b[rows] for m, b in blocks.items()}, fold.train.outcome.take(rows), fold.inner_of(rows)
-    policy = None if missing == MASK else _fit_policy(missing, blocks)
-    blocks = blocks if policy is None else policy.transform(blocks)
     fuse = _fuser(fusion, settings)
     fused = fuse(blocks, target)
     columns = _left_out(fuse, blocks, target, inner) if _is_supervised(fusion) else fused.transform(blocks)
     apart = None if penalty == "shared" else Penalised(groups=np.asarray(fused.groups), kind=penalty)
     head, scores = fit_head(columns, target, inner=inner, blocks=apart)
-    fitted = FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head, policy=policy)
+    fitted = FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
     return Trained(fitted=fitted, out_of_fold=_scattered(scores, rows))
-
-
-def _fit_policy(name: str, blocks: Mapping[str, np.ndarray]) -> BlockPolicy:
-    module = shelf.load("missingness", name)
-    if module.ACTS_ON != "blocks":
-        msg = f"missing: {name!r} acts on what encoders give; an early fusion needs a policy that acts on blocks, such as 'knn'"
-        raise ConfigError(msg)
-    policy: BlockPolicy = module.fit(blocks, module.Config())
-    return policy
 
 
 def _is_supervised(fusion: str) -> bool:

@@ -16,7 +16,7 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.default_encoders import columns_of, default_encoder
 from oncoweave.train.encoder_settings import read_files
 from oncoweave.train.finetune import Start
-from oncoweave.train.fold import Fold, Preparation, Trained, Varying
+from oncoweave.train.fold import Fold, Preparation, Trained, Varying, real_preparation
 from oncoweave.train.frozen import Features, features_of, start_encoders
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
@@ -129,6 +129,7 @@ class NetworkSpec:
     """Of the operator that a hybrid fusion wraps."""
     missing: str = "mask"
     """A file on the missingness shelf that acts on what encoders give."""
+    missing_settings: Mapping[str, object] = field(default_factory=dict)
     objective: str | None = None
     """A file on the objectives shelf, where the default is not wanted."""
     starts: Mapping[str, Start] = field(default_factory=dict)
@@ -246,6 +247,7 @@ def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSp
         settings=_settled(fold, preparations, spec.fusion, spec.settings),
         operator_settings={} if operator == spec.fusion else _settled(fold, preparations, operator, spec.operator_settings),
         missing=spec.missing,
+        missing_settings=dict(spec.missing_settings),
         width=spec.options.width,
         dropout=spec.options.dropout,
         modality_dropout={m: rates[m] for m in preparations if m in rates} if isinstance(rates, Mapping) else rates,
@@ -275,7 +277,7 @@ def _shape(modality: str, kind: str, preparation: Preparation, spec: NetworkSpec
     settings = own if start is None else {**start.settings, **own}
     if hasattr(module, "check_vocabulary"):
         config: Any = shelf.variant("encoders", name)
-        module.check_vocabulary(replace(config, **settings), getattr(preparation, "vocabulary_sha256", ""))
+        module.check_vocabulary(replace(config, **settings), getattr(real_preparation(preparation), "vocabulary_sha256", ""))
     return ModalityShape(
         encoder=name,
         dim=preparation.dim,
@@ -317,7 +319,8 @@ class _Rows:
             return tokens, self.values[torch.from_numpy(index)]
 
         counted = np.stack([sizes.get(m, self.counts[m]) for m in ragged], axis=1) if ragged else None
-        varied = {m: p.varied for m, p in self.preparations.items() if m not in made and isinstance(p, Varying) and p.vary}
+        real = {m: real_preparation(p) for m, p in self.preparations.items() if m not in made}
+        varied = {m: p.varied for m, p in real.items() if isinstance(p, Varying) and p.vary}
         return Source(load=load, sizes=counted, ragged=ragged, varied=varied)
 
     def _tokens(self, modality: str, index: np.ndarray) -> Tokens:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from oncoweave.core import shelf
 from oncoweave.core.files import sha256
+from oncoweave.train.filling import Policy, fit_filled
 from oncoweave.train.finetune import Start, start_settings
 from oncoweave.train.fold import Fold, Trained
 from oncoweave.train.late_learner import fit_base, fit_late
-from oncoweave.train.linear_learner import MASK, fit_linear, fit_site
+from oncoweave.train.linear_learner import fit_linear, fit_site
 from oncoweave.train.loop import LoopConfig
 from oncoweave.train.network_learner import NetworkOptions, NetworkSpec, fit_network
+from oncoweave.train.policies import MASK, acts_on_blocks
 from oncoweave.train.study import ModelSpec, Study
 from oncoweave.train.unread import fit_nothing
 
@@ -47,7 +49,7 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
         role = "baseline" if name == study.reference else "single"
         planned.append(Planned(name=ALONE + name, role=role, modalities=(name,), fit=_alone(name)))
     planned += [Planned(name=m.name, role="fusion", modalities=_of(m), fit=_fitter(m, study)) for m in models]
-    for subset in ablations(_of(main), stage=main.stage):
+    for subset in ablations(_of(main), apart=scored_apart(main)):
         smaller = narrowed(main, subset)
         fit = _or_nothing(_fitter(smaller, study))
         planned.append(Planned(name=subset_name(main.name, subset), role="ablation", modalities=subset, fit=fit))
@@ -59,14 +61,19 @@ def plan(study: Study, *, has_sites: bool) -> list[Planned]:
     return planned
 
 
-def ablations(modalities: tuple[str, ...], *, stage: str) -> Iterator[tuple[str, ...]]:
-    """Yield the subsets on which the main model is fitted again, to say what each modality adds.
+def scored_apart(main: ModelSpec) -> bool:
+    """Whether subsets of a model's modalities are scored by the models it combines (see ``train.subsets``), which is cheap.
 
-    A late fusion is fitted on more subsets apart (see ``train.subsets``), which is cheap.
+    Not where a policy stands in for absent modalities: each of these models then knows of the others' modalities.
     """
+    return main.stage == "late" and not acts_on_blocks(main.missing)
+
+
+def ablations(modalities: tuple[str, ...], *, apart: bool) -> Iterator[tuple[str, ...]]:
+    """Yield the subsets on which the main model is fitted again, to say what each modality adds; few if all are scored apart."""
     if len(modalities) < 2:
         return
-    every = len(modalities) <= SHAPLEY_LIMIT and stage != "late"
+    every = len(modalities) <= SHAPLEY_LIMIT and not apart
     sizes = range(1, len(modalities)) if every else (len(modalities) - 1,)
     for size in sizes:
         yield from combinations(modalities, size)
@@ -126,14 +133,26 @@ def _or_nothing(fit: Fit) -> Fit:
 
 
 def _fit(fold: Fold, model: ModelSpec, study: Study) -> Trained:
+    names, policy = _of(model), block_policy(model)
     if model.stage == "early":
-        missing = model.missing or MASK
-        return fit_linear(fold, _of(model), fusion=model.fusion, settings=model.settings, penalty=model.penalty, missing=missing)
+        return fit_filled(
+            fold,
+            names,
+            policy,
+            lambda f: fit_linear(f, names, fusion=model.fusion, settings=model.settings, penalty=model.penalty),
+        )
     if model.levels is not None:
         return _two_level(fold, model, study)
     if model.stage in ("intermediate", "hybrid"):
-        return fit_network(fold, _of(model), network_spec(model, study))
+        return fit_filled(fold, names, policy, lambda f: fit_network(f, names, network_spec(model, study)), read=names)
     return _late(fold, model, study)
+
+
+def block_policy(model: ModelSpec) -> Policy | None:
+    """Say what stands in for absent modalities before a model reads them; None where nothing does."""
+    if not acts_on_blocks(model.missing):
+        return None
+    return Policy(name=str(model.missing), settings=model.missing_settings)
 
 
 def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
@@ -162,33 +181,58 @@ def late_bases(fold: Fold, model: ModelSpec, study: Study) -> list[Trained]:
     bases = []
     for name in _of(model):
         encoder = model.encoders.get(name) or model.encoders.get(fold.train.kinds[name])
-        bases.append(_linear_base(fold, name) if encoder is None else _network_base(fold, name, encoder, model, study))
+        if encoder is not None:
+            bases.append(_network_base(fold, name, encoder, model, study))
+        else:
+            bases.append(_linear_base(fold, name) if block_policy(model) is None else _filled_base(fold, name, model))
     return bases
+
+
+def _filled_base(fold: Fold, modality: str, model: ModelSpec) -> Trained:
+    """Fit a modality's linear model on everybody: what those who lack it are given comes from their other modalities."""
+    policy, names = block_policy(model), _of(model)
+
+    def fit(part: Fold) -> Trained | None:
+        if not part.learnable([modality]):
+            return None
+        return fit_filled(part, part.learnable(names), policy, lambda f: fit_linear(f, [modality], fusion="concat"))
+
+    return fit_base(fold, None, learner=f"linear {modality} {names} {policy}", fit=fit)
 
 
 def _network_base(fold: Fold, modality: str, encoder: str, model: ModelSpec, study: Study) -> Trained:
     spec = network_spec(model, study)
     given = spec.encoder_settings.get(modality) or spec.encoder_settings.get(fold.train.kinds[modality]) or {}
     alone = replace(spec, encoders={modality: encoder}, encoder_settings={modality: given})
-    spec = replace(alone, fusion="mean", settings={}, operator_settings={}, missing=MASK)
+    spec = replace(alone, fusion="mean", settings={}, operator_settings={}, missing=MASK, missing_settings={})
     single = replace(spec, options=replace(spec.options, members=1))
 
-    def fit(part: Fold) -> Trained | None:
-        # out-of-fold scores come from one network an inner fold, not from several: as many times the work would change little
-        return fit_network(part, [modality], spec if part is fold else single) if part.learnable([modality]) else None
+    policy, names = block_policy(model), _of(model)
 
-    return fit_base(fold, modality, learner=f"{encoder} {given} {model.objective} {spec.starts}", fit=fit)
+    def fit(part: Fold) -> Trained | None:
+        if not part.learnable([modality]):
+            return None
+        # out-of-fold scores come from one network an inner fold, not from several: as many times the work would change little
+        asked = spec if part is fold else single
+        return fit_filled(part, part.learnable(names), policy, lambda f: fit_network(f, [modality], asked), read=[modality])
+
+    learner = f"{encoder} {given} {model.objective} {spec.starts}"
+    if policy is None:
+        return fit_base(fold, modality, learner=learner, fit=fit)
+    return fit_base(fold, None, learner=f"{learner} {modality} {names} {policy}", fit=fit)
 
 
 def network_spec(model: ModelSpec, study: Study) -> NetworkSpec:
     """Say which network a model of a study is, and how it is trained."""
+    inside = not acts_on_blocks(model.missing)
     return NetworkSpec(
         fusion=model.fusion,
         encoders=model.encoders,
         encoder_settings=model.encoder_settings,
         settings=model.settings,
         operator_settings=model.wrapped_settings.get("operator", {}),
-        missing=model.missing or MASK,
+        missing=model.missing if inside and model.missing else MASK,
+        missing_settings=model.missing_settings if inside else {},
         objective=model.objective,
         starts={name: _start(model, name, Path(path)) for name, path in model.weights.items()},
         options=NetworkOptions(**study.network.part(NetworkOptions)),

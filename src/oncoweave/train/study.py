@@ -16,7 +16,7 @@ from oncoweave.nn.views import Levels
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
-from oncoweave.train.linear_learner import MASK
+from oncoweave.train.policies import check_missing
 from oncoweave.train.read_as import read_as
 from oncoweave.train.recalibration import How, check_recalibration
 from oncoweave.train.texts import TextReading, refuse_unread
@@ -55,11 +55,12 @@ class ModelSpec(Strict):
     penalty: Literal["shared", "per_modality", "group_lasso", "ipf_lasso", "priority_lasso"] = "shared"
     """Early fusion: one ridge penalty for all columns, one for each modality's block, or a lasso (see ``train.sparse``)."""
     missing: str | None = None
-    """A file on the missingness shelf: what stands in for a modality that a patient lacks.
+    """A file on the missingness shelf: what stands in for a modality that a patient lacks; ``mask`` when not given.
 
-    Networks: one that acts on what encoders give, ``mask`` when not given. Early fusions: one that acts on blocks; the fusion's
-    own treatment when not given. Late fusions take none: they weigh what is there.
+    Those that act on blocks stand before a fusion of any stage, those that act on what encoders give inside a network.
     """
+    missing_settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    """Of that file; see its ``Config``."""
 
     @property
     def stage(self) -> str:
@@ -261,7 +262,7 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
         raise unknown_name(f"modality of model {model.name!r}", strange[0], kinds)
     _check_fusion(model, chosen, endpoint_kind)
     seen = stage if model.levels is None else ModelSpec(name=model.name, fusion=model.levels.feature).stage
-    _check_missing(model, seen)
+    check_missing(model, seen, {m: kinds[m] for m in chosen})
     if model.penalty != "shared" and seen != "early":
         msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {model.fusion!r} is {seen}"
         raise ConfigError(msg)
@@ -306,26 +307,6 @@ def _check_wrapped(model: ModelSpec, modalities: tuple[str, ...]) -> None:
         config, module = shelf.configure("fusion", fusion, model.wrapped_settings.get(key, {})), shelf.load("fusion", fusion)
         if hasattr(module, "check"):
             module.check(config, modalities)
-
-
-def _check_missing(model: ModelSpec, stage: str) -> None:
-    """Refuse a policy that does not act on what the fusion of a stage sees."""
-    if model.missing is None:
-        return
-    acts = {e.name: e.constants.get("ACTS_ON") for e in shelf.catalogue("missingness")}
-    if model.missing not in acts:
-        raise unknown_name(f"missingness policy (model {model.name!r})", model.missing, acts)
-    if stage == "late":
-        msg = f"model {model.name!r}: {model.fusion!r} is late and weighs what a patient has; leave missing: {model.missing} out"
-        raise ConfigError(msg)
-    wanted = "blocks" if stage == "early" else "encoded"
-    fitting = [name for name, on in acts.items() if on == wanted or name == MASK]
-    if model.missing not in fitting:
-        msg = (
-            f"model {model.name!r}: missing: {model.missing} acts on {'blocks of columns' if wanted == 'encoded' else 'encoders'}"
-            f" and {model.fusion!r} is {stage}; fitting: {', '.join(fitting)}"
-        )
-        raise ConfigError(msg)
 
 
 def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> None:

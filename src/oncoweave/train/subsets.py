@@ -14,7 +14,7 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold
 from oncoweave.train.late_learner import combine_present, fit_late
 from oncoweave.train.locked import mean_score, score_columns
-from oncoweave.train.panel import late_bases, learned_part
+from oncoweave.train.panel import late_bases, learned_part, scored_apart
 from oncoweave.train.recalibration import fit_recalibration
 from oncoweave.train.study import Study
 from oncoweave.train.unread import average_outcome
@@ -45,10 +45,10 @@ class SubsetScores:
 
 
 def plan_subsets(study: Study) -> SubsetPlan | None:
-    """Choose the subsets of a resolved study's main model; None where it is no late fusion of two modalities or more."""
+    """Choose the subsets of a resolved study's main model; None where it has one modality, or they are not scored apart."""
     main = next(m for m in study.models or () if m.name == study.main)
     modalities = main.modalities or ()
-    if main.stage != "late" or len(modalities) < 2:
+    if not scored_apart(main) or len(modalities) < 2:
         return None
     if len(modalities) <= EXACT_LIMIT:
         return SubsetPlan(subsets=tuple(every_subset(modalities)), orders=())

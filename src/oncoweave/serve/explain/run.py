@@ -19,6 +19,7 @@ from oncoweave.serve.explain.patients import PATIENTS, write_patients
 from oncoweave.serve.page import render
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.environment import versions
+from oncoweave.train.filling import FittedFilled
 from oncoweave.train.locked import LockedModel
 from oncoweave.train.network_learner import FittedNetwork
 from oncoweave.train.predict import load_locked, read_patients
@@ -142,6 +143,12 @@ def _network(locked: LockedModel, manifest: dict[str, Any]) -> FittedNetwork:
     """Take the network out of a locked model, and refuse one that cannot be followed before anything is read."""
     there = [m["name"] for m in manifest["study"]["models"] if {m["fusion"], str(m["settings"].get("operator"))} & {*FOLLOWED}]
     instead = f"of this run, {', '.join(there)} can be" if there else "no model of this run can be"
+    if isinstance(locked.fitted, FittedFilled):
+        msg = (
+            f"model {locked.name!r} reads what a policy puts in the place of absent modalities, whose attention would be told as"
+            f" the patient's own; {instead} followed (fusions: {', '.join(FOLLOWED)}; missing: mask, learned or latent)"
+        )
+        raise ConfigError(msg)
     if not isinstance(locked.fitted, FittedNetwork):
         msg = (
             f"model {locked.name!r} is no network but a {type(locked.fitted).__name__}, which has no attention; {instead}"

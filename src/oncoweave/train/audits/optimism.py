@@ -10,9 +10,10 @@ from oncoweave.evaluate.metrics import metrics_of
 from oncoweave.evaluate.tables import check_predictions
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.filling import filled_fold
 from oncoweave.train.locked import score_columns
 from oncoweave.train.network_learner import FittedNetwork, fit_network
-from oncoweave.train.panel import learned_part, network_spec
+from oncoweave.train.panel import block_policy, learned_part, network_spec
 from oncoweave.train.study import ModelSpec
 
 COLUMNS = ("model", "repeat", "fold", "epochs", "chosen_epoch", "best_epoch", "chosen", "best", "optimism", "same_loss")
@@ -66,7 +67,11 @@ def _follow(run: Audited, model: ModelSpec, repeat: int, fold: int, is_test: np.
     spec = network_spec(learned, run.study)
     single = replace(spec, options=replace(spec.options, members=1))
     seen: list[tuple[float, float, float]] = []
-    fit_network(train, learned.modalities or (), single, watch=partial(_see, run, run.data.take(is_test), (repeat, fold), seen))
+    names, policy, test = learned.modalities or (), block_policy(learned), run.data.take(is_test)
+    if policy is not None:
+        filling, train = filled_fold(train, names, policy, read=names)
+        test = filling.fill(test)
+    fit_network(train, names, single, watch=partial(_see, run, test, (repeat, fold), seen))
     inner, tested, measured = np.array(seen).T
     if np.isnan(measured).all():
         return None
