@@ -143,6 +143,18 @@ def test_absent_training_patients_do_not_change_the_fit(kind):
     np.testing.assert_array_equal(with_gaps.block(drawn), module.fit(drawn).block(drawn))
 
 
+def test_columns_that_stand_in_are_laid_back_as_tokens(kind):
+    """Where columns are tokens: what was measured comes back as it was, and what stands in for a patient is kept whole."""
+    fitted, drawn = preparation(kind), samples(kind)[:6]
+    if not hasattr(fitted, "lay_back"):
+        assert kind in ("film", "report", "slide", "volume"), f"{kind}: columns cannot stand in before networks"
+        return
+    tokens, laid = fitted.collate(drawn), fitted.lay_back(fitted.block(drawn))
+    assert laid.keep.all()
+    assert laid.values.shape == tokens.values.shape
+    torch.testing.assert_close(laid.values[tokens.keep], tokens.values[tokens.keep])
+
+
 def test_fit_refuses_when_nobody_has_the_modality(kind):
     with pytest.raises(DataError, match=f"no training patient of 3 has a sample of kind '{kind}'"):
         shelf.load("modalities", kind).fit([None, None, None])

@@ -100,15 +100,6 @@ def test_columns_are_laid_back_as_tokens_of_the_modality(policy, data):
     assert (fold.inner == filled.inner).all()
 
 
-def test_what_was_measured_is_laid_back_as_it_was(data):
-    fold, _ = halves(data)
-    for m in ("expression", "record"):
-        preparation, samples = fold.preparation(m), [s for s in fold.train.samples[m] if s is not None]
-        tokens, laid = preparation.collate(samples), preparation.lay_back(preparation.block(samples))
-        torch.testing.assert_close(laid.values[tokens.keep], tokens.values[tokens.keep])
-        assert laid.keep.all()
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_linear_models_of_a_late_fusion_score_everybody_from_what_stands_in(policy, cohort, data):
     fold, new = halves(data)
