@@ -10,8 +10,9 @@ from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.train import panel
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fold
+from oncoweave.train.fold import Fold, Trained
 from oncoweave.train.study import ModelSpec, Study, resolve
+from oncoweave.train.unread import FittedNothing
 
 NAMES = ("clinical", "rna", "blood")
 
@@ -52,7 +53,13 @@ def test_both_levels_are_fitted_with_settings_of_their_own(monkeypatch):
     wrapped = {"feature": {"max_components": 3}, "decision": {"prior_sd": 0.1}}
     _, study = resolved("two_level", settings={"feature": "pca"}, wrapped_settings=wrapped)
     seen = {}
-    monkeypatch.setattr(panel, "fit_linear", lambda *_, **given: seen.update(feature=(given["fusion"], given["settings"])))
+    monkeypatch.setattr(Fold, "learnable", lambda _, names: tuple(names))
+
+    def linear(*_, **given):
+        seen.update(feature=(given["fusion"], given["settings"]))
+        return Trained(fitted=FittedNothing(modalities=(), num_outputs=1), out_of_fold=np.zeros((0, 1)))
+
+    monkeypatch.setattr(panel, "fit_linear", linear)
     monkeypatch.setattr(panel, "late_bases", lambda *_: [])
     monkeypatch.setattr(panel, "fit_base", lambda fold, _, *, learner, fit: fit(fold))
 
