@@ -12,7 +12,7 @@ from oncoweave.nn.fitted import BlockPolicy, DonorPolicy
 from oncoweave.nn.stand_ins import with_rows
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fitted, Fold, Preparation, Trained
+from oncoweave.train.fold import Fitted, Fold, LaysBack, Preparation, Trained
 from oncoweave.train.frozen import ROOM, Features
 
 
@@ -113,8 +113,9 @@ class Filling:
             return None
         if donor is not None:
             return self.given[modality].of(np.array([donor]))
-        tokens: Tokens = self.preparations[modality].lay_back(columns[None])  # type: ignore[attr-defined]  # the study was checked
-        return tokens
+        preparation = self.preparations[modality]
+        assert isinstance(preparation, LaysBack), "a study whose networks read what cannot be laid back was refused"
+        return preparation.lay_back(columns[None])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -48,6 +48,14 @@ class Preparation(Protocol):
 
 
 @runtime_checkable
+class LaysBack(Protocol):
+    """A preparation whose columns can be laid back as tokens: that of a table of values."""
+
+    def lay_back(self, block: np.ndarray) -> "Tokens":
+        """Make the tokens of ``Float[patient, feature]``, all kept."""
+
+
+@runtime_checkable
 class Varying(Protocol):
     """A preparation whose tokens a training step may vary."""
 
