@@ -126,7 +126,7 @@ def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About
             f"No {noun} was measured, beside something else, in {LEAST_PATIENTS} of those drawn; draw more (--sample).",
         )
     rows = [Pair(label=str(r["column"]), left=_bar(r, "attention"), right=_bar(r, "change")) for _, r in shown.iterrows()]
-    chart = paired_bars(rows, left=_relative(), right=Side(head="Deletion", axis=_change_axis(about)), title=title)
+    chart = paired_bars(rows, left=_relative(), right=_deletion(shown, about), title=title)
     what = _DELETED[noun]
     caption = (
         f"{title}, most attended first, with 95% intervals. Left: attention, {what[0]}relative to"
@@ -227,7 +227,7 @@ def _words(name: str, table: pd.DataFrame, found: CohortFindings, about: About) 
         drawn = wording.plural(found.sampled, "patient")
         return absent(key, title, f"No word stands in the texts of {LEAST_PATIENTS} of the {drawn} drawn; draw more (--sample).")
     rows = [Pair(label=str(r["word"]), left=_bar(r, "attention"), right=_bar(r, "change")) for _, r in shown.iterrows()]
-    chart = paired_bars(rows, left=_relative(), right=Side(head="Deletion", axis=_change_axis(about)), title=title)
+    chart = paired_bars(rows, left=_relative(), right=_deletion(shown, about), title=title)
     caption = (
         f"{title} that {LEAST_PATIENTS} patients or more have, most attended first, with 95% intervals over them. Left:"
         " attention, summed over the pieces of a word, relative to an even spread over the words of the text (dashed: 1, a word"
@@ -344,6 +344,11 @@ def level_words(row: pd.Series) -> str:
 def _bar(row: pd.Series, name: str, prefix: str | None = None) -> Bar:
     stem = f"{name}_" if prefix is None else prefix
     return Bar(value=row[name], low=row[f"{stem}low"], high=row[f"{stem}high"])
+
+
+def _deletion(shown: pd.DataFrame, about: About) -> Side:
+    """Measure changes, with more digits where the largest would hardly show in two."""
+    return Side(head="Deletion", axis=_change_axis(about), digits=2 if shown["change"].max() >= 0.05 else 4)
 
 
 def _relative() -> Side:
