@@ -1,7 +1,8 @@
 """The only assembly: an encoder a modality, one fusion and one head, with named taps."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core import shelf
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.errors import ConfigError, OncoweaveError
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens, require_dtype
@@ -88,11 +89,13 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleDict({name: _encoder(shape, width=config.width) for name, shape in config.modalities.items()})
+        shapes = config.modalities
+        self.encoders = nn.ModuleDict({name: _encoder(name, shape, width=config.width) for name, shape in shapes.items()})
         chosen = shelf.configure("missingness", config.missing, config.missing_settings)
         dims = dict.fromkeys(config.modalities, config.width)
         self.missing = shelf.load("missingness", config.missing).build(chosen, dims=dims)
-        self.fusion = _fusion(config)
+        with _telling(f"fusion {config.fusion!r}"):
+            self.fusion = _fusion(config)
         # a hybrid scores by heads of its own
         scores = isinstance(self.fusion, Hybrid)
         head = nn.Sequential(Dropout(config.dropout), nn.Linear(config.width, config.num_outputs))
@@ -230,12 +233,25 @@ def drop_modalities(tokens: Mapping[str, Tokens], chance: float | Mapping[str, f
     return {name: dataclasses.replace(t, keep=t.keep & kept[:, m : m + 1]) for m, (name, t) in enumerate(tokens.items())}
 
 
-def _encoder(shape: ModalityShape, *, width: int) -> nn.Module:
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Name the file that refuses its settings, or the shape of what it reads, in the error that the user sees."""
+    try:
+        yield
+    except OncoweaveError:
+        raise
+    except ValueError as error:
+        msg = f"{what}: {error}"
+        raise ConfigError(msg) from error
+
+
+def _encoder(name: str, shape: ModalityShape, *, width: int) -> nn.Module:
     module = shelf.load("encoders", shape.encoder)
     config: Any = shelf.variant("encoders", shape.encoder)
     config = dataclasses.replace(config, **shape.settings)
     named = {"feature_names": shape.feature_names} if "feature_names" in getattr(module, "NEEDS", ()) else {}
-    return module.build(config, dim_in=shape.dim, num_tokens=shape.num_tokens, dim_out=width, **named)
+    with _telling(f"modality {name!r}, encoder {shape.encoder!r}"):
+        return module.build(config, dim_in=shape.dim, num_tokens=shape.num_tokens, dim_out=width, **named)
 
 
 def operator_of(fusion: str, settings: Mapping[str, object]) -> str:

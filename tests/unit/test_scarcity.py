@@ -9,6 +9,7 @@ import pytest
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import InfeasibleSplitError
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.scarcity import refuse_scarce
 from oncoweave.train.splitting import study_splits
 from oncoweave.train.study import ModelSpec, Protocol, Study
 
@@ -65,3 +66,13 @@ def test_a_class_of_one_hospital_is_split_by_patient_where_that_is_advised():
     with pytest.raises(InfeasibleSplitError, match=r"set group_by_site: false$"):
         split(data, group_by_site=True)
     assert len(split(data)[0]) == 40
+
+
+def test_other_advice_stands_in_place_of_settings_that_do_not_make_the_splits():
+    data = patients(BINARY, 5)
+    splits = pd.DataFrame({"patient_id": data.patient_ids, "repeat": 0, "fold": np.arange(40) % 2})
+    study = Study(name="s", cohort="c", endpoint="e", models=(LATE,), protocol=Protocol(inner_folds=2, group_by_site=False))
+    with pytest.raises(InfeasibleSplitError, match=r"models are chosen; set "):
+        refuse_scarce(study, data, splits)
+    with pytest.raises(InfeasibleSplitError, match=r"models are chosen; ask for more labels$"):
+        refuse_scarce(study, data, splits, advice="ask for more labels")

@@ -103,3 +103,16 @@ def test_a_wrapped_tree_has_to_fit_the_modalities_and_is_cut_in_ablations():
 def test_settings_of_what_is_not_wrapped_are_refused(fusion, wrapped, match):
     with pytest.raises(UnknownNameError, match=match):
         resolved(fusion, wrapped_settings=wrapped)
+
+
+@pytest.mark.parametrize(
+    ("told", "encoder", "dim", "fusion", "settings"),
+    [
+        (r"modality 'clinical', encoder 'cnn3d/tiny': wanted tokens that are cubes", "cnn3d/tiny", 5**3, "mean", {}),
+        (r"fusion 'bottleneck': .*3", "linear", 1, "bottleneck", {"heads": 3}),
+    ],
+)
+def test_what_a_network_cannot_be_built_of_names_the_part_that_refuses(told, encoder, dim, fusion, settings):
+    shapes = {name: ModalityShape(encoder=encoder, dim=dim, num_tokens=3) for name in NAMES}
+    with pytest.raises(ConfigError, match=told):
+        Model(ModelConfig(modalities=shapes, fusion=fusion, num_outputs=1, settings=settings, width=8))

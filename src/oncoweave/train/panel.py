@@ -1,11 +1,15 @@
 """The models of a study on one set of training rows: baselines, each modality alone, every fusion, and the permuted null."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from oncoweave.core import shelf
+from oncoweave.core.errors import InfeasibleSplitError
 from oncoweave.core.files import sha256
 from oncoweave.train.filling import Policy, fit_filled
 from oncoweave.train.finetune import Start, start_settings
@@ -21,6 +25,8 @@ from oncoweave.train.unread import fit_nothing
 SITE_ONLY = "site_only"
 ALONE = "only_"
 PERMUTED = "permuted_"
+_PERMUTATIONS_TRIED = 20
+"""Lots drawn for one null before it is left out of a fold."""
 SHAPLEY_LIMIT = 4
 """With at most this many modalities, a main model that is no late fusion is fitted on every subset; else on all but each."""
 
@@ -247,16 +253,23 @@ def _start(model: ModelSpec, name: str, path: Path) -> Start:
 
 def _permuted(fit: Fit, k: int) -> Fit:
     def fit_null(fold: Fold) -> Trained | None:
-        order = fold.rng("permutation", k).permutation(len(fold.train))
-        shuffled = fold.train.with_target(fold.train.outcome.take(order))
-        seed = fold.seed + 104_729 * (k + 1)  # its own, so that nothing random is shared with the models it is held against
-        null = Fold(
-            train=shuffled,
-            seed=seed,
-            inner_folds=fold.inner_folds,
-            group_by_site=fold.group_by_site,
-            scratch=fold.scratch,
-        )
-        return fit(null)
+        orders = fold.rng("permutation", k)
+        for _ in range(_PERMUTATIONS_TRIED):
+            null = _permuted_fold(fold, orders.permutation(len(fold.train)), k)
+            # by lot a rare class may fall to the patients of one hospital, who cannot be on both sides of an inner split
+            with suppress(InfeasibleSplitError):
+                if len(null.inner):
+                    return fit(null)
+        return None
 
     return fit_null
+
+
+def _permuted_fold(fold: Fold, order: np.ndarray, k: int) -> Fold:
+    return Fold(
+        train=fold.train.with_target(fold.train.outcome.take(order)),
+        seed=fold.seed + 104_729 * (k + 1),  # its own, so that nothing random is shared with the models it is held against
+        inner_folds=fold.inner_folds,
+        group_by_site=fold.group_by_site,
+        scratch=fold.scratch,
+    )

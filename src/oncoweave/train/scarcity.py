@@ -28,11 +28,12 @@ def fold_of(study: Study, train: Dataset, *, repeat: int, fold: int, scratch: Pa
     )
 
 
-def refuse_scarce(study: Study, data: Dataset, splits: pd.DataFrame) -> None:
+def refuse_scarce(study: Study, data: Dataset, splits: pd.DataFrame, *, advice: str | None = None) -> None:
     """Refuse splits of a resolved study whose training patients are too few of a class, or have too few events, for inner folds.
 
     Every model chooses its penalty or its end on inner folds; out-of-fold scores of the models of single modalities, which every
-    study fits, split the patients who train in each of them again.
+    study fits, split the patients who train in each of them again. ``advice`` stands in place of settings of the study that would
+    do, where the splits are not made from them.
 
     Raises:
         InfeasibleSplitError: an inner split cannot be made; names the class, the fold, and settings that would do.
@@ -44,7 +45,7 @@ def refuse_scarce(study: Study, data: Dataset, splits: pd.DataFrame) -> None:
             _split_twice(train)
         except InfeasibleSplitError as error:
             where = f"when fold {fold} of repeat {repeat} is tested"
-            raise InfeasibleSplitError(_refusal(study, data.outcome, train.train.outcome, where)) from error
+            raise InfeasibleSplitError(_refusal(study, data.outcome, train.train.outcome, where, advice)) from error
 
 
 def _least(target: Target) -> int:
@@ -56,14 +57,14 @@ def _split_twice(fold: Fold) -> list[np.ndarray]:
     return [fold.without(fold.inner, k).inner for k in np.unique(fold.inner).tolist()]
 
 
-def _refusal(study: Study, everyone: Target, trains: Target, where: str) -> str:
+def _refusal(study: Study, everyone: Target, trains: Target, where: str, advice: str | None) -> str:
     counts = needed_counts(trains) or {"an outcome": len(trains)}
     name = min(counts, key=counts.__getitem__)
     total, count = needed_counts(everyone).get(name, len(everyone)), counts[name]
     trained = f"{count} train{'s' if count == 1 else ''} {where}"
     found = f"{name} is found in {total} patient{'' if total == 1 else 's'}, of whom {trained}"
     scarce = f"too few for the inner folds (inner_folds: {study.protocol.inner_folds}), on which models are chosen"
-    return f"study {study.name!r}: {found}: {scarce}; {_advice(study, total, count, everyone.endpoint.kind)}"
+    return f"study {study.name!r}: {found}: {scarce}; {advice or _advice(study, total, count, everyone.endpoint.kind)}"
 
 
 def training_rows(patient_ids: np.ndarray, splits: pd.DataFrame) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:

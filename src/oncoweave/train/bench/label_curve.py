@@ -80,7 +80,7 @@ def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd
             if not models:
                 raise unknown_name("model (curves)", curves.models[0], known)
             reduced = fewer_labels(splits, data.patient_ids, data.outcome, labels=labels, seed=study.protocol.seed)
-            refuse_scarce(study, data, reduced)
+            refuse_scarce(study, data, reduced, advice="ask for more labels (curves.labels)")
             given = _Given(study=study, data=data, labels=labels, splits=reduced, models=models, folder=folder)
             rows.append(_measured(asked, given, jobs).assign(labels=_trained(reduced)))
         except (InfeasibleSplitError, UnknownNameError) as error:
