@@ -106,7 +106,7 @@ def _gain(rows: pd.DataFrame, folds: pd.Series, cohort: str) -> Line:
     return Line(
         task="MCAT against concatenation",
         data="oof_histology_risk",
-        figure=f"{cohort}: p of the gain, corrected resampled t",
+        figure=f"{cohort}: p of the gain at two decimals, corrected resampled t",
         n=len(mcat),
         events=int(mcat["event"].sum()),
         published=GAIN_P[cohort],
