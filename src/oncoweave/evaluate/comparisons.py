@@ -18,7 +18,7 @@ from oncoweave.evaluate.compare import (
 from oncoweave.evaluate.delong import delong
 from oncoweave.evaluate.measure import Measured, Resamples, measure
 from oncoweave.evaluate.metrics import Metric
-from oncoweave.evaluate.pooling import pair_strata
+from oncoweave.evaluate.pooling import owner, pair_strata
 from oncoweave.evaluate.significance import combined_f_5x2, detectable_difference
 from oncoweave.evaluate.tables import PredictionTable
 
@@ -117,7 +117,10 @@ def _on_common_rows(
 
 def _paired_areas(first: pd.DataFrame, second: pd.DataFrame, *, level: float) -> tuple[Difference, str]:
     scores = np.column_stack([rows["p"].to_numpy(dtype=float) for rows in (first, second)])
-    strata, patients = pair_strata(first), first["patient_id"].to_numpy()
+    if (first.groupby(owner(first).to_numpy())["y"].nunique() > 1).any():
+        unknown = float("nan")
+        return Difference(value=unknown, low=unknown, high=unknown, p=unknown), "not done where a person has both outcomes"
+    strata, patients = pair_strata(first), owner(first).to_numpy()
     found = delong(first["y"].to_numpy(dtype=float), scores, strata=strata, patients=patients)
     reason = "no fold tests two patients of each class" if np.isnan(found.covariance).any() else ""
     return found.difference(level=level), reason

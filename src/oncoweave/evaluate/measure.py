@@ -11,6 +11,7 @@ from oncoweave.core.errors import DataError, NoComparablePairsError
 from oncoweave.evaluate.intervals import Interval, bca_interval, draw_weights, jackknife, percentile_interval, replicate
 from oncoweave.evaluate.metrics import Metric, strata
 from oncoweave.evaluate.pairs import Statistic
+from oncoweave.evaluate.pooling import owner
 from oncoweave.evaluate.tables import PredictionTable
 
 
@@ -25,7 +26,7 @@ class Resamples:
 
     def index_of(self, rows: pd.DataFrame) -> np.ndarray:
         """``Int[row]``: whose each row is."""
-        return self.patients.get_indexer(pd.Index(rows["patient_id"]))
+        return self.patients.get_indexer(pd.Index(owner(rows)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -53,7 +54,7 @@ class Measured:
 
 def draw(table: PredictionTable, *, replicates: int, level: float, generator: np.random.Generator) -> Resamples:
     """Draw the bootstrap once for all patients of a table; equal generators give equal draws whatever the order of its rows."""
-    patients = pd.Index(np.sort(table.frame["patient_id"].unique()))
+    patients = pd.Index(np.sort(owner(table.frame).unique()))
     return Resamples(
         patients=patients, weights=draw_weights(len(patients), replicates=replicates, generator=generator), level=level
     )
@@ -73,7 +74,7 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
     once = np.ones((1, len(rows)), dtype=np.float32)
     draws = replicate(statistics, resamples.weights, resamples.index_of(rows))
     counts = {label: count(rows, endpoint, label) for label in {metric.label for metric in metrics}}
-    own = np.unique(rows["patient_id"].to_numpy(), return_inverse=True)[1]
+    own = np.unique(owner(rows).to_numpy(), return_inverse=True)[1]
     measured = {}
     for metric in metrics:
         n, events, unknown = counts[metric.label]

@@ -15,7 +15,15 @@ from oncoweave.core.errors import DataError
 STRATUM = "stratum"
 """Optional column of the prediction table: patients are ranked within its values (cancer type, say) as they are within folds."""
 
+PERSON = "person"
+"""Optional column of the prediction table: whose each row is, where rows are specimens; drawn or left out as one."""
+
 _MODEL = ("repeat", "fold")
+
+
+def owner(rows: pd.DataFrame) -> pd.Series:
+    """Say who is drawn with each row: its person where the table names one, otherwise its patient."""
+    return rows[PERSON if PERSON in rows.columns else "patient_id"]
 
 
 def pair_strata(rows: pd.DataFrame, by: Sequence[str] | None = None) -> np.ndarray:

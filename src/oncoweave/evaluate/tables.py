@@ -1,12 +1,13 @@
 """The prediction table: one row per patient, model, repeat and fold, with the outcome beside the prediction.
 
 Columns of every kind: ``patient_id, site, model, repeat, fold, pattern``. By endpoint kind: survival ``time, event, risk,
-high_risk`` and ``survival@<horizon>``; binary ``y, p``; multiclass and ordinal ``y`` (class name) and ``p@<class>``; multilabel
-``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yhat``. Optional: ``stratum``, see ``pooling``; and what a
-model that was locked with out-of-fold scores of its training patients says besides: binary ``called@<point>`` (above the cut-off
-of an operating point, such as ``called@specificity0.9``), with classes ``in_set@<class>`` (the conformal prediction set),
-regression ``yhat_low, yhat_high`` (the conformal interval), survival ``own_survival`` (predicted S at the patient's own time),
-and ``novelty_p, novel`` (how strange the patient is to the training patients, and the modalities in which that shows).
+high_risk`` and ``survival@<horizon>``; binary ``y, p``; multiclass and ordinal ``y`` (class name) and ``p@<class>``;
+multilabel ``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yhat``. Optional: ``stratum`` and ``person``, see
+``pooling``; and what a model that was locked with out-of-fold scores of its training patients says besides: binary
+``called@<point>`` (above the cut-off of an operating point, such as ``called@specificity0.9``), with classes
+``in_set@<class>`` (the conformal prediction set), regression ``yhat_low, yhat_high`` (the conformal interval), survival
+``own_survival`` (predicted S at the patient's own time), and ``novelty_p, novel`` (how strange the patient is to the training
+patients, and the modalities in which that shows).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, unknown_name
-from oncoweave.evaluate.pooling import STRATUM
+from oncoweave.evaluate.pooling import PERSON, STRATUM
 
 KEYS = ("patient_id", "site", "model", "repeat", "fold", "pattern")
 HORIZON = "survival@"
@@ -101,7 +102,7 @@ def check_predictions(frame: pd.DataFrame, endpoint: Endpoint) -> PredictionTabl
         "regression": _check_regression,
     }[endpoint.kind](frame, endpoint)
     _check_certainty(frame)
-    fixed = ("time", "event", "y", "site", "pattern", STRATUM)
+    fixed = ("time", "event", "y", "site", "pattern", STRATUM, PERSON)
     _check_constant(frame, [c for c in frame.columns if c in fixed or str(c).startswith("y@")])
     return PredictionTable(endpoint=endpoint, frame=frame.reset_index(drop=True), horizons=horizons)
 
@@ -119,7 +120,7 @@ def _horizons(frame: pd.DataFrame) -> tuple[float, ...]:
 
 
 def _check_keys(frame: pd.DataFrame) -> None:
-    for column in ("patient_id", "model", "repeat", "fold", "pattern", *([STRATUM] if STRATUM in frame.columns else [])):
+    for column in ("patient_id", "model", "repeat", "fold", "pattern", *(c for c in (STRATUM, PERSON) if c in frame.columns)):
         _refuse(frame, column, frame[column].isna().to_numpy(), "a value in every row")
     for column in ("repeat", "fold"):
         _numbers(frame, column, lambda v: (v >= 0) & (v == np.floor(v)), "a whole number from 0")

@@ -17,7 +17,7 @@ TASK = Task(
         name="Memorial Sloan Kettering and consulting hospitals",
         obtain=(
             "Not public. A cohort of a user's own: one row a specimen (all its slides are its bag), endpoint cancer_present,"
-            f" the type in the column {COLUMN!r}, whose specimen it is in another column (make_task_splits(person=...)). Types:"
+            f" the type in the column {COLUMN!r}, whose specimen it is in another column (person). Types:"
             f" {', '.join((*COMMON, *RARE))}."
         ),
     ),
@@ -61,6 +61,7 @@ TASK = Task(
         ),
         unseen=Unseen(column=COLUMN, groups=RARE),
     ),
+    specimens=True,
     protocol=PROTOCOL,
     network=NETWORK,
 )

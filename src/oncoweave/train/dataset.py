@@ -11,6 +11,7 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.persons import joined_groups, whose
 
 UNKNOWN_SITE = "unknown"
 
@@ -29,6 +30,8 @@ class Dataset:
     """Modality name -> kind on the modalities shelf."""
     configs: Mapping[str, shelf.Configuration] = field(default_factory=dict)
     """How modalities were read that may be read in several ways, by name; see ``Config`` in their file."""
+    person: np.ndarray | None = None
+    """``Text[n]``: whose each row is, where rows are specimens and not patients."""
 
     def __len__(self) -> int:
         """Count the patients."""
@@ -41,6 +44,16 @@ class Dataset:
             msg = "these patients have no known outcome; fitting and evaluation need one"
             raise DataError(msg)
         return self.target
+
+    def kept_together(self, *, by_site: bool) -> tuple[np.ndarray, bool]:
+        """Say what no split may part, ``Text[n]``, and whether it is anything beyond the row itself.
+
+        That are the rows of a person, where they are known, and those of a hospital with ``by_site``; with both, all hospitals of
+        a person's rows, and all persons of these, are one group.
+        """
+        if self.person is None:
+            return self.site, by_site
+        return (joined_groups(self.site, self.person) if by_site else self.person), True
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -68,30 +81,17 @@ class Dataset:
             samples={m: tuple(s[i] for i in rows) for m, s in self.samples.items()},
             kinds=self.kinds,
             configs=self.configs,
+            person=None if self.person is None else self.person[rows],
         )
 
     def only(self, modalities: Sequence[str]) -> "Dataset":
         """Keep some modalities; patients who have none of them stay, with nothing."""
-        return Dataset(
-            patient_ids=self.patient_ids,
-            site=self.site,
-            target=self.target,
-            samples={m: self.samples[m] for m in modalities},
-            kinds={m: self.kinds[m] for m in modalities},
-            configs=self.configs,
-        )
+        return replace(self, samples={m: self.samples[m] for m in modalities}, kinds={m: self.kinds[m] for m in modalities})
 
     def completed(self, kinds: dict[str, str]) -> "Dataset":
         """Give the patients exactly these modalities, in this order; those nobody has are absent for everyone."""
         nobody: tuple[object | None, ...] = (None,) * len(self)
-        return Dataset(
-            patient_ids=self.patient_ids,
-            site=self.site,
-            target=self.target,
-            samples={m: self.samples.get(m, nobody) for m in kinds},
-            kinds=dict(kinds),
-            configs=self.configs,
-        )
+        return replace(self, samples={m: self.samples.get(m, nobody) for m in kinds}, kinds=dict(kinds))
 
     def without(self, modalities: Collection[str]) -> "Dataset":
         """Take some modalities from everybody."""
@@ -113,10 +113,13 @@ def load_dataset(
     endpoint: str | None,
     modalities: Sequence[str],
     configs: Mapping[str, shelf.Configuration] = MappingProxyType({}),
+    *,
+    person: str | None = None,
 ) -> Dataset:
     """Read and check every sample of the named modalities, in the order of the cohort's patients.
 
-    ``configs`` say how, by modality; the others are read as usual.
+    ``configs`` say how, by modality; the others are read as usual. ``person`` is the column of the patient table that says whose
+    a row is, where rows are specimens.
     """
     samples: dict[str, tuple[object | None, ...]] = {}
     for name in modalities:
@@ -137,4 +140,5 @@ def load_dataset(
         samples=samples,
         kinds={name: cohort.modalities[name].kind for name in modalities},
         configs={name: configs[name] for name in modalities if name in configs},
+        person=None if person is None else whose(cohort, person).to_numpy(dtype=object),
     )

@@ -157,8 +157,9 @@ class Fold:
     def inner(self) -> np.ndarray:
         """``Int[n]``: the inner fold of each training row, grouped and stratified as the outer split is."""
         if self._inner is None:
+            together, grouped = self.train.kept_together(by_site=self.group_by_site)
             self._inner = inner_splits(
-                self.train.outcome, self.train.site, folds=self.inner_folds, group_by_site=self.group_by_site, seed=self.seed
+                self.train.outcome, together, folds=self.inner_folds, group_by_site=grouped, seed=self.seed
             )
         return self._inner
 
@@ -168,12 +169,13 @@ class Fold:
         These are the inner folds of all rows, unless leaving one of them out would leave nobody, or nobody who differs in outcome
         (a modality that only one hospital measured): then the rows are split by themselves.
         """
-        labels, target, site = self.inner[rows], self.train.outcome.take(np.flatnonzero(rows)), self.train.site[rows]
+        labels, target = self.inner[rows], self.train.outcome.take(np.flatnonzero(rows))
         if not len(labels) or _all_teach(labels, target):
             return labels
         for by_site in dict.fromkeys((self.group_by_site, False)):
+            together, grouped = self.train.kept_together(by_site=by_site)
             with suppress(InfeasibleSplitError):
-                labels = inner_splits(target, site, folds=self.inner_folds, group_by_site=by_site, seed=self.seed)
+                labels = inner_splits(target, together[rows], folds=self.inner_folds, group_by_site=grouped, seed=self.seed)
                 if _all_teach(labels, target):
                     return labels
         # a handful of patients: what is chosen on them is judged on the outer fold all the same

@@ -29,6 +29,7 @@ from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, rec
 from oncoweave.train.panel import SITE_ONLY
 from oncoweave.train.read_as import read_as
 from oncoweave.train.results import write_results, write_table
+from oncoweave.train.rows import labelled, row_notes
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import read_published, study_splits
 from oncoweave.train.statements import Facts, write_statements
@@ -66,9 +67,11 @@ def run(study: Study, out: Path, *, jobs: int = 1) -> Path:
 
 def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) -> None:
     kinds = {m: cohort.modalities[m].kind for m in resolved.modalities or ()}
-    data, flow = _admit(resolved, load_dataset(cohort, resolved.endpoint, tuple(kinds), read_as(kinds, resolved.preparation)))
+    configs = read_as(kinds, resolved.preparation)
+    loaded = load_dataset(cohort, resolved.endpoint, tuple(kinds), configs, person=resolved.person)
+    data, flow = _admit(resolved, loaded)
     splits, warnings = study_splits(resolved, data)
-    warnings += absences(resolved, data, splits)
+    warnings += row_notes(resolved, cohort, pd.Index(data.patient_ids)) + absences(resolved, data, splits)
     fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
     planned = fitting.planned
     _claim(out, resolved)
@@ -81,11 +84,11 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     if not fitting.has_sites:
         warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
     elif resolved.protocol.group_by_site:
-        audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY))
+        audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY), cohort)
         write_table(out / "site_audit.parquet", audit)
         record(out, out / "site_audit.parquet")
         warnings.append(sentence)
-    predictions, subsets = fit_all(fitting, jobs=jobs), fitting.subsets
+    predictions, subsets = labelled(fit_all(fitting, jobs=jobs), resolved, cohort), fitting.subsets
     scored = read_scores(fitting)
     tables = write_results(
         out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored, attributes=attributes(cohort)

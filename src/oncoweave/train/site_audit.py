@@ -7,6 +7,7 @@ a split by patient it shows what any model that can tell hospitals apart (by sta
 import numpy as np
 import pandas as pd
 
+from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import make_splits
 from oncoweave.evaluate.metrics import CHANCE, MAIN
 from oncoweave.evaluate.summary import SummaryOptions, summarise
@@ -14,21 +15,23 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold
 from oncoweave.train.locked import lock
 from oncoweave.train.panel import Planned
+from oncoweave.train.rows import labelled
 from oncoweave.train.study import Study
 
 NAME = "site_only_by_patient"
 
 
-def audit_site(study: Study, data: Dataset, site_only: Planned) -> tuple[pd.DataFrame, str]:
+def audit_site(study: Study, data: Dataset, site_only: Planned, cohort: Cohort) -> tuple[pd.DataFrame, str]:
     """Cross-validate the site-only baseline by patient; returns its metrics and a sentence on what they mean."""
     protocol = study.protocol
+    together, grouped = data.kept_together(by_site=False)
     splits = make_splits(
         data.patient_ids,
         data.outcome,
-        data.site,
+        together,
         folds=protocol.folds,
         repeats=protocol.repeats,
-        group_by_site=False,
+        group_by_site=grouped,
         seed=protocol.seed,
     )
     frames = []
@@ -42,7 +45,7 @@ def audit_site(study: Study, data: Dataset, site_only: Planned) -> tuple[pd.Data
         frames.append(predicted.assign(model=NAME, **where))
     options = SummaryOptions(replicates=protocol.bootstrap)
     rng = np.random.default_rng([protocol.seed, 5])
-    table = pd.concat(frames, ignore_index=True)
+    table = labelled(pd.concat(frames, ignore_index=True), study, cohort)
     metrics = summarise(table, data.outcome.endpoint, roles={NAME: "baseline"}, generator=rng, options=options).metrics
     return metrics, _sentence(metrics, data.outcome.endpoint.kind)
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.data.derived_splits import monte_carlo
+from oncoweave.data.persons import persons_on_both_sides
 from oncoweave.data.splits import (
     TRAIN_ONLY,
     check_splits,
@@ -31,13 +32,14 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
     """
     protocol, warnings = study.protocol, list[str]()
     if protocol.splits is None:
+        together, grouped = data.kept_together(by_site=bool(protocol.group_by_site))
         splits = make_splits(
             data.patient_ids,
             data.outcome,
-            data.site,
+            together,
             folds=protocol.folds,
             repeats=protocol.repeats,
-            group_by_site=bool(protocol.group_by_site),
+            group_by_site=grouped,
             seed=protocol.seed,
         )
         if protocol.scheme == "monte_carlo":
@@ -86,6 +88,12 @@ def _published(path: Path, data: Dataset) -> pd.DataFrame:
     admitted = set(data.patient_ids)
     splits = splits[splits["patient_id"].isin(admitted)].reset_index(drop=True)
     check_splits(splits, data.patient_ids)
+    if data.person is not None and (crossing := persons_on_both_sides(splits, pd.Series(data.person, index=data.patient_ids))):
+        msg = (
+            f"{path}: {crossing} person(s) have rows on two sides of a repeat, so that they are trained on and tested; keep the"
+            " rows of a person in one fold"
+        )
+        raise DataError(msg)
     never = admitted - set(splits["patient_id"])
     if never:
         msg = f"{path}: {len(never)} admitted patient(s) are not in these splits; add them (fold {TRAIN_ONLY} only trains)"

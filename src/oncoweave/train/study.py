@@ -11,6 +11,7 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.persons import whose
 from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
@@ -149,6 +150,8 @@ class Study(Strict):
     """``standard_panel`` of early, intermediate and late fusions when not given."""
     main: str = "stacking"
     """The model the study is about. It is named before anything is fitted, so that nothing is selected on the rows reported."""
+    person: str | None = None
+    """The column of the patient table that says whose a row is, where a row is a specimen: a person is on one side of a split."""
     reference: str | None = None
     """The modality whose model is the clinical baseline; the first of kind ``record`` when not given."""
     recalibration: How = "shrunken"
@@ -211,6 +214,8 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     readable = shelf.names("modalities")
     modalities = study.modalities or tuple(m for m, spec in cohort.modalities.items() if spec.kind in readable)
     _refuse_repeats(f"study {study.name!r}: modalities", modalities)
+    if study.person is not None:
+        whose(cohort, study.person)
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)

@@ -114,6 +114,8 @@ class Task:
     """What simple models reach on the same split, measured with this project's code or data."""
     stand_in: StandIn
     split: Split
+    specimens: bool = False
+    """Whether a row is a specimen, of which a person may have several: who it is of has to be said (``study_of(person=...)``)."""
     protocol: Protocol = field(default_factory=Protocol)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
@@ -220,7 +222,7 @@ def admit(task: Task, cohort: Path | str, out: Path | str) -> dict[str, int]:
     return lacking
 
 
-def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None) -> Study:
+def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None, person: str | None = None) -> Study:
     """Turn a task into a study of a cohort folder: its panel, its protocol, its endpoint.
 
     The study's name says what it is not: a stand-in, a split of our own where one was released, roles that the cohort lacks.
@@ -229,6 +231,7 @@ def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None
         task: from the shelf.
         cohort: a cohort folder of patients who can take part; see :func:`admit`.
         splits: a released split (see ``data.released_splits``), or one with unseen groups (see ``train.task_groups``).
+        person: the column of the patient table that says whose a row is, where a row is a specimen.
 
     Raises:
         ConfigError: the cohort lacks a role or an endpoint of the task, or holds patients without a required role; a task with
@@ -247,6 +250,8 @@ def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None
     if splits is not None:
         protocol = protocol.model_copy(update={"splits": str(Path(splits).resolve()), "group_by_site": False})
     notes = [f"stand-in: {endpoint}"] if stands_in else ["own split"] if task.split.released and splits is None else []
+    if task.specimens and person is None and not stands_in:
+        notes.append("every row taken for a person of its own")
     if absent := [role for role in task.roles if role not in played]:
         notes.append(f"without {', '.join(absent)}")
     return Study(
@@ -256,6 +261,7 @@ def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None
         modalities=tuple(played.values()),
         models=tuple(_played(model, played, kinds) for model in task.models if set(model.modalities or ()) <= played.keys()),
         main=task.main,
+        person=person,
         protocol=protocol,
         network=task.network,
     )

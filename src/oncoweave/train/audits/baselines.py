@@ -5,6 +5,7 @@ import pandas as pd
 
 from oncoweave.data.splits import inner_splits
 from oncoweave.evaluate.permuted import ENOUGH, null_of
+from oncoweave.evaluate.pooling import PERSON, STRATUM
 from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 from oncoweave.train.heads import fit_head
@@ -61,12 +62,9 @@ def audit_missingness(run: Audited) -> Audit:
         train, target = run.trains(repeat, fold), run.data.outcome
         rows = np.flatnonzero(train & target.known)
         protocol = run.study.protocol
+        together, grouped = run.data.kept_together(by_site=bool(protocol.group_by_site))
         inner = inner_splits(
-            target.take(rows),
-            run.data.site[rows],
-            folds=protocol.inner_folds,
-            group_by_site=bool(protocol.group_by_site),
-            seed=protocol.seed,
+            target.take(rows), together[rows], folds=protocol.inner_folds, group_by_site=grouped, seed=protocol.seed
         )
         centre = columns[rows].mean(axis=0)
         head, _ = fit_head(columns[rows] - centre, target.take(rows), inner=inner, blocks=None)
@@ -98,9 +96,8 @@ def _gaps(run: Audited) -> np.ndarray:
 
 def _frame(run: Audited, rows: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     """Lay scores beside the outcomes that the run's predictions hold of the same patients."""
-    truth = [
-        c for c in run.predictions.columns if c in ("patient_id", "site", "pattern", "time", "event", "y") or c.startswith("y@")
-    ]
+    fixed = ("patient_id", "site", "pattern", "time", "event", "y", PERSON, STRATUM)
+    truth = [c for c in run.predictions.columns if c in fixed or c.startswith("y@")]
     known = run.predictions.drop_duplicates("patient_id").set_index("patient_id", drop=False)[truth]
     frame = (
         known.loc[run.data.patient_ids[rows]]

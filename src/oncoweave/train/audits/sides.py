@@ -7,6 +7,7 @@ import pandas as pd
 
 from oncoweave.data.audit import PERSONS, SITES, SLIDES, Crossing, crossings
 from oncoweave.data.duplicates import equal_patients
+from oncoweave.data.persons import persons_on_both_sides
 from oncoweave.modalities import embedding, slide
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 
@@ -34,7 +35,12 @@ def audit_patients(run: Audited) -> Audit:
         f"{twice} patient(s) stand in two folds of a repeat, {alike} id(s) cross the split that differ by case or spaces only,"
         f" and {astray} of {len(run.predictions)} predictions are of patients outside the fold they were kept out for."
     )
-    return judged(name, fault=bool(twice or alike or astray), evidence=evidence, n=len(run.data))
+    crossing = 0
+    if run.data.person is not None:
+        person = pd.Series(run.data.person, index=run.data.patient_ids)
+        crossing = persons_on_both_sides(run.splits, person)
+        evidence += f" Of {person.nunique()} persons whose specimens these are, {crossing} stand on both sides of a split."
+    return judged(name, fault=bool(twice or alike or astray or crossing), evidence=evidence, n=len(run.data))
 
 
 def audit_sites(run: Audited) -> Audit:

@@ -8,7 +8,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.files import read_json, sha256, write_json
 from oncoweave.data.cohort import Cohort
 from oncoweave.train.bench.panel import bench_study
-from oncoweave.train.bench.spec import Bench, Entry
+from oncoweave.train.bench.spec import Bench, Entry, overrides
 from oncoweave.train.study import Study
 from oncoweave.train.task import Task, admit, endpoint_of, load_task, modalities_of, unseen_of
 from oncoweave.train.task_groups import make_task_splits
@@ -47,7 +47,8 @@ def ask(bench: Bench, entry: Entry, out: Path, *, earlier: list[Asked]) -> Asked
     if splits is None and unseen_of(task, opened) is not None:
         path = out / "splits" / f"{entry.folder}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        make_task_splits(task, cohort, path)
+        protocol = task.protocol.model_copy(update=overrides(bench.protocol))
+        make_task_splits(task, cohort, path, person=entry.place.person, protocol=protocol)
         splits = str(path)
     study = bench_study(bench, entry, task, cohort, splits=splits)
     same = next((e for e in earlier if _question(e.study) == _question(study)), None)

@@ -22,6 +22,7 @@ from oncoweave.train.locked import lock
 from oncoweave.train.panel import Planned, plan
 from oncoweave.train.read_as import read_as
 from oncoweave.train.results import trained, write_table
+from oncoweave.train.rows import labelled
 from oncoweave.train.scarcity import refuse_scarce
 from oncoweave.train.study import Study
 from oncoweave.train.texts import read_texts_as
@@ -35,6 +36,7 @@ COLUMNS = ("task", "labels", "model", "metric", "value", "low", "high", "n", "ev
 class _Given:
     study: Study
     """Resolved."""
+    cohort: Cohort
     data: Dataset
     labels: float
     """As asked for."""
@@ -70,7 +72,8 @@ def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd
     cohort = read_texts_as(cohort, study.texts, cohort.endpoint(study.endpoint))
     admitted = np.isin(cohort.patient_ids, splits["patient_id"].unique())
     kinds = {m: cohort.modalities[m].kind for m in study.modalities or ()}
-    data = load_dataset(cohort, study.endpoint, tuple(kinds), read_as(kinds, study.preparation)).take(admitted)
+    configs = read_as(kinds, study.preparation)
+    data = load_dataset(cohort, study.endpoint, tuple(kinds), configs, person=study.person).take(admitted)
     known = [p.name for p in plan(study, has_sites=len(np.unique(data.site)) > 1) if p.role not in ("null", "ablation")]
     models = tuple(name for name in known if not curves.models or name in curves.models)
     folder = out / "curves" / f"{asked.run.name}-{_digest(manifest, models)}"
@@ -81,7 +84,7 @@ def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd
                 raise unknown_name("model (curves)", curves.models[0], known)
             reduced = fewer_labels(splits, data.patient_ids, data.outcome, labels=labels, seed=study.protocol.seed)
             refuse_scarce(study, data, reduced, advice="ask for more labels (curves.labels)")
-            given = _Given(study=study, data=data, labels=labels, splits=reduced, models=models, folder=folder)
+            given = _Given(study=study, cohort=cohort, data=data, labels=labels, splits=reduced, models=models, folder=folder)
             rows.append(_measured(asked, given, jobs).assign(labels=_trained(reduced)))
         except (InfeasibleSplitError, UnknownNameError) as error:
             rows.append(pd.DataFrame([{"labels": _asked_for(labels, splits), "note": str(error)}]))
@@ -91,8 +94,9 @@ def label_curve(asked: Asked, curves: Curves, out: Path, *, jobs: int = 1) -> pd
 def _measured(asked: Asked, given: _Given, jobs: int) -> pd.DataFrame:
     repeats = sorted(given.splits["repeat"].unique().tolist())
     work_off([r for r in repeats if not given.part(r).exists()], _worker, given, jobs=jobs, hear=lambda _: None)
+    predictions = pd.concat([pd.read_parquet(given.part(repeat)) for repeat in repeats], ignore_index=True)
     return figures(
-        pd.concat([pd.read_parquet(given.part(repeat)) for repeat in repeats], ignore_index=True),
+        labelled(predictions, given.study, given.cohort),
         asked.endpoint,
         metric=asked.metric,
         generator=np.random.default_rng([given.study.protocol.seed, 7]),

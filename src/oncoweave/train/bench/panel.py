@@ -20,7 +20,7 @@ def bench_study(bench: Bench, entry: Entry, task: Task, cohort: Path, *, splits:
     Raises:
         ConfigError: the cohort cannot answer the task, or no model is left that the bench is about.
     """
-    study = study_of(task, cohort, splits=splits)
+    study = study_of(task, cohort, splits=splits, person=entry.place.person)
     held = Cohort.open(cohort)
     kinds = {name: held.modalities[name].kind for name in study.modalities or ()}
     tried = grid(bench, kinds)

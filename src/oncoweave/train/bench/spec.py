@@ -25,7 +25,9 @@ class Place(Strict):
     cohort: str | None = None
     """Patients: a cohort folder."""
     splits: str | None = None
-    """Patients: a released split, see ``Protocol.splits``."""
+    """Patients: splits to use, see ``Protocol.splits``."""
+    person: str | None = None
+    """Patients: the column of the patient table that says whose a row is, where a row is a specimen; see ``Study.person``."""
     tiles: str | None = None
     """Tiles: the folder of the data set, laid out as the task says."""
 
@@ -239,8 +241,8 @@ def _places(key: str, value: str | Place | tuple[str | Place, ...]) -> tuple[Pla
 
 
 def _placed(place: Place, folder: Path) -> Place:
-    given = {name: str((folder / value).resolve()) for name, value in place.model_dump(exclude_none=True).items()}
-    return Place(**given)
+    paths = place.model_dump(exclude_none=True, include={"cohort", "splits", "tiles"})
+    return place.model_copy(update={name: str((folder / value).resolve()) for name, value in paths.items()})
 
 
 def _weighed(aggregator: str | Aggregator, folder: Path) -> str | Aggregator:

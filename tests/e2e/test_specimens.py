@@ -1,0 +1,97 @@
+"""A study and a bench whose rows are specimens: persons are kept on one side, audited, and asked for by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from drawn_cohort import write_drawn
+from oncoweave.core.endpoint import Endpoint
+from oncoweave.core.errors import DataError
+from oncoweave.data.cohort import Cohort
+from oncoweave.data.splits import read_splits
+from oncoweave.data.store import write_cohort
+from oncoweave.tasks.detection_pancancer import COMMON, RARE
+from oncoweave.train.bench.asked import ask
+from oncoweave.train.bench.spec import entries, read_bench
+from oncoweave.train.study import ModelSpec, Protocol, Study, run_study
+
+PROTOCOL = Protocol(folds=3, repeats=1, inner_folds=2, bootstrap=100, permutations=0, group_by_site=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Ninety-six specimens, each cancer among them, four of a person."""
+    root = tmp_path_factory.mktemp("specimens")
+    drawn = write_drawn(root / "phantom", patients=96, seed=1, without=("film", "report", "expression", "variants"))
+    order = np.arange(96)
+    cancers = [*COMMON, *RARE]
+    patients = drawn.patients.assign(
+        cancer=[cancers[i // 6] for i in order],
+        whose=[f"person{i // 4}" for i in order],
+        cancer_present=drawn.patients["driver_a"],
+    )
+    endpoint = Endpoint(name="cancer_present", kind="binary", columns=("cancer_present",), classes=("benign", "cancer"))
+    write_cohort(replace(drawn, name="own", patients=patients, endpoints={"cancer_present": endpoint}), root / "own")
+    return root
+
+
+def crossing(splits: pd.DataFrame, cohort: Cohort) -> int:
+    named = splits.assign(person=splits["patient_id"].map(cohort.patients["whose"]))
+    return int((named.groupby(["repeat", "person"])["fold"].nunique() > 1).sum())
+
+
+def asked(place: Path, out: Path, **where):
+    bench = {
+        "name": "b",
+        "tasks": {"detection_pancancer": {"cohort": "own", **where}},
+        "aggregators": ["pool/mean"],
+        "main": ["pool-mean"],
+        "protocol": {"folds": 3, "repeats": 2, "inner_folds": 2, "permutations": 0, "bootstrap": 100},
+    }
+    path = place / "bench.yaml"
+    path.write_text(yaml.safe_dump(bench), encoding="utf-8")
+    read = read_bench(path)
+    return ask(read, entries(read)[0], out, earlier=[])
+
+
+def test_a_bench_keeps_persons_apart_in_as_many_splits_as_its_protocol_says(place, tmp_path):
+    cohort = Cohort.open(place / "own")
+    found = asked(place, tmp_path / "with", person="whose")
+    splits = read_splits(Path(found.study.protocol.splits))
+    assert splits["repeat"].nunique() == 6  # two dealings into three folds, each tested in turn
+    assert crossing(splits, cohort) == 0
+    assert found.study.person == "whose"
+    assert found.study.name == "detection_pancancer"
+    without = asked(place, tmp_path / "without")
+    assert crossing(read_splits(Path(without.study.protocol.splits)), cohort) > 0
+    assert without.study.name == "detection_pancancer (every row taken for a person of its own)"
+
+
+def test_a_study_of_specimens_never_parts_a_person_and_says_so(place, tmp_path):
+    study = Study(
+        name="s",
+        cohort=str(place / "own"),
+        endpoint="cancer_present",
+        person="whose",
+        modalities=("record",),
+        models=(ModelSpec(name="concat", fusion="concat"),),
+        main="concat",
+        protocol=PROTOCOL,
+    )
+    run = run_study(study, tmp_path / "run")
+    cohort = Cohort.open(place / "own")
+    assert crossing(read_splits(run / "splits.parquet"), cohort) == 0
+    predictions = pd.read_parquet(run / "predictions.parquet")
+    assert (predictions["person"] == predictions["patient_id"].map(cohort.patients["whose"])).all()
+    audit = pd.read_parquet(run / "audits.parquet").set_index("audit").loc["patient on both sides"]
+    assert audit["verdict"] == "passed"
+    assert "Of 24 persons whose specimens these are, 0 stand on both sides" in audit["evidence"]
+    parted = pd.DataFrame({"patient_id": cohort.patient_ids, "repeat": 0, "fold": np.arange(96) % 2})
+    parted.to_csv(tmp_path / "parted.csv", index=False)
+    leaking = study.model_copy(update={"protocol": PROTOCOL.model_copy(update={"splits": str(tmp_path / "parted.csv")})})
+    with pytest.raises(DataError, match=r"24 person\(s\) have rows on two sides of a repeat"):
+        run_study(leaking, tmp_path / "leaking")
