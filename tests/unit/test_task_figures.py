@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from oncoweave.data.splits import published_splits, splits_hash
 from oncoweave.train.task import load_task
 
 ROUNDED = 5.1e-4
@@ -44,3 +45,15 @@ def test_pan_cancer_figures_are_the_last_column_of_the_results(real_data):
     }
     stated = {f.model: f.value for f in load_task("pancancer_survival").published.figures}
     assert stated == pytest.approx({model: last[row] for model, row in rows.items()}, abs=5.1e-5)
+
+
+@pytest.mark.parametrize("name", ["tcga_blca", "tcga_brca", "tcga_gbmlgg", "tcga_luad", "tcga_ucec"])
+def test_the_folds_of_mcat_are_known_by_their_hash(name, real_data):
+    files = sorted((real_data / "oof_histology_risk" / "mcat_splits" / name).glob("splits_*.csv"))
+    assert splits_hash(published_splits(files)) == load_task("tcga_survival").split.known[name]
+
+
+def test_the_folds_of_the_pan_cancer_table_are_known_by_their_hash(real_data):
+    cases = pd.read_csv(real_data / "tcga_pancan_survival_song" / "split_cases.csv")
+    splits = pd.DataFrame({"patient_id": cases["case_id"], "repeat": 0, "fold": cases["split"]})
+    assert splits_hash(splits) == load_task("pancancer_survival").split.known["pancancer_song"]

@@ -57,6 +57,7 @@ TASK = Task(
     split=Split(
         rule="By patient, five released folds; without them by hospital, which is harder.",
         released="split_cases.csv, made into OUT/pancancer_song.splits.parquet by benchmarks/real_cohorts.py",
+        known={"pancancer_song": "8cbe8e0af442d7774d5c60db82824b69d1c94c51ce85eda681c876d08e50cac2"},
     ),
     protocol=RELEASED,
 )

@@ -66,6 +66,13 @@ TASK = Task(
     split=Split(
         rule="By patient, the five released folds; without them by hospital, which is harder.",
         released="splits/5foldcv of MCAT, made into OUT/<cohort>.splits.parquet by benchmarks/mcat_cohorts.py",
+        known={
+            "tcga_blca": "2be0ba736e8ed56e0d57beca1d6169887c93b49fe125262b8f962c5aaa21182e",
+            "tcga_brca": "74ffc4460897b496f61c3a375b63e02c59b12a574b6a5fb72d470979031f85bd",
+            "tcga_gbmlgg": "3b6e69e4b8c2b1763c39136563c2415924ff8c3e7ad73aa3e05a26eea697578c",
+            "tcga_luad": "a98bebbf2815ab97bea5f9b6a6e62561c9e3efa9d70a1d30bc44e39404874a65",
+            "tcga_ucec": "0959eb9c4e3ee061edd31002c0060e76e77b1d11063400dcd65ac8830e832ec0",
+        },
     ),
     protocol=RELEASED,
 )

@@ -69,6 +69,8 @@ class Split:
     rule: str
     released: str = ""
     """Splits that were released, and what reads them; empty where there are none and the protocol makes its own."""
+    known: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of released splits (``data.splits.splits_hash``), by name of the cohort; no other split counts as theirs."""
     unseen: Unseen | None = None
     """Groups of patients that are tested and never trained on."""
 

@@ -1,12 +1,13 @@
 """Published figures beside ours, and whether they may be held against each other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from oncoweave.serve import wording
 from oncoweave.serve.bench.names import model_name, task_name
 from oncoweave.serve.bench.results import Results
 from oncoweave.serve.page import Row, Section, Table, absent
-from oncoweave.train.bench.asked import Asked
+from oncoweave.train.bench.asked import GIVEN, LESS, OTHER, OWN, SAME, Asked, whose_split
 from oncoweave.train.task import Figure, Task
 from oncoweave.train.tile_task import TileTask, load_tile_task
 
@@ -19,7 +20,7 @@ class _Finished:
     task: Task | TileTask
     place: str
     stand_in: bool
-    alike: str
+    alike: Callable[[Figure], str]
     """What to say of a figure of the same metric and group."""
 
 
@@ -49,20 +50,32 @@ def _alike(rows: list[Row]) -> list[Row]:
 
 
 def _of_patients(asked: Asked) -> _Finished:
-    alike = "context\nanother split" if asked.task.split.released else "context\nsplit of our own"
     return _Finished(
         key=asked.entry.key,
         task=asked.task,
         place=asked.entry.key.partition("@")[2] or asked.entry.place.cohort or "",
         stand_in=asked.stand_in,
-        alike="yes\nthe same split" if asked.study.protocol.splits else alike,
+        alike=lambda figure: _split(asked, figure),
     )
+
+
+def _split(asked: Asked, figure: Figure) -> str:
+    whose, lacking = whose_split(asked, figure.group)
+    return {
+        SAME: "yes\nthe released split",
+        LESS: f"nearly\nthe released split less {wording.plural(lacking, 'patient')}",
+        OTHER: "context\nanother split",
+        GIVEN: "context\nsplits given, none released",
+        OWN: "context\nsplit of our own",
+    }[whose]
 
 
 def _of_tiles(results: Results, key: str) -> _Finished:
     name, _, place = key.partition("@")
     stand_in = bool(results.of(key)["stand_in"].any())
-    return _Finished(key=key, task=load_tile_task(name), place=place, stand_in=stand_in, alike="yes\nthe released sides")
+    return _Finished(
+        key=key, task=load_tile_task(name), place=place, stand_in=stand_in, alike=lambda _: "yes\nthe released sides"
+    )
 
 
 def _rows(results: Results, finished: _Finished) -> list[Row]:
@@ -107,4 +120,4 @@ def _comparable(finished: _Finished, figure: Figure, metric: str) -> str:
         return "no\nanother metric"
     if figure.group and figure.group not in finished.place:
         return "no\nanother group"
-    return finished.alike
+    return finished.alike(figure)

@@ -7,8 +7,10 @@ from pathlib import Path
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.files import read_json, sha256, write_json
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.splits import read_splits, splits_hash
 from oncoweave.train.bench.panel import bench_study
 from oncoweave.train.bench.spec import Bench, Entry, overrides
+from oncoweave.train.splitting import read_published
 from oncoweave.train.study import Study
 from oncoweave.train.task import Task, admit, endpoint_of, load_task, modalities_of, unseen_of
 from oncoweave.train.task_groups import make_task_splits
@@ -30,6 +32,27 @@ class Asked:
     """The run folder."""
     same_as: str
     """Key of an earlier task that asks the same of the same patients, whose run this is; empty for a run of its own."""
+
+
+SAME, LESS, OTHER, GIVEN, OWN = "the released split", "part of it", "another split", "splits given", "splits of our own"
+"""What the split of a run may be to that of a paper."""
+
+
+def whose_split(asked: Asked, cohort: str) -> tuple[str, int]:
+    """Say what the split of a finished run is to the one released for a cohort, and how many of its patients the run lacks.
+
+    ``SAME`` where exactly who was released to be tested in each fold is, ``LESS`` where some of them are left out, otherwise
+    ``OTHER`` (one was released), ``GIVEN`` or ``OWN`` (none was).
+    """
+    path, split = asked.entry.place.splits, asked.task.split
+    if not split.released:
+        return (OWN if path is None else GIVEN), 0
+    known = split.known.get(cohort) if cohort else next(iter(split.known.values()), None)
+    given = None if path is None else read_published(Path(path))
+    if given is None or known is None or splits_hash(given) != known:
+        return OTHER, 0
+    lacking = given["patient_id"].nunique() - read_splits(asked.run / "splits.parquet")["patient_id"].nunique()
+    return (LESS if lacking else SAME), lacking
 
 
 def ask(bench: Bench, entry: Entry, out: Path, *, earlier: list[Asked]) -> Asked:
