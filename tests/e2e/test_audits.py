@@ -1,5 +1,6 @@
 """Every audit catches the fault that is planted for it, and a clean study passes them all."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -321,9 +322,10 @@ def test_the_model_card_and_the_checklist_say_what_the_run_knows_and_name_nobody
     checklist = pd.read_csv(clean[1] / "tripod_ai.csv", keep_default_na=False)
     by_item = checklist.set_index("item")
     assert "Who these patients are, and whom they stand for: *to be written by a person*" in card
-    assert by_item.loc["12a", "text"].startswith(
-        "2-fold cross-validation, 1 repeat(s), 2 inner folds; patients of a centre on both"
-    )
+    assert by_item.loc["12a", "text"].startswith("2-fold cross-validation; at most 2 inner folds; 3 of 3 hospitals stand on both")
+    assert re.match(r"0 of 1\d audits that could be made failed; \d more were not applicable", by_item.loc["26", "text"])
+    assert "coverage" not in by_item.loc["12e", "text"]  # there are no prediction sets of a survival time
+    assert "retrospective" not in card + checklist.to_string()
     assert by_item.loc["17", ["state", "text"]].tolist() == ["to be written by a person", ""]
     assert f"{len(clean[0].data)} patients were analysed" in by_item.loc["10", "text"]
     assert checklist["asks for"].str.contains("BMJ 2024;385:e078378").sum() == 1

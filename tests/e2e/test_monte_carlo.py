@@ -27,6 +27,11 @@ def test_random_splits_test_a_part_each_and_are_compared_by_the_corrected_t(tmp_
     told = told[(told["method"] == RESAMPLED_T) & (told["metric"] == "c_index")]
     assert told["p"].notna().all()
     page = write_report(run).read_text(encoding="utf-8")
-    assert "on 3 random splits, each of which tested one patient in 4;" in page
+    assert "by 3 splits, each of which tests 15 of 60 patients" in page
+    checklist = pd.read_csv(run / "tripod_ai.csv").set_index("item")["text"]
+    assert checklist["12a"].startswith("3 splits, each of which tests 15 of 60 patients")
+    tested = predictions["patient_id"].nunique()
+    assert tested < 60
+    assert f"{tested} of them were tested" in checklist["21"]
     audits = pd.read_parquet(run / "audits.parquet")
     assert not (audits["verdict"] == "failed").any(), audits[audits["verdict"] == "failed"]["evidence"].tolist()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from oncoweave.core.endpoint import Endpoint
-from oncoweave.data.splits import published_splits
+from oncoweave.data.published_splits import published_splits
 from oncoweave.evaluate.comparisons import BOOTSTRAP, RESAMPLED_T
 from oncoweave.evaluate.summary import SummaryOptions, summarise
 

@@ -5,6 +5,7 @@ import pytest
 
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import DataError, InfeasibleSplitError
+from oncoweave.data.published_splits import published_splits
 from oncoweave.data.splits import (
     TRAIN_ONLY,
     check_splits,
@@ -12,7 +13,6 @@ from oncoweave.data.splits import (
     distinct_repeats,
     inner_splits,
     make_splits,
-    published_splits,
     read_splits,
     splits_hash,
     write_splits,

@@ -15,6 +15,7 @@ from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.findings import Finding, Level, rows_text
+from oncoweave.data.splits import site_names
 
 _PERSON_COLUMN = re.compile(
     r"^(?:name|address|street|mobile)$|"
@@ -179,9 +180,9 @@ def shared_files(cohort: Cohort) -> pd.Series:
     return pd.Series([h for _, h in pairs], index=[p for p, _ in pairs], dtype=object)
 
 
-PERSONS, SITES = "persons (ids alike but for case and spaces)", "sites"
+PERSONS = "persons (ids alike but for case and spaces)"
 SLIDES = ("slide ids", "slide files (by hash)", "specimens")
-"""What :func:`crossings` counts."""
+"""What :func:`crossings` counts beside sites."""
 
 
 def _groups(cohort: Cohort) -> Iterable[tuple[str, Level, pd.Series]]:
@@ -196,8 +197,9 @@ def _groups(cohort: Cohort) -> Iterable[tuple[str, Level, pd.Series]]:
         yield SLIDES[1], "error", files
     if specimens:
         yield SLIDES[2], "error", pd.concat(specimens)
-    if cohort.site.notna().any():
-        yield SITES, "warning", cohort.site.dropna()
+    site = site_names(cohort.site, len(cohort)).set_axis(cohort.patients.index).dropna()
+    if len(site):
+        yield "sites", "warning", site
 
 
 def _in_ids(cohort: Cohort) -> list[Finding]:

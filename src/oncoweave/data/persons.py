@@ -33,11 +33,11 @@ def joined_groups(site: np.ndarray, person: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    from oncoweave.data.splits import UNKNOWN_SITE
+    from oncoweave.data.splits import site_names
 
-    rows, named = np.arange(len(person)), pd.Series(site, dtype="string")
+    rows = np.arange(len(person))
     own = pd.factorize(pd.Series(person))[0] + len(rows)
-    hospital = pd.factorize(named.mask(named.isin(["", UNKNOWN_SITE])))[0]
+    hospital = pd.factorize(site_names(site, len(person)))[0]
     known = np.flatnonzero(hospital >= 0)
     ends = np.concatenate([own, hospital[known] + own.max(initial=0) + 1])
     size = int(max(ends.max(initial=0), len(rows))) + 1

@@ -62,7 +62,7 @@ def make_splits(
     if not frames:
         msg = f"splits: wanted one repeat or more, got {repeats}"
         raise InfeasibleSplitError(msg)
-    return _canonical(pd.concat(frames, ignore_index=True))
+    return canonical(pd.concat(frames, ignore_index=True))
 
 
 def distinct_repeats(splits: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -99,30 +99,6 @@ def inner_splits(target: Target, site: Sites, *, folds: int, group_by_site: bool
     raise reason or InfeasibleSplitError(f"inner split: wanted two folds or more, got {folds}")
 
 
-def published_splits(paths: Sequence[Path], *, test: str = "val", train: str = "train") -> pd.DataFrame:
-    """Read splits that were published as one CSV a fold with a column of training and one of tested patients.
-
-    If every patient is tested once and trains in all other files, the files are the folds of one repeat; otherwise (Monte Carlo
-    splits, a single hold-out) each file is a repeat of its own.
-
-    Raises:
-        DataError: a column is missing, or a patient is on both sides of a file; names the file.
-    """
-    sides = [_read_sides(Path(path), test=test, train=train) for path in paths]
-    if not sides:
-        msg = "published splits: wanted one file or more, got none"
-        raise DataError(msg)
-    tested = [patient for _, tests in sides for patient in tests]
-    everyone = set(tested)
-    crossed = len(sides) > 1 and len(tested) == len(everyone) and all(trains | tests == everyone for trains, tests in sides)
-    rows = []
-    for index, (trains, tests) in enumerate(sides):
-        repeat, fold = (0, index) if crossed else (index, 0)
-        rows += [(patient, repeat, fold) for patient in tests]
-        rows += [] if crossed else [(patient, repeat, TRAIN_ONLY) for patient in trains]
-    return _canonical(pd.DataFrame(rows, columns=list(COLUMNS)))
-
-
 def check_splits(
     splits: pd.DataFrame,
     patient_ids: Sequence[str] | np.ndarray,
@@ -149,12 +125,14 @@ def check_splits(
         return
     group = pd.Series(_groups(site, len(patient_ids)), index=np.asarray(patient_ids, dtype=object))
     crossing = splits.assign(group=splits["patient_id"].map(group)).groupby(["repeat", "group"])["fold"].nunique()
-    if (crossing > 1).any():
-        repeat, group_index = crossing[crossing > 1].index[0]
+    crossing = crossing[crossing > 1]
+    if len(crossing):
+        repeat, group_index = crossing.index[0]
         name = pd.Series(site).iloc[int(np.flatnonzero(group.to_numpy() == group_index)[0])]
         msg = (
-            f"splits: {int((crossing > 1).sum())} site(s) are on two sides, first {name!r} in repeat {repeat};"
-            " group the split by site, or set group_by_site to false and report the overlap"
+            f"splits: {crossing.index.get_level_values('group').nunique()} of {group.nunique()} site(s) are on two sides, first"
+            f" {name!r} in repeat {repeat}; use splits that keep each site on one side, or set group_by_site to false and report"
+            " the overlap"
         )
         raise DataError(msg)
 
@@ -170,7 +148,7 @@ def describe_splits(
     Columns: ``repeat, fold, patients, events`` (survival and binary, else missing), ``sites``, ``without_site`` (patients whose
     hospital is not known), ``site_overlap`` (share of the tested patients whose hospital also trains; missing without sites).
     """
-    named = _site_names(site, len(patient_ids))
+    named = site_names(site, len(patient_ids))
     facts = pd.DataFrame({"patient_id": np.asarray(patient_ids, dtype=object), "site": named, "event": _events(target)})
     rows = splits.merge(facts, on="patient_id", how="left", validate="many_to_one")
     described = []
@@ -193,7 +171,7 @@ def describe_splits(
 
 def splits_hash(splits: pd.DataFrame) -> str:
     """SHA-256 of the content, whatever the order of rows and the types of the columns."""
-    lines = [f"{row.repeat},{row.fold},{row.patient_id}\n" for row in _canonical(splits).itertuples(index=False)]
+    lines = [f"{row.repeat},{row.fold},{row.patient_id}\n" for row in canonical(splits).itertuples(index=False)]
     return sha256("".join(lines).encode()).hexdigest()
 
 
@@ -202,7 +180,7 @@ def write_splits(path: Path, splits: pd.DataFrame) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = _canonical(splits)
+    content = canonical(splits)
     digest = splits_hash(content)
     table = pa.Table.from_pandas(content, preserve_index=False)
     with publish(Path(path)) as partial:
@@ -218,11 +196,11 @@ def read_splits(path: Path) -> pd.DataFrame:
     """
     path = Path(path)
     if path.suffix == ".csv":
-        return _canonical(pd.read_csv(path, dtype={"patient_id": str}))
+        return canonical(pd.read_csv(path, dtype={"patient_id": str}))
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    splits = _canonical(table.to_pandas())
+    splits = canonical(table.to_pandas())
     stored = (table.schema.metadata or {}).get(_HASH)
     if stored is not None and stored.decode() != splits_hash(splits):
         found = splits_hash(splits)
@@ -343,19 +321,20 @@ def _patients(patient_ids: Sequence[str] | np.ndarray, target: Target) -> np.nda
     return ids
 
 
-def _site_names(site: Sites, length: int) -> pd.Series:
-    """Text of each site, missing where the hospital is not known."""
+def site_names(site: Sites, length: int) -> pd.Series:
+    """Text of each site, missing where the hospital is not known; spellings that differ by case or spaces are one."""
     if site is None:
         return pd.Series(pd.NA, index=range(length), dtype="string")
     names = pd.Series(np.asarray(site, dtype=object)).astype("string")
     if len(names) != length:
         msg = f"splits: wanted {length} sites, one a patient, got {len(names)}"
         raise DataError(msg)
+    names = names.str.split().str.join(" ").str.casefold()
     return names.mask(names.isin(["", UNKNOWN_SITE]))
 
 
 def _groups(site: Sites, length: int) -> np.ndarray:
-    names = _site_names(site, length)
+    names = site_names(site, length)
     if names.isna().all():
         msg = f"split: wanted groups by site, but none of {length} patients has one; set group_by_site to false"
         raise InfeasibleSplitError(msg)
@@ -371,20 +350,6 @@ def _events(target: Target) -> np.ndarray:
     return target.values if target.endpoint.kind == "binary" else np.full(len(target), np.nan)
 
 
-def _read_sides(path: Path, *, test: str, train: str) -> tuple[set[str], set[str]]:
-    table = pd.read_csv(path, dtype=str)
-    missing = [column for column in (train, test) if column not in table.columns]
-    if missing:
-        msg = f"{path}: published split lacks the column(s) {missing}; it has {list(table.columns)}"
-        raise DataError(msg)
-    trains, tests = set(table[train].dropna()), set(table[test].dropna())
-    if trains & tests:
-        line = int(table[test].isin(trains).argmax()) + 2
-        msg = f"{path}: {len(trains & tests)} patient(s) are in {train!r} and in {test!r}, first of {test!r} in line {line}"
-        raise DataError(msg)
-    return trains, tests
-
-
 def _check_columns(splits: pd.DataFrame) -> None:
     missing = [column for column in COLUMNS if column not in splits.columns]
     if missing:
@@ -392,7 +357,8 @@ def _check_columns(splits: pd.DataFrame) -> None:
         raise DataError(msg)
 
 
-def _canonical(splits: pd.DataFrame) -> pd.DataFrame:
+def canonical(splits: pd.DataFrame) -> pd.DataFrame:
+    """Keep the columns of splits, in their types, and order the rows."""
     _check_columns(splits)
     typed = splits[list(COLUMNS)].astype({"patient_id": str, "repeat": "int64", "fold": "int64"})
     return typed.sort_values(["repeat", "fold", "patient_id"], kind="stable", ignore_index=True)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
+from oncoweave.data.how_split import HowSplit
 from oncoweave.evaluate.metrics import CHANCE, MAIN
 
 _COLUMNS = {
@@ -113,6 +114,12 @@ class RunFolder:
         study = self.manifest["study"]
         found = study.get("protocol") if isinstance(study, dict) else None
         return found if isinstance(found, dict) else {}
+
+    @property
+    def split(self) -> HowSplit | None:
+        """How patients and hospitals were parted, counted from the splits; None where the run did not count it."""
+        found = self.manifest.get("split")
+        return HowSplit(**found) if isinstance(found, dict) else None
 
     def measured(self, metric: str) -> pd.DataFrame:
         """One row a model with its value of a measure; empty without measures. Refits that only serve ablation are left out."""

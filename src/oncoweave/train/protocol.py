@@ -16,6 +16,8 @@ from oncoweave.core.errors import ConfigError
 from oncoweave.core.files import locked, publish, read_json, sha256, sweep_partials, write_json
 from oncoweave.data.attributes import attributes
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.how_split import HowSplit, how_split
+from oncoweave.data.published_splits import read_published
 from oncoweave.data.splits import splits_hash, write_splits
 from oncoweave.data.store import refuse_changed_tables
 from oncoweave.train.absences import absences
@@ -30,9 +32,10 @@ from oncoweave.train.panel import SITE_ONLY
 from oncoweave.train.read_as import read_as
 from oncoweave.train.results import write_results, write_table
 from oncoweave.train.rows import labelled, row_notes
+from oncoweave.train.said import Facts
 from oncoweave.train.site_audit import audit_site
-from oncoweave.train.splitting import read_published, study_splits
-from oncoweave.train.statements import Facts, write_statements
+from oncoweave.train.splitting import study_splits
+from oncoweave.train.statements import write_statements
 from oncoweave.train.study import Study, files_of, resolve
 from oncoweave.train.texts import masking_notes, read_texts_as, spared_classes
 
@@ -70,7 +73,8 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     configs = read_as(kinds, resolved.preparation)
     loaded = load_dataset(cohort, resolved.endpoint, tuple(kinds), configs, person=resolved.person)
     data, flow = _admit(resolved, loaded)
-    splits, warnings = study_splits(resolved, data)
+    splits, warnings = study_splits(resolved, data, cohort_ids=cohort.patient_ids)
+    how = how_split(splits, data.patient_ids, data.site)
     warnings += row_notes(resolved, cohort, pd.Index(data.patient_ids)) + absences(resolved, data, splits)
     fitting = Fitting(out=out, study=resolved, data=data, splits=splits)
     planned = fitting.planned
@@ -83,7 +87,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     record(out, out / "flow.json", out / "splits.parquet", out / "study.yaml")
     if not fitting.has_sites:
         warnings.append("Site-only baseline not run: the cohort names fewer than two hospitals.")
-    elif resolved.protocol.group_by_site:
+    elif how.apart:
         audit, sentence = audit_site(resolved, data, next(p for p in planned if p.name == SITE_ONLY), cohort)
         write_table(out / "site_audit.parquet", audit)
         record(out, out / "site_audit.parquet")
@@ -95,8 +99,8 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     )
     record(out, *tables)
     record(out, *write_audits(out, _audited(fitting, cohort)))
-    record(out, *write_statements(out, _facts(out, resolved, data, flow, splits)))
-    _write_manifest(out, resolved, cohort, warnings, seconds=time.time() - started)
+    record(out, *write_statements(out, _facts(out, resolved, data, flow, splits, how)))
+    _write_manifest(out, resolved, cohort, warnings, how=how, seconds=time.time() - started)
 
 
 def _audited(fitting: Fitting, cohort: Cohort) -> Audited:
@@ -115,9 +119,11 @@ def _audited(fitting: Fitting, cohort: Cohort) -> Audited:
     )
 
 
-def _facts(out: Path, study: Study, data: Dataset, flow: list[dict[str, object]], splits: pd.DataFrame) -> Facts:
+def _facts(out: Path, study: Study, data: Dataset, flow: list[dict[str, object]], splits: pd.DataFrame, how: HowSplit) -> Facts:
     metrics, groups, audits = (pd.read_parquet(out / f"{name}.parquet") for name in ("metrics", "groups", "audits"))
-    return Facts(study=study, data=data, flow=flow, metrics=metrics, groups=groups, audits=audits, splits=splits, commit=commit())
+    return Facts(
+        study=study, data=data, flow=flow, metrics=metrics, groups=groups, audits=audits, splits=splits, how=how, commit=commit()
+    )
 
 
 def _claim_of(study: Study) -> dict[str, object]:
@@ -236,7 +242,7 @@ def _events(target: Target, rows: np.ndarray) -> int | None:
     return int(np.nansum(target.values[rows])) if target.endpoint.kind == "binary" else None
 
 
-def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str], *, seconds: float) -> None:
+def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str], *, how: HowSplit, seconds: float) -> None:
     endpoint = cohort.endpoint(study.endpoint)
     manifest = {
         "name": study.name,
@@ -255,6 +261,7 @@ def _write_manifest(out: Path, study: Study, cohort: Cohort, warnings: list[str]
         "files": {str(path): sha256(path) for path in files_of(study)},
         "warnings": warnings,
         "study": study.model_dump(mode="json"),
+        "split": asdict(how),
         "seconds": round(seconds, 1),
     }
     write_json(out / "manifest.json", manifest)

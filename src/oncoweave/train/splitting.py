@@ -2,32 +2,38 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.data.derived_splits import monte_carlo
+from oncoweave.data.how_split import HowSplit, how_split
 from oncoweave.data.persons import persons_on_both_sides
+from oncoweave.data.published_splits import read_published
 from oncoweave.data.splits import (
     TRAIN_ONLY,
     check_splits,
-    describe_splits,
     distinct_repeats,
     make_splits,
-    published_splits,
-    read_splits,
 )
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.scarcity import refuse_scarce
 from oncoweave.train.study import Study
 
 
-def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
+def study_splits(study: Study, data: Dataset, *, cohort_ids: np.ndarray | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Make or read a resolved study's splits; also returns the warnings they call for.
 
-    A published split is used as it is, less the patients whom the study does not admit.
+    A published split is used as it is, less the patients whom the study does not admit, who are counted.
+
+    Args:
+        study: resolved.
+        data: the patients admitted.
+        cohort_ids: everybody in the cohort, so that who is a stranger to it is told from who was not admitted.
 
     Raises:
-        DataError: a published split lacks an admitted patient, has one on two sides, or has no training side.
+        DataError: a published split lacks an admitted patient, has one on two sides, a hospital too where the study keeps
+            hospitals apart, or has no training side.
         InfeasibleSplitError: the split asked for cannot be made, or its training patients cannot be split again.
     """
     protocol, warnings = study.protocol, list[str]()
@@ -45,7 +51,8 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
         if protocol.scheme == "monte_carlo":
             splits = monte_carlo(splits, seed=protocol.seed)
     else:
-        splits = _published(Path(protocol.splits), data)
+        splits, said = _published(Path(protocol.splits), data, cohort_ids, group_by_site=bool(protocol.group_by_site))
+        warnings += said
     splits, copies = distinct_repeats(splits)
     refuse_scarce(study, data, splits)
     if copies:
@@ -55,21 +62,23 @@ def study_splits(study: Study, data: Dataset) -> tuple[pd.DataFrame, list[str]]:
             f"{_too_few_hospitals(study, data)}; {'it was' if copies == 1 else 'they were'} left out, so the figures rest on"
             f" {distinct} different split{'s' if distinct > 1 else ''} and count no patient for more than that."
         )
-    described = describe_splits(splits, data.patient_ids, data.outcome, data.site)
-    overlap = described["site_overlap"].mean()
-    if overlap > 0:
+    return splits, [*warnings, *_hospital_warnings(how_split(splits, data.patient_ids, data.site))]
+
+
+def _hospital_warnings(how: HowSplit) -> list[str]:
+    if how.sites == 0:
+        return ["No hospital is known for any patient: the split is by patient only, and a site effect cannot be ruled out."]
+    warnings = []
+    if how.overlap:
         warnings.append(
-            f"{overlap:.0%} of tested patients come from a hospital that also trains: what is learnt about hospitals counts as"
-            " skill here. Compare with the site-only baseline."
+            f"{how.overlap:.0%} of tested patients come from a hospital that also trains: what is learnt about hospitals counts"
+            " as skill here. Compare with the site-only baseline."
         )
-    unknown = int(described["without_site"].sum() / max(described["repeat"].nunique(), 1))
-    if unknown == len(data):
-        warnings.append(
-            "No hospital is known for any patient: the split is by patient only, and a site effect cannot be ruled out."
-        )
-    elif unknown:
-        warnings.append(f"The hospital of {unknown} patients is not known; each is a group of its own in the split.")
-    return splits, warnings
+    if how.without_site:
+        alone = "it counts as a group of its own" if how.without_site == 1 else "each counts as a group of its own"
+        whose = "1 patient is" if how.without_site == 1 else f"{how.without_site} patients is"
+        warnings.append(f"The hospital of {whose} not known; {alone}.")
+    return warnings
 
 
 def _too_few_hospitals(study: Study, data: Dataset) -> str:
@@ -78,16 +87,12 @@ def _too_few_hospitals(study: Study, data: Dataset) -> str:
     return f" ({len(set(data.site))} hospitals in {study.protocol.folds} folds)"
 
 
-def read_published(path: Path) -> pd.DataFrame:
-    """Read splits from a table, or from a folder with one CSV a fold (columns ``train`` and ``val``)."""
-    return published_splits(sorted(path.glob("*.csv"))) if path.is_dir() else read_splits(path)
-
-
-def _published(path: Path, data: Dataset) -> pd.DataFrame:
-    splits = read_published(path)
-    admitted = set(data.patient_ids)
-    splits = splits[splits["patient_id"].isin(admitted)].reset_index(drop=True)
-    check_splits(splits, data.patient_ids)
+def _published(
+    path: Path, data: Dataset, cohort_ids: np.ndarray | None, *, group_by_site: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    released, admitted = read_published(path), set(data.patient_ids)
+    splits = released[released["patient_id"].isin(admitted)].reset_index(drop=True)
+    check_splits(splits, data.patient_ids, data.site, group_by_site=group_by_site)
     if data.person is not None and (crossing := persons_on_both_sides(splits, pd.Series(data.person, index=data.patient_ids))):
         msg = (
             f"{path}: {crossing} person(s) have rows on two sides of a repeat, so that they are trained on and tested; keep the"
@@ -102,4 +107,17 @@ def _published(path: Path, data: Dataset) -> pd.DataFrame:
         if rows["fold"].nunique() < 2 or not (rows["fold"] >= 0).any():
             msg = f"{path}: repeat {repeat} leaves nobody to train on or nobody to test; add a fold, or fold {TRAIN_ONLY}"
             raise DataError(msg)
-    return splits
+    return splits, _left_out(set(released["patient_id"]) - admitted, cohort_ids)
+
+
+def _left_out(patients: set[str], cohort_ids: np.ndarray | None) -> list[str]:
+    """Count the patients of published splits whom the study does not hold."""
+    if not patients:
+        return []
+    strangers = len(patients if cohort_ids is None else patients - set(cohort_ids))
+    excluded = len(patients) - strangers
+    why = [f"{strangers} not in the cohort"] * (strangers > 0) + [f"{excluded} in it but not analysed"] * (excluded > 0)
+    return [
+        f"The published splits name {len(patients)} patient{'' if len(patients) == 1 else 's'} whom this run leaves out:"
+        f" {' and '.join(why)}. Folds are smaller by them than published."
+    ]

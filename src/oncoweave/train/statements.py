@@ -5,19 +5,12 @@ the paper is what counts. What only a person can say is marked as such and left 
 """
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.files import publish
 from oncoweave.evaluate.metrics import MAIN
-from oncoweave.train.dataset import UNKNOWN_SITE, Dataset
-from oncoweave.train.study import Study
+from oncoweave.train.said import PERSON, Facts, interval_words, said_of
 
-PERSON = "to be written by a person"
 FILLED, PARTLY = "filled in from the run", "filled in from the run in part; the rest is to be written by a person"
 CITATION = "Collins GS et al. TRIPOD+AI statement. BMJ 2024;385:e078378. doi:10.1136/bmj-2023-078378"
 
@@ -77,29 +70,9 @@ _ITEMS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Facts:
-    """What a run knows of itself."""
-
-    study: Study
-    data: Dataset
-    """The patients admitted."""
-    flow: list[dict[str, object]]
-    metrics: pd.DataFrame
-    groups: pd.DataFrame
-    audits: pd.DataFrame
-    splits: pd.DataFrame
-    commit: str
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """What is predicted."""
-        return self.data.outcome.endpoint
-
-
 def write_statements(out: Path, facts: Facts) -> list[Path]:
     """Write ``model_card.md`` and ``tripod_ai.csv`` into a run folder; returns the files."""
-    said = _said(facts)
+    said = said_of(facts)
     card, checklist = out / "model_card.md", out / "tripod_ai.csv"
     with publish(card) as partial:
         partial.write_text(_card(facts, said), encoding="utf-8")
@@ -113,76 +86,11 @@ def write_statements(out: Path, facts: Facts) -> list[Path]:
     return [card, checklist]
 
 
-def _said(facts: Facts) -> dict[str, str]:
-    """Say each fact in a sentence or two."""
-    study, protocol, endpoint = facts.study, facts.study.protocol, facts.endpoint
-    steps = "; ".join(_step(step) for step in facts.flow)
-    repeats, folds = facts.splits["repeat"].nunique(), facts.splits.loc[facts.splits["fold"] >= 0, "fold"].nunique()
-    sites = len(set(facts.data.site.tolist()) - {UNKNOWN_SITE})
-    grouped = "all patients of a centre on one side" if protocol.group_by_site else "patients of a centre on both sides"
-    rows = facts.metrics[(facts.metrics["model"] == study.main) & (facts.metrics["role"] != "ablation")]
-    measured = "; ".join(f"{r['metric']} {_interval(r)}" for _, r in rows.iterrows())
-    failed = facts.audits.loc[facts.audits["verdict"] == "failed", "audit"].tolist()
-    groupings = ", ".join(dict.fromkeys(facts.groups["grouping"].astype(str)))
-    events = _events(facts)
-    return {
-        "aim": f"Development with internal validation; its model, {study.main}, was named before anything was fitted.",
-        "sites": f"{sites} centre(s) are recorded; places and setting are {PERSON}.",
-        "preparation": "Imputation, scaling and selection were learned on training patients only, for each fold anew.",
-        "outcome": f"{endpoint.name} ({endpoint.kind}{', in ' + endpoint.time_unit if endpoint.time_unit else ''});"
-        f" horizons: {', '.join(f'{h:g}' for h in protocol.horizons or ()) or 'none'}. Why these is {PERSON}.",
-        "predictors": f"All that these modalities hold: {', '.join(f'{m} ({k})' for m, k in facts.data.kinds.items())}."
-        f" Why these is {PERSON}.",
-        "size": f"{len(facts.data)} patients were analysed{events}. Nothing shows how the number was planned; that is {PERSON}.",
-        "missing": "Values were imputed from training patients with an indicator; a patient who lacks a modality"
-        f" is predicted from the others. Combinations of modalities: {len(set(facts.data.patterns))} (missingness.parquet).",
-        "split": f"{folds}-fold cross-validation, {repeats} repeat(s), {protocol.inner_folds} inner folds; {grouped}.",
-        "models": f"Models compared: {', '.join(f'{m.name} ({m.fusion})' for m in study.models or ())}; baselines: site"
-        " only and each modality alone. Settings are in study.yaml.",
-        "clusters": "Performance by centre and by combination of modalities is in groups.parquet; site_audit.parquet, where it is"
-        " there, says what the centre alone would score.",
-        "measures": f"Main measure: {MAIN[endpoint.kind][0]}; all, with 95% intervals of {protocol.bootstrap} bootstraps of"
-        " patients, are in metrics.parquet; net benefit over thresholds is in decision.parquet, coverage of prediction sets in"
-        f" certainty.parquet. Why these is {PERSON}.",
-        "recalibration": f"Predicted probabilities are recalibrated on out-of-fold scores of training patients"
-        f" ({study.recalibration}); there was no other updating.",
-        "prediction": "Each patient was predicted by models that had not seen the patient (predictions.parquet).",
-        "fairness": f"Performance was told apart by: {groupings}. What was done beyond that is {PERSON}.",
-        "output": "Survival: a log-risk, survival at the horizons, and high risk above the training median. Other outcomes: a"
-        " probability a class, or a value, with a prediction set or interval at 90%. Cut-offs of yes-or-no outcomes: .90 and .95"
-        " sensitivity or specificity on out-of-fold scores of training patients. Patients unlike those of training are flagged.",
-        "code": f"oncoweave, commit {facts.commit or 'not recorded'}; the run's own code beyond it is {PERSON}.",
-        "flow": steps,
-        "model": f"models/{study.main}.safetensors, fitted on all {len(facts.data)} patients; hashes in manifest.json.",
-        "performance": f"{study.main}: {measured}. Subgroups ({groupings}) with n and intervals: groups.parquet.",
-        "audits": f"Audits that failed: {', '.join(failed) or 'none'} of {len(facts.audits)} (audits.parquet). Data are"
-        f" retrospective. Anything else is {PERSON}.",
-    }
-
-
-def _events(facts: Facts) -> str:
-    if facts.endpoint.kind == "survival":
-        return f", {int(facts.data.outcome.event.sum())} with the event"
-    return f", {int(np.nansum(facts.data.outcome.values))} positive" if facts.endpoint.kind == "binary" else ""
-
-
-def _step(step: dict[str, object]) -> str:
-    events = "" if step.get("events") is None else f", {step['events']} events"
-    reason = f" ({step['reason']})" if step.get("reason") else ""
-    return f"{step['step']}: {step['patients']} patients{events}{reason}"
-
-
-def _interval(row: pd.Series) -> str:
-    return (
-        "not defined" if pd.isna(row["value"]) else f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}, n = {row['n']})"
-    )
-
-
 def _card(facts: Facts, said: dict[str, str]) -> str:
     person = f"*{PERSON}*"
     audits = "\n".join(f"| {a['audit']} | {a['verdict']} | {a['evidence']} |" for _, a in facts.audits.iterrows())
     main = facts.groups[(facts.groups["model"] == facts.study.main) & (facts.groups["metric"] == MAIN[facts.endpoint.kind][0])]
-    groups = "\n".join(f"| {r['grouping']} | {r['group']} | {_interval(r)} | {r['n']} |" for _, r in main.iterrows())
+    groups = "\n".join(f"| {r['grouping']} | {r['group']} | {interval_words(r)} | {r['n']} |" for _, r in main.iterrows())
     return f"""# Model card: {facts.study.main} of {facts.study.name}
 
 What the run knows of itself is filled in; what only a person can say is marked: {person}.
@@ -213,7 +121,9 @@ Who these patients are, and whom they stand for: {person}.
 {audits}
 
 ## Limits and next steps
-Not for clinical use: internal validation on retrospective data only. Risks, harms, monitoring and contact: {person}.
+Not for clinical use: internal validation only; whether the data were gathered for it is {person}.
+
+Risks, harms, monitoring and contact: {person}.
 
 Reporting: tripod_ai.csv, after {CITATION}
 """

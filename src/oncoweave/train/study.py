@@ -18,6 +18,7 @@ from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.policies import check_missing
+from oncoweave.train.protocol_defaults import fill_in
 from oncoweave.train.read_as import read_as
 from oncoweave.train.recalibration import How, check_recalibration
 from oncoweave.train.texts import TextReading, refuse_unread
@@ -122,7 +123,10 @@ class Protocol(Strict):
     """``monte_carlo`` tests one fold of each repeat only: ten repeats of five folds are then ten random splits of four to one."""
     inner_folds: int = Field(default=5, ge=2)
     group_by_site: bool | Literal["auto"] = "auto"
-    """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are as many as folds."""
+    """Keep each hospital on one side; ``auto`` does so when every patient's site is known and there are as many as folds.
+
+    Published ``splits`` are as they are: ``auto`` becomes what they do, and ``true`` refuses those with a hospital on both sides.
+    """
     splits: str | None = None
     """Published splits: a table with patient_id, repeat and fold, or a folder of CSV files with columns train and val."""
     seed: int = Field(default=0, ge=0)
@@ -245,7 +249,7 @@ def resolve(study: Study, cohort: Cohort) -> Study:
             "modalities": modalities,
             "models": resolved,
             "reference": reference,
-            "protocol": _resolve_protocol(study, cohort),
+            "protocol": fill_in(study.protocol, cohort, cohort.endpoint(study.endpoint)),
         }
     )
 
@@ -355,22 +359,6 @@ def _refuse_repeats(what: str, names: Sequence[str]) -> None:
     if repeated:
         msg = f"{what} must differ, {repeated[0]!r} stands there more than once"
         raise ConfigError(msg)
-
-
-def _resolve_protocol(study: Study, cohort: Cohort) -> Protocol:
-    protocol, endpoint = study.protocol, cohort.endpoint(study.endpoint)
-    grouped = protocol.group_by_site
-    if grouped == "auto":
-        grouped = bool(cohort.site.notna().all()) and cohort.site.nunique() >= protocol.folds
-    horizons = protocol.horizons
-    if endpoint.kind == "survival" and horizons is None:
-        from oncoweave.core.units import convert_time
-
-        years = [convert_time(y, source="years", target=endpoint.time_unit or "years") for y in (1, 3, 5)]
-        horizons = tuple(round(h) if endpoint.time_unit != "years" else h for h in years)
-    if endpoint.kind != "survival":
-        horizons = ()
-    return protocol.model_copy(update={"group_by_site": grouped, "horizons": horizons})
 
 
 def run_study(study: Study | Path | str, out: Path | str, *, jobs: int = 1) -> Path:

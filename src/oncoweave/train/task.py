@@ -14,9 +14,9 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import EndpointKind
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.published_splits import read_published
 from oncoweave.data.store import read_documents, write_cohort
 from oncoweave.data.unseen_groups import Unseen, check_unseen
-from oncoweave.train.splitting import read_published
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study
 
 PHANTOM = "phantom"

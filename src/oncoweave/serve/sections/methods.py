@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import yaml
 
+from oncoweave.data.how_split import hospital_words, scheme_words
 from oncoweave.serve import findings, wording
 from oncoweave.serve.page import Block, Folded, Items, Prose, Row, Section, Table
 from oncoweave.serve.run_folder import RunFolder
@@ -48,26 +49,22 @@ def _validation(run: RunFolder) -> str:
     protocol = run.protocol
     if not protocol:
         return "The manifest holds no protocol, so how patients were split is not known."
-    folds, repeats = protocol.get("folds"), run.predictions["repeat"].nunique()
-    splits = "published splits were used" if protocol.get("splits") else "patients were split at random, stratified by outcome"
-    if protocol.get("scheme") == "monte_carlo" and not protocol.get("splits"):
-        told = f"Performance was estimated on {wording.plural(repeats, 'random split')}, each of which tested one patient in"
-        told += f" {wording.count(folds)}"
-    else:
-        told = f"Performance was estimated by {wording.count(folds)}-fold cross-validation"
-        told += f", repeated {wording.count(repeats)} times with other splits" if repeats != 1 else ""
-    told += f"; {splits}. All samples of a patient were on one side of every split"
-    if protocol.get("group_by_site"):
-        told += ", and so were all patients of a hospital, so that every figure is for hospitals the model had not seen"
-    else:
-        told += (
-            "; patients of one hospital could be on both sides, so the figures hold for the hospitals studied, not for new ones"
+    published = bool(protocol.get("splits"))
+    splits = "published splits were used, as they are" if published else "patients were split at random, stratified by outcome"
+    if run.split is None:
+        told = (
+            f"How many patients each fold tested was not recorded; {splits}. All samples of a patient were on one side of every"
         )
+        told += " split; on which sides the patients of a hospital stood was not recorded either"
+    else:
+        told = f"Performance was estimated by {scheme_words(run.split)}; {splits}. All samples of a patient were on one side"
+        told += f" of every split; {hospital_words(run.split)}"
     told += ". Imputation, scaling, selection, cut-offs and the weights of a fusion were fitted on training patients only."
     if protocol.get("inner_folds"):
         told += (
             f" Penalties, stopping times and the weights of late fusions were chosen inside the training patients, by"
-            f" {wording.count(protocol['inner_folds'])}-fold cross-validation, never on the patients the figures are for."
+            f" {wording.count(protocol['inner_folds'])}-fold cross-validation, of fewer folds where they were too few for"
+            " that, never on the patients the figures are for."
         )
     return told
 
@@ -120,7 +117,7 @@ def _models(run: RunFolder) -> str:
 
 
 def warnings_section(run: RunFolder, erase: Callable[[str], str]) -> Section:
-    """List what the run warned of, and what no retrospective study of this kind can show."""
+    """List what the run warned of, and what no study of this kind can show."""
     warned = tuple(wording.capital(erase(str(w))) for w in _strings(run.manifest["warnings"]))
     blocks: list[Block] = []
     if warned:
@@ -136,13 +133,11 @@ def _limits(run: RunFolder) -> list[str]:
     num = run.predictions["patient_id"].nunique()
     if num < 100:
         limits.append(f"With {wording.plural(num, 'patient')} every interval here is wide and may itself be inaccurate.")
-    if not run.protocol.get("group_by_site") and run.num_sites > 1:
+    if run.num_sites > 1 and (run.split is None or not run.split.unseen):
         limits.append("Hospitals may be shared between training and test patients; in a new hospital expect less.")
     if run.num_sites < 2:
         limits.append("The patients come from one hospital, or their hospital is not recorded; nothing is known of others.")
-    limits.append(
-        "The data are retrospective, of one cohort. Before clinical use a model must be locked and tested on patients elsewhere."
-    )
+    limits.append("The data are of one cohort. Before clinical use a model must be locked and tested on patients elsewhere.")
     limits.append("A prediction is an association. It does not say what would happen under another treatment.")
     return limits
 

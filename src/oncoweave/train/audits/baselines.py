@@ -39,17 +39,20 @@ def audit_site_only(run: Audited) -> Audit:
     rows = table[(table["metric"] == run.metric) & table["model"].str.startswith(SITE_ONLY)]
     if rows.empty or np.isnan(rows["low"].iloc[0]):
         return not_applicable(name, "The cohort names fewer than two hospitals, or the baseline could not be measured.")
-    row = rows.iloc[0]
-    carries, apart = bool(row["low"] > run.chance), bool(run.study.protocol.group_by_site)
-    meaning = (
-        "no more than chance"
-        if not carries
-        else "the split keeps hospitals apart, so no figure gains by it"
-        if apart
-        else "any model that can tell hospitals apart gets this for nothing; group the split by site"
-    )
-    evidence = f"Under a split by patient the hospital alone scores {run.figure(row)}: {meaning}."
-    return judged(name, fault=carries and not apart, evidence=evidence, n=int(row["n"]))
+    row, how = rows.iloc[0], run.how_split
+    carries = bool(row["low"] > run.chance)
+    if not carries:
+        meaning = "no more than chance"
+    elif how.apart:
+        meaning = "the split keeps hospitals apart, so no figure gains by it"
+    else:
+        meaning = (
+            f"{how.crossing} of {how.sites} hospitals stand on both sides of the split, and any model that can tell hospitals"
+            " apart gets this for nothing; group the split by site"
+        )
+    under = "this run's split" if run.site_audit is None else "a split by patient"
+    evidence = f"Under {under} the hospital alone scores {run.figure(row)}: {meaning}."
+    return judged(name, fault=carries and not how.apart, evidence=evidence, n=int(row["n"]))
 
 
 def audit_missingness(run: Audited) -> Audit:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.how_split import HowSplit, how_split
 from oncoweave.evaluate.metrics import CHANCE, MAIN
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold
@@ -92,6 +93,11 @@ class Audited:
             return 0
         target = self.cohort.target(self.endpoint.name)
         return int((target.known & ~(np.nan_to_num(target.time) > 0)).sum())
+
+    @cached_property
+    def how_split(self) -> HowSplit:
+        """How the splits part patients and hospitals, counted."""
+        return how_split(self.splits, self.data.patient_ids, self.data.site)
 
     @cached_property
     def studied(self) -> Cohort:

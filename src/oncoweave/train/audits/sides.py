@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from oncoweave.data.audit import PERSONS, SITES, SLIDES, Crossing, crossings
+from oncoweave.data.audit import PERSONS, SLIDES, Crossing, crossings
 from oncoweave.data.duplicates import equal_patients
 from oncoweave.data.persons import persons_on_both_sides
 from oncoweave.modalities import embedding, slide
@@ -45,17 +45,16 @@ def audit_patients(run: Audited) -> Audit:
 
 def audit_sites(run: Audited) -> Audit:
     """No hospital is on both sides, where the study keeps them apart."""
-    name, found = "site on both sides", _found(run, (SITES,))
-    if not run.studied.site.notna().any():
+    name, how = "site on both sides", run.how_split
+    if not how.sites:
         return not_applicable(name, "No hospital is recorded.")
-    if not run.study.protocol.group_by_site:
-        share = max((c.share for c in found), default=0.0)
-        return not_applicable(
-            name, f"The split is by patient: {share:.0%} of the patients share their hospital with the other side."
-        )
-    count = max((c.count for c in found), default=0)
-    evidence = f"{count} of {run.studied.site.nunique()} hospitals stand on both sides of a split that is to keep them apart."
-    return judged(name, fault=count > 0, evidence=evidence, n=len(run.data))
+    evidence = f"{how.crossing} of {how.sites} hospitals stand on both sides of the split"
+    evidence += f"; the hospital of {how.without_site} patients is not known" if how.without_site else ""
+    if how.crossing and not run.study.protocol.group_by_site:
+        share = f"{how.overlap or 0.0:.0%} of the tested patients come from a hospital that also trains"
+        return not_applicable(name, f"{evidence}, which is not asked to keep them apart: {share}.")
+    evidence += ", which is to keep them apart." if run.study.protocol.group_by_site else "."
+    return judged(name, fault=how.crossing > 0, evidence=evidence, n=how.patients - how.without_site)
 
 
 def audit_twins(run: Audited) -> Audit:
