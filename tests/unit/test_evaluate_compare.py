@@ -12,7 +12,7 @@ from oncoweave.evaluate.compare import (
     paired_difference,
 )
 from oncoweave.evaluate.intervals import draw_weights
-from oncoweave.evaluate.pairs import survival_pairs
+from oncoweave.evaluate.pairs import ordered_pairs, survival_pairs
 from oncoweave.evaluate.weighted import mean_of
 
 
@@ -53,8 +53,9 @@ def test_paired_difference_is_narrower_than_its_parts(rng):
 
 
 def test_p_is_never_zero_and_missing_replicates_have_none():
-    assert paired_difference(1.0, np.ones(99)).p == pytest.approx(2 / 100)
-    assert np.isnan(paired_difference(1.0, np.array([1.0, np.nan, np.nan])).p)
+    assert paired_difference(1.0, np.linspace(-0.1, 1, 99)).p > 0
+    few = paired_difference(1.0, np.array([1.0, np.nan, np.nan]))
+    assert np.isnan(few.p) and few.reason == "not defined in 2 of 3 bootstrap replicates"
 
 
 def test_a_coarse_share_gives_way_to_the_normal_difference_whichever_is_smaller():
@@ -111,7 +112,7 @@ def test_strata_keep_their_size_in_a_paired_bootstrap(rng):
     # Where all the difference is between strata, drawing within them leaves no uncertainty.
     stratum = np.repeat([0, 1], [30, 10])
     found = paired_bootstrap(mean_of(stratum), mean_of(np.zeros(40)), np.arange(40), generator=rng, strata=stratum)
-    assert found.low == found.high == found.value == 0.25
+    assert found.value == 0.25 and np.isnan(found.low) and "the same in every bootstrap replicate" in found.reason
 
 
 def test_benjamini_hochberg_is_scipys(rng):
@@ -119,3 +120,19 @@ def test_benjamini_hochberg_is_scipys(rng):
     assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
     assert benjamini_hochberg(np.array([0.01, np.nan, 0.02])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
     assert benjamini_hochberg(np.array([0.9, 0.8])).tolist() == [0.9, 0.9]
+
+
+@pytest.mark.parametrize("differences", [[0.02, 0.02], [0.1 + 0.2, 0.3, 0.3]])
+def test_equal_differences_have_no_variance_and_are_no_certainty(differences):
+    for found in (
+        corrected_resampled_t(np.array(differences), test_to_train=0.25),
+        paired_difference(differences[0], np.repeat(differences, 50)),
+    ):
+        assert np.isnan([found.low, found.high, found.p]).all() and found.reason.startswith("the difference is the same in every")
+
+
+def test_a_perfect_and_a_constant_model_of_few_patients_differ_by_an_unknown_amount(rng):
+    y, patients = np.repeat([1.0, 0.0], 3), np.arange(6)
+    first, second = (ordered_pairs(y, score, np.zeros(6, dtype=int)) for score in (y, np.full(6, 0.5)))
+    found = paired_bootstrap(first, second, patients, generator=rng)
+    assert found.value == 0.5 and np.isnan([found.low, found.high, found.p]).all()

@@ -53,7 +53,7 @@ def test_intervals_stay_inside_and_any_monotone_score_is_the_same(rng):
     low, high = found.interval(0)
     assert 0 < low < found.values[0] < high < 1
     same = found.difference(0, 1)
-    assert (same.value, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (same.value, same.p) == (0.0, 1.0) and np.isnan([same.low, same.high]).all()
     assert found.equal()[2] == pytest.approx(1.0)
 
 
@@ -63,6 +63,16 @@ def test_what_the_patients_do_not_define_is_nan():
     none = delong(np.zeros(3), np.arange(6.0).reshape(3, 2))
     assert np.isnan(none.values).all() and np.isnan(none.difference().p) and np.isnan(none.equal()[0])
     assert np.isnan(delong(np.array([1.0, 1.0, 0.0, 0.0]), np.array([4.0, 3.0, 2.0, 1.0])).interval()[0])
+
+
+def test_areas_without_variance_are_no_certainty():
+    y = np.array([1.0, 1.0, 0.0, 0.0])
+    for other in (1 - y, np.full(4, 0.5)):
+        found = delong(y, np.column_stack([y, other]))
+        difference = found.difference()
+        assert np.isnan([difference.low, difference.high, difference.p]).all() and "variance" in difference.reason
+        assert np.isnan(found.equal()[0]) and np.isnan(found.equal()[2])
+    assert delong(y, np.column_stack([y, y])).equal()[2] == 1.0
 
 
 def test_other_labels_are_refused():

@@ -98,3 +98,9 @@ def test_bca_counts_influence_within_strata(rng):
     found = bootstrap(mean_of(values), np.arange(40), generator=rng, replicates=2000, method="bca", strata=strata)
     spread = np.sqrt(sum(values[strata == k].var() / 80 for k in (0, 1)))
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.12)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_what_is_the_same_in_every_replicate_has_no_interval(rng, method):
+    found = bootstrap(mean_of(np.ones(20)), np.arange(20), replicates=50, generator=rng, method=method)
+    assert found.value == 1.0 and found.replicates == 50 and np.isnan([found.low, found.high]).all()

@@ -134,3 +134,21 @@ def test_other_metrics_under_weights(rng):
 
 def test_r2_of_a_constant_outcome_is_not_defined():
     assert np.isnan(weighted.explained_variance(np.full(5, 3.0), np.arange(5.0))(once(5))[0])
+
+
+def test_disjoint_pairs_are_nearly_the_most_that_can_be_had(rng):
+    import networkx
+
+    missed = 0
+    for _ in range(30):
+        time, event, fold = rng.integers(0, 6, 14).astype(float), rng.random(14) < 0.5, np.arange(14) // 9
+        found = survival_pairs(time, event, rng.normal(size=14), fold)
+        after = (time[:, None] < time) | ((time[:, None] == time) & ~event)
+        can = event[:, None] & after & (fold[:, None] == fold) & ~np.eye(14, dtype=bool)
+        graph = networkx.Graph(list(zip(*np.nonzero(can), strict=True)))
+        most = len(networkx.max_weight_matching(graph, maxcardinality=True))
+        missed += most - found.disjoint_pairs(np.arange(14))
+        assert most - 1 <= found.disjoint_pairs(np.arange(14)) <= most
+    assert missed <= 3
+    again = ordered_pairs(np.tile([1.0, 0.0], 6), np.arange(12.0), np.arange(12) // 6)
+    assert (again.disjoint_pairs(np.arange(12) % 6), again.disjoint_pairs(np.arange(12))) == (3, 6)

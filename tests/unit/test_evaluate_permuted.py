@@ -26,6 +26,10 @@ def test_one_run_counts_patients_and_permutation():
     assert null([0.6], fold_sd=np.array([0.0])).high - 0.6 == pytest.approx(1.959964 * np.sqrt(2) * 0.04)
     assert null([0.6], fold_sd=np.array([np.nan])).high == pytest.approx(null([0.6], fold_sd=np.array([0.0])).high)
     assert not found.enough
+    # a run that is alike in every bootstrap sample has no spread over patients, and that between folds stands for it
+    bare = null([0.6], bootstrap_sd=np.array([np.nan]), fold_sd=np.array([0.09]))
+    assert bare.high - 0.6 == pytest.approx(1.959964 * np.sqrt(2 * 0.09**2 / 3))
+    assert np.isnan(null([0.6], bootstrap_sd=np.array([np.nan]), fold_sd=np.array([0.0])).low)
 
 
 def test_the_luck_of_the_permutation_shrinks_with_runs_and_that_of_the_patients_does_not():

@@ -127,6 +127,8 @@ def test_restricted_mean_of_leukaemia_patients():
     assert found.p < 1e-5 and found.low > 0
     with pytest.raises(DataError, match="to which somebody is followed; the last is 35"):
         restricted_mean(DRUG, DRUG_EVENT, until=36)
+    nobody_died = restricted_mean(DRUG, DRUG_EVENT, until=3)
+    assert nobody_died.value == 3 and np.isnan([nobody_died.low, nobody_died.high]).all()
 
 
 def test_restricted_mean_is_that_of_lifelines(cohort):

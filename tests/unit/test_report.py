@@ -227,6 +227,7 @@ def test_a_gain_in_a_measure_where_less_is_better_is_a_negative_difference(tmp_p
         (0.01, 0.02, 0.2, True, True, "better"),
         (0.01, 0.2, 0.2, True, True, "not distinguishable"),
         (np.nan, 0.02, 0.02, True, True, "unknown"),
+        (np.nan, 1.0, 1.0, True, True, "not distinguishable"),
     ],
 )
 def test_a_difference_needs_its_interval_and_its_p(low, p, p_adjusted, better_up, primary, wanted):

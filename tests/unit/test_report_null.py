@@ -71,3 +71,22 @@ def test_a_null_that_was_not_run_is_told(tmp_path):
     table = pd.read_parquet(folder / "metrics.parquet")
     table[table["role"] != "null"].to_parquet(folder / "metrics.parquet")
     assert "has not been checked for leakage" in said(folder)
+
+
+def test_what_is_not_defined_is_said_with_its_reason(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(num=40))
+    compared, metrics = (pd.read_parquet(folder / f"{name}.parquet") for name in ("comparisons", "metrics"))
+    model, second = compared["model"].iloc[0], compared["method"].str.startswith("corrected")
+    compared["note"] = ""
+    rows = (compared["model"] == model) & second
+    compared.loc[rows, ["low", "high", "p", "p_adjusted"]] = np.nan
+    compared.loc[rows, "note"] = "the variance is zero"
+    compared.to_parquet(folder / "comparisons.parquet")
+    metrics["note"] = np.where(metrics["model"] == model, "no interval: the same value in every bootstrap replicate", "")
+    metrics.loc[metrics["model"] == model, ["low", "high"]] = np.nan
+    metrics.to_parquet(folder / "metrics.parquet")
+    sections = {s.key: s for s in page_of(read_run(folder)).sections}
+    table, told = sections["comparisons"].blocks
+    assert [row.cells[-2] for row in table.rows].count("not defined") == 1
+    assert "Not defined: corrected resampled t over folds" in told.text and "(the variance is zero)" in told.text
+    assert any("Interval not defined:" in getattr(block, "text", "") for block in sections["performance"].blocks)

@@ -1,5 +1,6 @@
 """Pretrain encoders of tiles and of slides, and probe what tile encoders learnt."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,10 @@ def probe(
     data = load_probe(train, test, side=side)
     table = Table("encoder", "width", "k-NN", "class means", "linear", "cost")
     for found in compare(data, [(encoder, weights)], device=device):
-        shown = (f"{i.value:.3f} ({i.low:.3f} to {i.high:.3f})" for i in (found.neighbours, found.means, found.linear))
+        shown = (
+            f"{i.value:.3f} ({'no interval' if math.isnan(i.low) else f'{i.low:.3f} to {i.high:.3f}'})"
+            for i in (found.neighbours, found.means, found.linear)
+        )
         table.add_row(found.encoder, str(found.dim), *shown, f"{found.cost:g}")
     Console(width=max(Console().width, 130), markup=False, emoji=False).print(table)
     count = f"{len(data.train.label)} training and {len(data.test.label)} test tiles, {len(data.classes)} classes"

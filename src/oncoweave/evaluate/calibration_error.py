@@ -14,7 +14,7 @@ from scipy import special
 
 from oncoweave.evaluate.calibration import CLIP, bin_by_mass, excess_distance, spline
 from oncoweave.evaluate.pairs import Statistic, rows_by_stratum
-from oncoweave.evaluate.weighted import mean_over, on_rows, ratio
+from oncoweave.evaluate.weighted import MeanOver, on_rows, ratio
 
 _CELLS = 200
 _STEPS = 10
@@ -32,7 +32,7 @@ def expected_error(y: np.ndarray, probability: np.ndarray, repeats: np.ndarray, 
     At equal weights it is ``reliability(...).debiased_error`` averaged over ``repeats``.
     """
     parts = [on_rows(_binned(y[rows], probability[rows], bins), rows) for rows in rows_by_stratum(repeats)]
-    return mean_over(parts)
+    return MeanOver(parts)
 
 
 def calibration_index(y: np.ndarray, probability: np.ndarray, repeats: np.ndarray) -> Statistic:
@@ -43,7 +43,7 @@ def calibration_index(y: np.ndarray, probability: np.ndarray, repeats: np.ndarra
     predictions, 200 or more, at the mean prediction of each.
     """
     parts = [on_rows(_smoothed(y[rows], probability[rows]), rows) for rows in rows_by_stratum(repeats)]
-    return mean_over(parts)
+    return MeanOver(parts)
 
 
 def _binned(y: np.ndarray, probability: np.ndarray, bins: int) -> Statistic:

@@ -6,21 +6,35 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate, strata_of_patients
+from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate, strata_of_patients, varies
 from oncoweave.evaluate.pairs import PairStatistic, Statistic
 
 FEW = 10
 """Replicates on the other side of zero, below which their share is too coarse for a p value."""
 
+_SAME = 1e-12
+"""Differences below are rounding."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A difference of a metric between two models, first minus second, with its interval and two-sided p value."""
+    """A difference of a metric between two models, first minus second, with its interval and two-sided p value.
+
+    ``reason`` says why there is no interval (NaN). A difference that does not vary at all has none, and a p only where it is
+    zero, which is 1: nothing then speaks against the models being alike.
+    """
 
     value: float
     low: float
     high: float
     p: float
+    reason: str = ""
+
+
+def without_spread(value: float, reason: str) -> Difference:
+    """Make a difference that comes without any spread, which says nothing about how sure it is."""
+    unknown, p = float("nan"), 1.0 if abs(value) < _SAME else float("nan")
+    return Difference(value=value, low=unknown, high=unknown, p=p, reason=reason)
 
 
 def paired_difference(value: float, replicates: np.ndarray, *, level: float = 0.95) -> Difference:
@@ -29,15 +43,18 @@ def paired_difference(value: float, replicates: np.ndarray, *, level: float = 0.
     p is twice the smaller tail share of replicates on the other side of zero, with one added to both counts so that it is never 0
     (Davison and Hinkley 1997, section 4.2). Where fewer than ten replicates lie there, the share only says how many were drawn,
     and p is that of a normal difference with the replicates' standard deviation. Replicates in which a metric was not defined
-    are left out.
+    are left out; where more than half are, or where all others are equal, there is no interval.
     """
     interval = percentile_interval(value, replicates, level=level)
-    if not np.isfinite(interval.low):
-        return Difference(value=value, low=interval.low, high=interval.high, p=float("nan"))
     defined = replicates[~np.isnan(replicates)]
+    if not np.isfinite(interval.low):
+        reason = f"not defined in {len(replicates) - len(defined)} of {len(replicates)} bootstrap replicates"
+        return Difference(value=value, low=interval.low, high=interval.high, p=float("nan"), reason=reason)
+    if not varies(replicates):
+        return without_spread(value, "the difference is the same in every bootstrap replicate")
     tail = min((defined <= 0).sum(), (defined >= 0).sum())
     p = min(1.0, 2.0 * float(tail + 1) / (len(defined) + 1))
-    if tail < FEW and defined.std() > 0:
+    if tail < FEW:
         p = float(2 * stats.norm.sf(abs(value) / defined.std(ddof=1)))
     return Difference(value=value, low=interval.low, high=interval.high, p=p)
 
@@ -93,7 +110,8 @@ def corrected_resampled_t(differences: np.ndarray, *, test_to_train: float, leve
     """Corrected resampled t test over folds (Nadeau and Bengio 2003): folds share training patients, so the variance is raised.
 
     ``differences`` holds one difference a fold (all repeats), ``test_to_train`` the ratio of test to training patients. The
-    variance of the mean is (1/k + test_to_train) times the sample variance, with k - 1 degrees of freedom.
+    variance of the mean is (1/k + test_to_train) times the sample variance, with k - 1 degrees of freedom. Differences that are
+    all alike have a variance of zero, and no test.
 
     Raises:
         DataError: fewer than two folds, a NaN difference, or a ratio that is not positive.
@@ -104,9 +122,9 @@ def corrected_resampled_t(differences: np.ndarray, *, test_to_train: float, leve
         msg = f"resampled t test: wanted two finite differences or more and a ratio above 0, got {differences}, {test_to_train}"
         raise DataError(msg)
     mean = float(differences.mean())
+    if not varies(differences):
+        return without_spread(mean, "the difference is the same in every fold, so its variance is zero")
     error = float(np.sqrt((1 / num_folds + test_to_train) * differences.var(ddof=1)))
-    if error == 0:
-        return Difference(value=mean, low=mean, high=mean, p=1.0 if mean == 0 else 0.0)
     reach = stats.t.ppf(0.5 + level / 2, num_folds - 1) * error
     return Difference(value=mean, low=mean - reach, high=mean + reach, p=float(2 * stats.t.sf(abs(mean) / error, num_folds - 1)))
 

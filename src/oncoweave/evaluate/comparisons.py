@@ -82,7 +82,7 @@ def _compare(compared: Compared, model: str, reference: str) -> list[dict[str, o
         if _is_five_by_two(shared):
             tests.append((COMBINED_F, *_combined(one.folds - other.folds)))
         if metric.name == "auroc":
-            tests.append((DELONG, *_paired_areas(shared, beside, level=level)))
+            tests.append((DELONG, _paired_areas(shared, beside, level=level), ""))
         for method, difference, why in tests:
             row = {
                 "model": model,
@@ -96,7 +96,7 @@ def _compare(compared: Compared, model: str, reference: str) -> list[dict[str, o
                 "detectable": detectable_difference(apart) if method == BOOTSTRAP else float("nan"),
                 "n": one.n,
                 "events": one.events,
-                "note": "; ".join(part for part in (left_out, why) if part),
+                "note": "; ".join(part for part in (left_out, why, difference.reason) if part),
             }
             rows.append(row)
     return rows
@@ -115,15 +115,15 @@ def _on_common_rows(
     return shared, measured[0], measured[1], note
 
 
-def _paired_areas(first: pd.DataFrame, second: pd.DataFrame, *, level: float) -> tuple[Difference, str]:
+def _paired_areas(first: pd.DataFrame, second: pd.DataFrame, *, level: float) -> Difference:
     scores = np.column_stack([rows["p"].to_numpy(dtype=float) for rows in (first, second)])
     if (first.groupby(owner(first).to_numpy())["y"].nunique() > 1).any():
         unknown = float("nan")
-        return Difference(value=unknown, low=unknown, high=unknown, p=unknown), "not done where a person has both outcomes"
+        reason = "not done where a person has both outcomes"
+        return Difference(value=unknown, low=unknown, high=unknown, p=unknown, reason=reason)
     strata, patients = pair_strata(first), owner(first).to_numpy()
     found = delong(first["y"].to_numpy(dtype=float), scores, strata=strata, patients=patients)
-    reason = "no fold tests two patients of each class" if np.isnan(found.covariance).any() else ""
-    return found.difference(level=level), reason
+    return found.difference(level=level)
 
 
 def _is_five_by_two(rows: pd.DataFrame) -> bool:

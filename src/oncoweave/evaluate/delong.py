@@ -11,9 +11,14 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.compare import Difference
+from oncoweave.evaluate.compare import Difference, without_spread
 from oncoweave.evaluate.inputs import finite
 from oncoweave.evaluate.pairs import rows_by_stratum
+
+_ZERO = 1e-12
+"""Standard errors below are rounding."""
+_SURE = 1e-9
+"""Parts of a gap between areas above this, in a direction without variance, are no rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,25 +47,36 @@ class Areas:
         return float(low / (1 + low)), float(high / (1 + high))
 
     def difference(self, first: int = 0, second: int = 1, *, level: float = 0.95) -> Difference:
-        """Area of one model minus that of another, with DeLong's paired test; models that rank all alike have a p of 1."""
+        """Area of one model minus that of another, with DeLong's paired test.
+
+        A variance of zero gives no interval, and no p but 1 for models of one area: areas of exactly 1, 0 or .5 (all scores
+        equal) have no variance however few the patients.
+        """
         value = float(self.values[first] - self.values[second])
         contrast = np.zeros(len(self.values))
         contrast[[first, second]] = 1.0, -1.0
         error = float(np.sqrt(max(contrast @ self.covariance @ contrast, 0.0)))
-        if np.isnan(error) or error < 1e-12:
-            p = float("nan") if np.isnan(error) else float(abs(value) < 1e-12)
-            return Difference(value=value, low=value + 0 * error, high=value + 0 * error, p=p)
+        if np.isnan(error):
+            return Difference(value=value, low=error, high=error, p=error, reason="no fold tests two patients of each class")
+        if error < _ZERO:
+            return without_spread(value, "DeLong's variance of the difference is zero")
         reach = stats.norm.ppf(0.5 + level / 2) * error
         return Difference(value=value, low=value - reach, high=value + reach, p=float(2 * stats.norm.sf(abs(value) / error)))
 
     def equal(self) -> tuple[float, int, float]:
-        """Wald test that all areas are equal: statistic (chi-square), degrees of freedom, p."""
+        """Wald test that all areas are equal: statistic (chi-square), degrees of freedom, p.
+
+        Areas that differ without any variance have no statistic and no p (NaN); those that are equal have a p of 1.
+        """
         contrast = np.eye(len(self.values))[:-1] - np.eye(len(self.values))[1:]
         spread = contrast @ self.covariance @ contrast.T
         if np.isnan(spread).any():
             return float("nan"), len(contrast), float("nan")
         gap = contrast @ self.values
-        statistic, degrees = float(gap @ np.linalg.pinv(spread) @ gap), int(np.linalg.matrix_rank(spread))
+        inverse, degrees = np.linalg.pinv(spread, hermitian=True), int(np.linalg.matrix_rank(spread, hermitian=True))
+        if np.abs(gap - spread @ (inverse @ gap)).max(initial=0.0) > _SURE:
+            return float("nan"), degrees, float("nan")
+        statistic = float(gap @ inverse @ gap)
         return statistic, degrees, float(stats.chi2.sf(statistic, degrees)) if degrees else 1.0
 
 

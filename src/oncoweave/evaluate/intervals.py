@@ -69,6 +69,12 @@ def jackknife(statistic: Statistic, patient_index: np.ndarray) -> np.ndarray:
     return np.concatenate([statistic((patient_index != left_out[:, None]).astype(np.float32)) for left_out in turns])
 
 
+def varies(replicates: np.ndarray) -> bool:
+    """Whether replicates differ by more than rounding, NaN left out; those that all agree do not say how sure a value is."""
+    defined = replicates[~np.isnan(replicates)]
+    return len(defined) > 1 and bool(np.ptp(defined) > max(1e-6 * np.abs(defined).max(), 1e-12))
+
+
 def percentile_interval(value: float, replicates: np.ndarray, *, level: float = 0.95) -> Interval:
     """Percentile interval of replicates; those in which the metric was not defined are left out and not counted.
 
@@ -120,7 +126,8 @@ def bootstrap(
     """Value and interval of one statistic of n rows whose patients are ``patients`` (any labels, repeated at will).
 
     ``strata`` gives a label a row, the same in all rows of a patient: patients are then drawn within their stratum. A difference
-    of two models is a statistic too: ``lambda weights: first(weights) - second(weights)``.
+    of two models is a statistic too: ``lambda weights: first(weights) - second(weights)``. Where all replicates are alike, as of
+    an accuracy of 1, there is no interval (NaN).
 
     Raises:
         DataError: a patient in two strata.
@@ -138,6 +145,8 @@ def bootstrap(
     weights = draw_weights(len(names), replicates=replicates, generator=generator, strata=of_patient)
     value = float(statistic(np.ones((1, len(index)), dtype=np.float32))[0])
     draws = replicate({"": statistic}, weights, index)[""]
+    if not varies(draws):
+        return Interval(value=value, low=float("nan"), high=float("nan"), replicates=int((~np.isnan(draws)).sum()))
     if method == "percentile":
         return percentile_interval(value, draws, level=level)
     return bca_interval(value, draws, left_out=jackknife(statistic, index), strata=of_patient, level=level)

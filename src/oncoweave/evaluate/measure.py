@@ -1,18 +1,30 @@
 """The metrics of one model on some rows: value, bootstrap replicates, values within folds, and why one is not defined."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, NoComparablePairsError
-from oncoweave.evaluate.intervals import Interval, bca_interval, draw_weights, jackknife, percentile_interval, replicate
+from oncoweave.evaluate.intervals import (
+    Interval,
+    bca_interval,
+    draw_weights,
+    jackknife,
+    percentile_interval,
+    replicate,
+    varies,
+)
 from oncoweave.evaluate.metrics import Metric, strata
-from oncoweave.evaluate.pairs import Statistic
+from oncoweave.evaluate.pairs import PairStatistic, Statistic
 from oncoweave.evaluate.pooling import owner
 from oncoweave.evaluate.tables import PredictionTable
+from oncoweave.evaluate.weighted import MeanOver
+
+_ROUNDING = 1e-9
+_EXACT = "no pair is in the wrong order (or none in the right one): the interval is exact, from pairs without a patient in common"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -31,25 +43,19 @@ class Resamples:
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Measured:
-    """A metric of one model: its value over all rows, over replicates, and in each fold (NaN where not defined)."""
+    """A metric of one model: its value over all rows, over replicates, and in each fold (NaN where not defined).
+
+    ``interval`` is at the level of the draws; its ends are NaN where ``note`` says why.
+    """
 
     metric: Metric
     value: float
+    interval: Interval
     replicates: np.ndarray
     folds: np.ndarray
     n: int
     events: int | None
     note: str
-    left_out: np.ndarray | None = None
-    """The value without each patient, where the metric's interval is BCa."""
-
-    def interval(self, level: float) -> Interval:
-        """Interval of the value by the metric's method; percentile where no correction can be told, as with an area of 1."""
-        if self.left_out is not None:
-            corrected = bca_interval(self.value, self.replicates, left_out=self.left_out, level=level)
-            if np.isfinite(corrected.low):
-                return corrected
-        return percentile_interval(self.value, self.replicates, level=level)
 
 
 def draw(table: PredictionTable, *, replicates: int, level: float, generator: np.random.Generator) -> Resamples:
@@ -81,19 +87,61 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
         statistic = statistics.get(metric.name)
         if statistic is None:
             value, values, folds = float("nan"), np.full(len(resamples.weights), np.nan), np.full(len(indicators), np.nan)
+            interval, why = percentile_interval(value, values, level=resamples.level), ""
         else:
             value, values, folds = float(statistic(once)[0]), draws[metric.name], statistic(indicators)
+            interval, why = _interval(metric, statistic, value, values, own, resamples.level)
         measured[metric.name] = Measured(
             metric=metric,
             value=value,
+            interval=interval,
             replicates=values,
             folds=folds,
             n=n,
             events=events,
-            note=notes.get(metric.name) or _note(value, values, folds, unknown),
-            left_out=jackknife(statistic, own) if statistic is not None and metric.interval == "bca" else None,
+            note=notes.get(metric.name) or "; ".join(part for part in (_note(value, values, folds, unknown), why) if part),
         )
     return measured
+
+
+def _interval(
+    metric: Metric, statistic: Statistic, value: float, replicates: np.ndarray, patients: np.ndarray, level: float
+) -> tuple[Interval, str]:
+    """Interval of a value by the metric's method, or without ends, and why; percentile where no correction can be told.
+
+    Where every replicate gives the same value, that is no interval. Of a ranking without an error it is the exact one.
+    """
+    none = Interval(value=value, low=float("nan"), high=float("nan"), replicates=int((~np.isnan(replicates)).sum()))
+    if np.isnan(value):
+        return none, ""
+    if isinstance(statistic, PairStatistic) and statistic.disjoint_pairs(patients) < 2:
+        return none, "no interval: every pair that can be compared holds the same patient"
+    if not varies(replicates):
+        reach = _faultless(statistic, patients, (1 - level) / 2)
+        if np.isfinite(reach) and min(value, 1 - value) < _ROUNDING:
+            ends = (reach, 1.0) if value > 0.5 else (0.0, 1 - reach)
+            return replace(none, low=ends[0], high=ends[1]), _EXACT
+        return none, "no interval: the same value in every bootstrap replicate"
+    if metric.interval == "bca":
+        left_out = jackknife(statistic, patients)
+        corrected = bca_interval(value, replicates, left_out=left_out, level=level)
+        if np.isfinite(corrected.low):
+            return corrected, ""
+    return percentile_interval(value, replicates, level=level), ""
+
+
+def _faultless(statistic: Statistic, patients: np.ndarray, alpha: float) -> float:
+    """Lowest share of pairs in order that would, with probability ``alpha``, still show none out of order; NaN where not known.
+
+    Of k pairs without a patient in common all are in order with probability share^k (Clopper and Pearson 1934, of k successes
+    in k); the other pairs can only make it less. Parts of an average divide ``alpha`` (Bonferroni).
+    """
+    if isinstance(statistic, PairStatistic):
+        pairs = statistic.disjoint_pairs(patients)
+        return float(alpha ** (1 / pairs)) if pairs else 0.0
+    if isinstance(statistic, MeanOver):
+        return float(np.mean([_faultless(part, patients, alpha / len(statistic.parts)) for part in statistic.parts]))
+    return float("nan")
 
 
 def count(rows: pd.DataFrame, endpoint: Endpoint, label: str | None = None) -> tuple[int, int | None, int]:

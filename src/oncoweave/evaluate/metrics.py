@@ -199,7 +199,7 @@ def _binary(prevalence: Prevalence) -> list[Metric]:
 def _multiclass(endpoint: Endpoint) -> list[Metric]:
     def one_vs_rest(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
         y, p = _classes(rows, endpoint)
-        return weighted.mean_over(
+        return weighted.MeanOver(
             [make((y == index).astype(float), p[:, index], pair_strata(rows)) for index in range(p.shape[1])]
         )
 
@@ -265,7 +265,7 @@ def _multilabel(endpoint: Endpoint) -> list[Metric]:
         )
 
     def macro(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
-        return weighted.mean_over([single(rows, label, make) for label in labels])
+        return weighted.MeanOver([single(rows, label, make) for label in labels])
 
     def micro(rows: pd.DataFrame) -> Statistic:
         y, p = (rows[[f"{column}@{label}" for label in labels]].to_numpy(dtype=float) for column in ("y", "p"))

@@ -7,6 +7,8 @@ running totals, and of C only the part from that place on is held.
 Pairs are formed within a stratum only: risks of different folds come from different models and must not be compared.
 """
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -63,6 +65,20 @@ class PairStatistic:
                 total += np.einsum("bc,bc->b", case, beyond[:, len(stratum.rows) - block.first])
         return np.divide(right, total, out=np.full(len(weights), np.nan), where=total > 0)
 
+    def disjoint_pairs(self, patients: np.ndarray) -> int:
+        """Count pairs to be compared of which no two share a patient, as many as are easily found.
+
+        ``patients`` says whose each row is. Strata that test a patient again (another repeat) are left out. Pairs without a
+        patient in common are independent.
+        """
+        found, seen = 0, np.empty(0, dtype=patients.dtype)
+        for stratum in self.strata:
+            members = patients[stratum.rows]
+            if not np.isin(members, seen).any():
+                seen = np.concatenate([seen, members])
+                found += _disjoint(stratum)
+        return found
+
     def minus(self, other: "PairStatistic") -> "PairStatistic":
         """Difference to the ranking of the same rows by another model, in one product: the pairs are the same.
 
@@ -110,6 +126,26 @@ def ordered_pairs(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> PairS
     """AUROC (two classes) or ordinal concordance (more) within strata: a higher class should have the higher score."""
     falling = -np.asarray(y, dtype=np.float64)
     return _build(score, strata, cases=falling < falling.max(initial=-np.inf), weight=np.ones(len(y)), key=falling, reach=falling)
+
+
+def _disjoint(stratum: Stratum) -> int:
+    """Pair rows off by two rules and take the better: none shares a row, but a few more pairs may be possible."""
+    cases = np.concatenate([np.empty(0, dtype=np.intp), *(b.cases for b in stratum.blocks)])
+    first = np.concatenate([np.empty(0, dtype=np.intp), *(b.first for b in stratum.blocks)])
+    num = len(stratum.rows)
+
+    def ends_meet(pairs: int) -> bool:
+        return bool((first[:pairs] <= np.arange(num - pairs, num)).all() and (cases[:pairs] < num - pairs).all())
+
+    outer = bisect_left(range(1, min(len(cases), num // 2) + 1), 1, key=lambda pairs: not ends_meet(pairs))
+    free, inner, reach = deque[int](), 0, dict(zip(cases.tolist(), first.tolist(), strict=True))
+    for place in range(num - 1, -1, -1):
+        if place in reach and free and free[0] >= reach[place]:
+            free.popleft()
+            inner += 1
+        else:
+            free.append(place)
+    return max(outer, inner)
 
 
 def _same_pairs(one: PairBlock, other: PairBlock) -> bool:

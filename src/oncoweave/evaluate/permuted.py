@@ -57,7 +57,7 @@ def permuted_null(values: np.ndarray, *, bootstrap_sd: np.ndarray, fold_sd: np.n
 
     Args:
         values: ``[run]`` metric of each permuted run.
-        bootstrap_sd: ``[run]`` its standard deviation over the bootstrap of patients; NaN where there was none.
+        bootstrap_sd: ``[run]`` its standard deviation over the bootstrap of patients; NaN: that of the folds stands for it.
         fold_sd: ``[run]`` its standard deviation over folds; NaN where there was one fold.
         num_folds: folds, those of all repeats.
 
@@ -72,7 +72,8 @@ def permuted_null(values: np.ndarray, *, bootstrap_sd: np.ndarray, fold_sd: np.n
     if runs >= ENOUGH:
         reach = float(stats.t.ppf(0.975, runs - 1) * values.std(ddof=1) / np.sqrt(runs))
     else:
-        patients = np.square(np.asarray(bootstrap_sd, dtype=np.float64))
         folds = np.square(np.nan_to_num(np.asarray(fold_sd, dtype=np.float64))) / max(num_folds, 1)
+        patients = np.square(np.asarray(bootstrap_sd, dtype=np.float64))
+        patients = np.where(np.isnan(patients) & (folds > 0), folds, patients)
         reach = float(stats.norm.ppf(0.975) * np.sqrt(patients.mean() + np.maximum(patients, folds).mean() / runs))
     return Null(mean=mean, low=mean - reach, high=mean + reach, runs=runs)

@@ -62,7 +62,7 @@ def restricted_mean(time: np.ndarray, event: np.ndarray, *, until: float, level:
     beyond = np.cumsum(steps[:0:-1])[::-1]
     left = at_risk - deaths
     error = float(np.sqrt((beyond**2 * np.divide(deaths, at_risk * left, out=np.zeros_like(left), where=left > 0)).sum()))
-    value, reach = float(steps.sum()), float(stats.norm.ppf(0.5 + level / 2)) * error
+    value, reach = float(steps.sum()), _reach(error, level)
     return RestrictedMean(
         value=value,
         error=error,
@@ -89,9 +89,14 @@ def restricted_mean_difference(
         raise DataError(msg)
     one, other = (restricted_mean(time[rows], event[rows], until=until, level=level) for rows in (first, ~first))
     value, error = one.value - other.value, float(np.hypot(one.error, other.error))
-    reach = float(stats.norm.ppf(0.5 + level / 2)) * error
+    reach = _reach(error, level)
     p = float(2 * stats.norm.sf(abs(value) / error)) if error > 0 else float("nan")
     return RestrictedDifference(value=value, error=error, low=value - reach, high=value + reach, p=p, first=one, second=other)
+
+
+def _reach(error: float, level: float) -> float:
+    """Half the width of an interval; NaN where nobody died before the time, so that the error is zero."""
+    return float(stats.norm.ppf(0.5 + level / 2)) * error if error > 0 else float("nan")
 
 
 def restricted_mean_of(time: np.ndarray, event: np.ndarray, *, until: float) -> Statistic:

@@ -16,6 +16,7 @@ from scipy import optimize, stats
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.inputs import finite
+from oncoweave.evaluate.intervals import varies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,8 +146,7 @@ def detectable_difference(replicates: np.ndarray, *, power: float = 0.8, alpha: 
     """
     defined = np.asarray(replicates, dtype=np.float64)
     defined = defined[~np.isnan(defined)]
-    varies = len(defined) > 1 and np.ptp(defined) > 0
-    return float(_quantiles(power, alpha) * defined.std(ddof=1)) if varies else float("nan")
+    return float(_quantiles(power, alpha) * defined.std(ddof=1)) if varies(defined) else float("nan")
 
 
 def _quantiles(power: float, alpha: float) -> float:

@@ -194,7 +194,7 @@ def _metrics(study: _Study) -> pd.DataFrame:
     rows = []
     for model, measured in study.measured.items():
         for name, result in measured.items():
-            interval = result.interval(study.resamples.level)
+            interval = result.interval
             folds = result.folds[~np.isnan(result.folds)]
             row = {
                 "model": model,
@@ -252,7 +252,7 @@ def _group(study: _Study, inside: pd.DataFrame, model: str, grouping: str, group
         if result is None:
             row |= {"value": float("nan"), "low": float("nan"), "high": float("nan"), "n": n, "events": events, "note": small}
         else:
-            interval = result.interval(study.resamples.level)
+            interval = result.interval
             row |= {
                 "value": result.value,
                 "low": interval.low,

@@ -81,7 +81,7 @@ def versus(
         detectable=detectable_difference(one.replicates - other.replicates),
         n=one.n,
         events=one.events,
-        note=note,
+        note="; ".join(part for part in (note, found.reason, folds.reason) if part),
     )
 
 
@@ -99,7 +99,7 @@ def figures(
     rows = []
     for model in table.models:
         found = measure(table.of(model), [wanted], endpoint, resamples)[metric]
-        interval = found.interval(resamples.level)
+        interval = found.interval
         row = {"model": model, "value": found.value, "low": interval.low, "high": interval.high}
         rows.append({**row, "n": found.n, "events": found.events, "note": found.note})
     return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """Metrics other than rankings as functions of patient weights; see ``pairs`` for what a statistic is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -131,13 +132,15 @@ def rank_correlation(y: np.ndarray, predicted: np.ndarray, strata: np.ndarray) -
     return statistic
 
 
-def mean_over(statistics: Sequence[Statistic]) -> Statistic:
+@dataclass(frozen=True, slots=True)
+class MeanOver:
     """Macro average: the mean of those statistics that are defined under the weights."""
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return _mean_defined(np.stack([s(weights) for s in statistics], axis=1))
+    parts: Sequence[Statistic]
 
-    return statistic
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """Evaluate every row of weights; NaN where no part is defined."""
+        return _mean_defined(np.stack([part(weights) for part in self.parts], axis=1))
 
 
 def on_rows(statistic: Statistic, rows: np.ndarray) -> Statistic:

@@ -69,9 +69,9 @@ def reading(row: pd.Series, *, better_up: bool, primary: bool) -> Reading:
     question, asked once. All others are read by the adjusted p.
     """
     low, high = row["low"], row["high"]
-    if not (wording.known(low) and wording.known(high)):
-        return "unknown"
     p = row["p"] if primary or not wording.known(row["p_adjusted"]) else row["p_adjusted"]
+    if not (wording.known(low) and wording.known(high)):
+        return "not distinguishable" if wording.known(p) and p >= ALPHA else "unknown"
     if low <= 0 <= high or (wording.known(p) and p >= ALPHA):
         return "not distinguishable"
     return "better" if (low > 0) == better_up else "worse"

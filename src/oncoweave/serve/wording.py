@@ -56,6 +56,7 @@ _IN_PAIRS = {
 }
 
 NOT_ESTIMABLE = "not estimable"
+NOT_DEFINED = "not defined"
 
 
 def known(value: object) -> TypeGuard[float]:
@@ -95,7 +96,7 @@ def estimate(value: object, low: object, high: object, digits: int = 3, *, sign:
 def p_value(value: object) -> str:
     """Write a p value as journals do: two figures, never zero."""
     if not known(value):
-        return "–"
+        return NOT_DEFINED
     p = float(value)
     if p < 0.001:
         return "< 0.001"

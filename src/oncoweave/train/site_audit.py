@@ -52,11 +52,14 @@ def audit_site(study: Study, data: Dataset, site_only: Planned, cohort: Cohort) 
 
 def _sentence(metrics: pd.DataFrame, kind: str) -> str:
     found = metrics[metrics["metric"] == MAIN[kind][0]].iloc[0]
-    figure = f"{found['metric'].replace('_', '-')} {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    interval = "no interval" if np.isnan(found["low"]) else f"{found['low']:.3f} to {found['high']:.3f}"
+    figure = f"{found['metric'].replace('_', '-')} {found['value']:.3f} ({interval})"
     carries = found["low"] > CHANCE.get(MAIN[kind][0], -np.inf)
     meaning = (
         "outcomes differ between hospitals, and a split by patient would have counted that as skill; this run keeps them apart"
         if carries
+        else f"without an interval this cannot be judged ({found['note']})"
+        if np.isnan(found["low"])
         else "no more than chance, so hospitals tell little of the outcome here"
     )
     return f"Site audit: under a split that ignores hospitals, the hospital alone scores {figure}: {meaning}."

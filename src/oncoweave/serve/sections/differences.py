@@ -21,8 +21,25 @@ def comparison_section(run: RunFolder) -> Section:
     if table is None or table.empty:
         return absent(key, title, "The run folder has no comparisons.parquet, so no difference between models is claimed.")
     parts = table.groupby(["metric", "reference"], sort=False)
-    tables = [_comparisons(run, part, metric=str(metric), reference=str(reference)) for (metric, reference), part in parts]
-    return Section(key=key, title=title, blocks=tuple(tables))
+    tables: list[Block] = [
+        _comparisons(run, part, metric=str(metric), reference=str(reference)) for (metric, reference), part in parts
+    ]
+    return Section(key=key, title=title, blocks=(*tables, *_undefined(run, table)))
+
+
+def _undefined(run: RunFolder, table: pd.DataFrame) -> list[Block]:
+    """Say of each test, and of intervals, what is not defined, for which models and why."""
+    of_first = table["method"] == table["method"].iloc[0]
+    rows = table[table["p"].isna() | (table["low"].isna() & of_first)]
+    if rows.empty or "note" not in rows:
+        return []
+    told = []
+    for (metric, method, note), part in rows.groupby(["metric", "method", "note"], sort=False):
+        models = wording.listed(list(dict.fromkeys(wording.model(str(name)) for name in part["model"])))
+        what = "" if part["p"].isna().all() else "interval of the "
+        measure = wording.measure(str(metric), run.endpoint.time_unit)
+        told.append(f"{what}{method}, {measure}, {models}{f' ({note})' if note else ''}")
+    return [Prose(text=f"Not defined: {'; '.join(told)}.", role="note")]
 
 
 def _comparisons(run: RunFolder, table: pd.DataFrame, *, metric: str, reference: str) -> Table:

@@ -115,6 +115,9 @@ def _remarks(run: RunFolder, table: pd.DataFrame) -> list[Block]:
     failed = [_with_reason(row) for _, row in table[table["value"].isna()].iterrows()]
     if failed:
         remarks.append(Prose(text=f"Not estimable: {wording.listed(failed)}.", role="note"))
+    bare = [_with_reason(row) for _, row in table[table["value"].notna() & table["low"].isna()].iterrows()]
+    if bare:
+        remarks.append(Prose(text=f"Interval not defined: {wording.listed(bare)}.", role="note"))
     if run.reference not in set(table["model"]):
         text = f"The reference, {wording.model(run.reference)}, is not among the models measured."
         remarks.append(Prose(text=text, role="warning"))

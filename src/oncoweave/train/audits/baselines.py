@@ -37,9 +37,11 @@ def audit_site_only(run: Audited) -> Audit:
     name = "hospital predicts the outcome"
     table = run.metrics if run.site_audit is None else run.site_audit
     rows = table[(table["metric"] == run.metric) & table["model"].str.startswith(SITE_ONLY)]
-    if rows.empty or np.isnan(rows["low"].iloc[0]):
+    if rows.empty or np.isnan(rows["value"].iloc[0]):
         return not_applicable(name, "The cohort names fewer than two hospitals, or the baseline could not be measured.")
     row, how = rows.iloc[0], run.how_split
+    if np.isnan(row["low"]):
+        return not_applicable(name, f"The hospital alone scores {run.figure(row)}, which cannot be judged: {row['note']}.")
     carries = bool(row["low"] > run.chance)
     if not carries:
         meaning = "no more than chance"
@@ -82,6 +84,8 @@ def audit_missingness(run: Audited) -> Audit:
         f"A model of {columns.shape[1]} indicators of what was measured, without any value, scores {run.figure(row)}"
         f" ({_LEVEL:.0%} interval); chance is {run.chance:g}."
     )
+    if np.isnan(row["low"]):
+        return not_applicable(name, f"{evidence} This cannot be judged: {row['note']}.")
     return judged(name, fault=bool(row["low"] > run.chance), evidence=evidence, n=int(row["n"]))
 
 

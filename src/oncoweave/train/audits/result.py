@@ -130,4 +130,5 @@ class Audited:
 
     def figure(self, row: pd.Series) -> str:
         """Write a measure with its interval."""
-        return f"{self.metric.replace('_', '-')} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        interval = "no interval" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+        return f"{self.metric.replace('_', '-')} {row['value']:.3f} ({interval})"

@@ -143,7 +143,7 @@ def _panel(
 
 def _mark(ends: Sequence[float], y: float, *, ink: str, role: str, hover: str) -> str:
     low, value, high = ends
-    line = f'<path d="M{low:.1f} {y:.1f}H{high:.1f}" stroke="{ink}" stroke-width="1.4"/>'
+    line = f'<path d="M{low:.1f} {y:.1f}H{high:.1f}" stroke="{ink}" stroke-width="1.4"/>' if np.isfinite(low) else ""
     return f"<g><title>{escape(hover)}</title>{line}{_shape(value, y, ink=ink, role=role)}</g>"
 
 

@@ -1,5 +1,6 @@
 """The results of the tile-level protocols as a page in Markdown."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -44,7 +45,8 @@ def write_page(scores: pd.DataFrame, differences: pd.DataFrame, *, title: str, f
 
 def estimate(value: float, low: float, high: float, *, sign: str = "") -> str:
     """Write a value with its interval."""
-    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+    interval = "no interval" if math.isnan(low) else f"{low:{sign}.3f} to {high:{sign}.3f}"
+    return f"{value:{sign}.3f} ({interval})"
 
 
 def _differences(differences: pd.DataFrame) -> list[str]:
