@@ -11,10 +11,11 @@ from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import make_splits, read_splits, write_splits
 from oncoweave.data.store import write_cohort
-from oncoweave.data.unseen_groups import Unseen
+from oncoweave.serve.report import write_report
+from oncoweave.train.rows import SEEN, TRAINING, UNSEEN
 from oncoweave.train.study import run_study
-from oncoweave.train.task import load_task, study_of
-from oncoweave.train.task_groups import ALL, SEEN, UNSEEN, figures_by_group, make_task_splits, task_groups
+from oncoweave.train.task import groups_in, load_task, study_of
+from oncoweave.train.task_groups import make_task_splits
 
 SCANT = ("film", "report", "expression", "variants")
 
@@ -45,15 +46,18 @@ def test_nothing_is_trained_on_unseen_groups_and_all_are_told_apart(asked):
     stored = read_splits(run / "splits.parquet")
     trained = stored.loc[stored["fold"] < 0, "patient_id"].map(cohort.patients["subtype"])
     assert set(trained) == {"glandular", "solid"}
-    figures = figures_by_group(task, cohort, predictions, generator=np.random.default_rng(0), replicates=100)
-    ours = figures[(figures["model"] == "linear") & (figures["metric"] == "auroc")].set_index("group")
-    assert set(ours.index) == {ALL, "glandular", "solid", "discohesive", SEEN, UNSEEN}
-    assert ours.loc[ALL, "n"] == 64
+    figures = pd.read_parquet(run / "groups.parquet")
+    chosen = (figures["model"] == "linear") & (figures["metric"] == "auroc") & figures["grouping"].isin(["subtype", TRAINING])
+    ours = figures[chosen].set_index("group")
+    assert set(ours.index) == {"glandular", "solid", "discohesive", SEEN, UNSEEN}
     assert ours.loc[UNSEEN, "n"] == ours.loc["discohesive", "n"] == (cohort.patients["subtype"] == "discohesive").sum()
     assert ours.loc[SEEN, "n"] == 64 - ours.loc[UNSEEN, "n"]
     assert ours.loc[UNSEEN, "value"] == pytest.approx(ours.loc["discohesive", "value"])
     assert 0 <= ours.loc[SEEN, "low"] <= ours.loc[SEEN, "value"] <= ours.loc[SEEN, "high"] <= 1
     assert subtype.notna().all()
+    page = write_report(run).read_text(encoding="utf-8")
+    assert UNSEEN in page
+    assert "by training" in page
 
 
 def test_splits_that_train_on_them_are_refused(asked):
@@ -89,9 +93,6 @@ def test_groups_of_a_users_cohort_are_the_tasks_own(asked):
     task, root = asked
     phantom = Cohort.open(root / "phantom")
     own = replace(phantom, name="hospital", patients=phantom.patients.assign(cancer="bone"))
-    groups = task_groups(task, own)
-    assert list(groups.columns) == ["cancer", "training"]
-    assert set(groups["training"]) == {UNSEEN}
-    with pytest.raises(DataError, match="column 'cancer' is not in the patient table"):
-        task_groups(task, replace(phantom, name="hospital"))
-    assert isinstance(task.split.unseen, Unseen)
+    assert groups_in(task, own) == ("cancer",)
+    assert groups_in(task, phantom) == ("subtype",)
+    assert groups_in(task, replace(phantom, name="hospital")) == ()

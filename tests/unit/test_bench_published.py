@@ -37,7 +37,20 @@ def said(name: str, folder: Path, *, given: pd.DataFrame | None, used: pd.DataFr
         run=folder, same_as="",
     )  # fmt: skip
     row = {"task": name, "model": "m", "name": "m", "role": "fusion", "main": True, "metric": metric, "value": 0.6, "low": 0.5}
-    scores = pd.DataFrame([{**row, "high": 0.7, "rank": 1.0, "same_as": "", "stand_in": False, "level": "patients"}])
+    scores = pd.DataFrame(
+        [
+            {
+                **row,
+                "high": 0.7,
+                "rank": 1.0,
+                "stratum": "",
+                "all_pairs": np.nan,
+                "same_as": "",
+                "stand_in": False,
+                "level": "patients",
+            }
+        ]
+    )
     results = Results(
         bench=Bench(name="b", tasks={name: "c"}), asked=(asked,), scores=scores, duels=pd.DataFrame(columns=["task", "question"]),
         curves=pd.DataFrame(), audits=pd.DataFrame(), failures={}, pages={}, seconds=1.0,

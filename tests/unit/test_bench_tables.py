@@ -144,7 +144,7 @@ def scores(values: dict[str, dict[str, float]], **changed) -> pd.DataFrame:
         for task, models in values.items()
         for name, value in models.items()
     ]
-    return pd.DataFrame(rows).assign(**changed)
+    return pd.DataFrame(rows).assign(**{"stratum": "", "all_pairs": np.nan} | changed)
 
 
 def test_ranks_are_over_the_models_that_tasks_share():

@@ -6,7 +6,7 @@ prediction accuracy (IPA) is one minus the Brier score over that of the training
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from oncoweave.evaluate.censoring import Censoring, fit_censoring
 from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, Weighting
 from oncoweave.evaluate.intervals import Method
 from oncoweave.evaluate.pairs import Statistic
-from oncoweave.evaluate.pooling import pair_strata
+from oncoweave.evaluate.pooling import STRATUM, pair_strata
 from oncoweave.evaluate.survival import brier_terms, integrate
 from oncoweave.evaluate.tables import PredictionTable, horizon_column
 
@@ -34,6 +34,10 @@ MAIN: dict[str, tuple[str, ...]] = {
 """Metrics of each kind that are compared between models and shown by group; the first decides which model is best.
 
 It ranks where it can: quadratic kappa is exactly 0, with no interval, for any model that never leaves the most frequent grade."""
+
+ALL_PAIRS = "_all_pairs"
+"""Ends the name of a metric that ranks over all pairs of a fold, where the table has strata."""
+_RANKING = frozenset({"c_index", "auroc", "auprc", "macro_auroc", "ordinal_c"})
 
 CHANCE: dict[str, float] = {
     "c_index": 0.5,
@@ -75,9 +79,10 @@ Prevalence = Mapping[tuple[int, int], float]
 def metrics_of(table: PredictionTable, curves: Curves, prevalence: Prevalence | None = None) -> list[Metric]:
     """List the metrics of a table's endpoint, the main one first.
 
-    ``prevalence`` is that of the training patients of a binary endpoint, by default :func:`training_prevalence`.
+    ``prevalence`` is that of the training patients of a binary endpoint, by default :func:`training_prevalence`. Where the table
+    has strata, main metrics that rank come twice: within strata, and, named with :data:`ALL_PAIRS`, over all pairs of a fold.
     """
-    return {
+    listed = {
         "survival": lambda: _survival(table.horizons, curves),
         "binary": lambda: _binary(training_prevalence(table) if prevalence is None else prevalence),
         "multiclass": lambda: _multiclass(table.endpoint),
@@ -85,6 +90,20 @@ def metrics_of(table: PredictionTable, curves: Curves, prevalence: Prevalence | 
         "multilabel": lambda: _multilabel(table.endpoint),
         "regression": _regression,
     }[table.endpoint.kind]()
+    if STRATUM not in table.frame.columns:
+        return listed
+    return [each for metric in listed for each in (metric, *_over_all_pairs(metric, MAIN[table.endpoint.kind]))]
+
+
+def _over_all_pairs(metric: Metric, main: tuple[str, ...]) -> list[Metric]:
+    """Give a main metric that ranks once more, over the pairs of a fold whatever their stratum."""
+    if metric.name not in main or metric.name not in _RANKING:
+        return []
+    return [
+        replace(
+            metric, name=metric.name + ALL_PAIRS, build=lambda rows: metric.build(rows.drop(columns=STRATUM, errors="ignore"))
+        )
+    ]
 
 
 def strata(rows: pd.DataFrame) -> np.ndarray:

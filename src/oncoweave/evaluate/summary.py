@@ -16,7 +16,7 @@ from oncoweave.evaluate.certainty import certainty_table, novelty_table
 from oncoweave.evaluate.comparisons import Compared, comparison_table
 from oncoweave.evaluate.displays import calibration_table, distribution_table, km_tables
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
-from oncoweave.evaluate.metrics import MAIN, Curves, Metric, Prevalence, metrics_of, training_curves
+from oncoweave.evaluate.metrics import ALL_PAIRS, MAIN, Curves, Metric, Prevalence, metrics_of, training_curves
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
 
 MIN_PATIENTS = 10
@@ -244,9 +244,10 @@ def _group(study: _Study, inside: pd.DataFrame, model: str, grouping: str, group
     small = f"fewer than {MIN_PATIENTS} patients" if n < MIN_PATIENTS else ""
     if events is not None and events < MIN_EVENTS:
         small = small or f"fewer than {MIN_EVENTS} events"
-    measured = {} if small else measure(inside, study.main, study.table.endpoint, study.resamples)
+    shown = [m for m in study.metrics if m.name.removesuffix(ALL_PAIRS) in MAIN[study.table.endpoint.kind]]
+    measured = {} if small else measure(inside, shown, study.table.endpoint, study.resamples)
     rows = []
-    for metric in study.main:
+    for metric in shown:
         row: dict[str, object] = {"model": model, "grouping": grouping, "group": group, "metric": metric.name}
         result = measured.get(metric.name)
         if result is None:

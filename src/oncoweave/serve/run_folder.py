@@ -109,6 +109,12 @@ class RunFolder:
         return int(self.predictions.loc[self.predictions["site"] != UNKNOWN, "site"].nunique())
 
     @property
+    def stratum(self) -> str | None:
+        """The column within whose values patients were ranked; None where all were."""
+        study = self.manifest["study"]
+        return study.get("stratum") if isinstance(study, dict) else None
+
+    @property
     def protocol(self) -> Mapping[str, object]:
         """The resolved protocol of the study; empty where the manifest holds none."""
         study = self.manifest["study"]

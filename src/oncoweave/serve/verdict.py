@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from oncoweave.evaluate.metrics import ALL_PAIRS
 from oncoweave.evaluate.permuted import Null
 from oncoweave.serve import findings, wording
 from oncoweave.serve.findings import Compared, Measured, Missing, PatternFinding
@@ -94,7 +95,21 @@ def _main_words(run: RunFolder, main: Measured) -> str:
         f"The model {wording.model(run.main)} predicts {wording.spaced(run.endpoint.name)} with {_with_article(name)} of"
         f" {wording.number(main.value)}{interval} in {num}, each kept out of the training of the model that predicted for them."
     )
-    return f"{told} {plain}".strip()
+    return f"{told} {plain}".strip() + _stratum_words(run, metric)
+
+
+def _stratum_words(run: RunFolder, metric: str) -> str:
+    """Say within what patients were ranked, and what ranking all of them gives."""
+    table = run.measured(metric + ALL_PAIRS)
+    rows = table[table["model"] == run.main]
+    if run.stratum is None or rows.empty:
+        return ""
+    beside = rows.iloc[0]
+    over_all = wording.estimate(beside["value"], beside["low"], beside["high"])
+    return (
+        f" Only patients of the same {wording.spaced(run.stratum)} were ranked against each other; over all pairs it is"
+        f" {over_all}, which counts telling these apart as skill."
+    )
 
 
 def _reference_words(evidence: _Evidence) -> str:

@@ -7,6 +7,8 @@ from typing import TypeGuard
 
 import pandas as pd
 
+from oncoweave.evaluate.metrics import ALL_PAIRS
+
 _MEASURES = {
     "c_index": "C-index",
     "uno_c": "Uno’s C-index",
@@ -135,6 +137,8 @@ def spaced(name: str) -> str:
 def measure(name: str, time_unit: str | None = None) -> str:
     """Name a measure; ``auc@36`` is read as the AUC at 36 of the endpoint's unit, ``auroc@label`` as that of one label."""
     stem, _, at = name.partition("@")
+    if stem.endswith(ALL_PAIRS):
+        return f"{measure(stem.removesuffix(ALL_PAIRS), time_unit)} over all pairs"
     words = _MEASURES.get(stem, spaced(stem))
     if not at:
         return words

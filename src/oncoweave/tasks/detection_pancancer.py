@@ -27,6 +27,7 @@ TASK = Task(
     labels=("benign", "cancer"),
     metrics={"binary": "auroc"},
     groups=(COLUMN,),
+    strata=(COLUMN,),
     models=MODELS,
     main="agata",
     published=Published(

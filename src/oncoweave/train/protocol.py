@@ -14,7 +14,6 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.files import locked, publish, read_json, sha256, sweep_partials, write_json
-from oncoweave.data.attributes import attributes
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.how_split import HowSplit, how_split
 from oncoweave.data.published_splits import read_published
@@ -31,7 +30,7 @@ from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, rec
 from oncoweave.train.panel import SITE_ONLY
 from oncoweave.train.read_as import read_as
 from oncoweave.train.results import write_results, write_table
-from oncoweave.train.rows import labelled, row_notes
+from oncoweave.train.rows import labelled, row_notes, told_apart
 from oncoweave.train.said import Facts
 from oncoweave.train.site_audit import audit_site
 from oncoweave.train.splitting import study_splits
@@ -95,7 +94,15 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     predictions, subsets = labelled(fit_all(fitting, jobs=jobs), resolved, cohort), fitting.subsets
     scored = read_scores(fitting)
     tables = write_results(
-        out, resolved, data, predictions, planned, splits, subsets=subsets, scored=scored, attributes=attributes(cohort)
+        out,
+        resolved,
+        data,
+        predictions,
+        planned,
+        splits,
+        subsets=subsets,
+        scored=scored,
+        attributes=told_apart(resolved, cohort, splits),
     )
     record(out, *tables)
     record(out, *write_audits(out, _audited(fitting, cohort)))

@@ -32,7 +32,7 @@ def write_results(
     """Write the prediction table and every table derived from it into the run folder; returns the files.
 
     ``scored`` holds, by repeat and fold, what a late main model makes of the planned ``subsets`` of its modalities;
-    ``attributes`` are the age group and sex of patients, where known.
+    ``attributes`` are groups of patients by which performance is told apart; see ``train.rows.told_apart``.
     """
     endpoint = data.outcome.endpoint
     table = check_predictions(predictions, endpoint)

@@ -12,6 +12,7 @@ from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.persons import whose
+from oncoweave.data.row_groups import groups_of
 from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
@@ -156,6 +157,11 @@ class Study(Strict):
     """The model the study is about. It is named before anything is fitted, so that nothing is selected on the rows reported."""
     person: str | None = None
     """The column of the patient table that says whose a row is, where a row is a specimen: a person is on one side of a split."""
+    stratum: str | None = None
+    """The column of the patient table within whose values patients are ranked, such as the type of cancer: measures that rank,
+    and comparisons by them, count pairs within it; the main ones stand beside it over all pairs."""
+    groups: tuple[str, ...] = ()
+    """Columns of the patient table by whose values performance is told apart, beside hospital, modalities, age and sex."""
     reference: str | None = None
     """The modality whose model is the clinical baseline; the first of kind ``record`` when not given."""
     recalibration: How = "shrunken"
@@ -220,6 +226,10 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     _refuse_repeats(f"study {study.name!r}: modalities", modalities)
     if study.person is not None:
         whose(cohort, study.person)
+    _refuse_repeats(f"study {study.name!r}: groups", study.groups)
+    for what, column in (("stratum", study.stratum), *(("groups", name) for name in study.groups)):
+        if column is not None:
+            groups_of(cohort, column, what=what)
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)

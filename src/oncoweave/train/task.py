@@ -107,7 +107,9 @@ class Task:
     metrics: Mapping[EndpointKind, str]
     """The metric that decides, by kind of endpoint."""
     groups: tuple[str, ...] = ()
-    """Columns of the patient table by which performance is told apart, such as the type of cancer."""
+    """Columns of the patient table by which performance is told apart where a cohort has them, such as the type of cancer."""
+    strata: tuple[str, ...] = ()
+    """Columns of the patient table, the first that a cohort has, within whose values patients are ranked (``Study.stratum``)."""
     models: tuple[ModelSpec, ...]
     """Modalities are named by role, encoders by kind."""
     main: str
@@ -254,6 +256,9 @@ def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None
     notes = [f"stand-in: {endpoint}"] if stands_in else ["own split"] if task.split.released and splits is None else []
     if task.specimens and person is None and not stands_in:
         notes.append("every row taken for a person of its own")
+    stratum = None if opened.name == PHANTOM else next((c for c in task.strata if c in opened.patients), None)
+    if task.strata and stratum is None and not stands_in:
+        notes.append(f"all pairs, as there is no column {' or '.join(task.strata)}")
     if absent := [role for role in task.roles if role not in played]:
         notes.append(f"without {', '.join(absent)}")
     return Study(
@@ -264,9 +269,18 @@ def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None
         models=tuple(_played(model, played, kinds) for model in task.models if set(model.modalities or ()) <= played.keys()),
         main=task.main,
         person=person,
+        stratum=stratum,
+        groups=groups_in(task, opened),
         protocol=protocol,
         network=task.network,
     )
+
+
+def groups_in(task: Task, cohort: Cohort) -> tuple[str, ...]:
+    """List the columns by which performance on a task is told apart; on phantom cohorts the one of those that play the unseen."""
+    unseen = unseen_of(task, cohort)
+    wanted = dict.fromkeys((*(() if unseen is None else (unseen.column,)), *(() if cohort.name == PHANTOM else task.groups)))
+    return tuple(name for name in wanted if name in cohort.patients)
 
 
 def _refuse_seen(task: Task, cohort: Cohort, splits: Path | str | None) -> None:

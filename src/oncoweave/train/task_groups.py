@@ -1,21 +1,17 @@
-"""Performance of a task by groups of patients: all, each type of cancer, and those that nothing was trained on."""
+"""Splits of tasks with groups of patients that nothing is trained on."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from oncoweave.core.errors import ConfigError, DataError
+from oncoweave.core.errors import ConfigError
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.persons import whose
 from oncoweave.data.splits import write_splits
 from oncoweave.data.unseen_groups import unseen_splits
-from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.train.study import Protocol
-from oncoweave.train.task import PHANTOM, Task, endpoint_of, unseen_of
-
-ALL = "all"
-SEEN, UNSEEN = "seen in training", "not seen in training"
+from oncoweave.train.task import Task, endpoint_of, unseen_of
 
 
 def make_task_splits(
@@ -52,53 +48,3 @@ def make_task_splits(
     splits = pd.concat([s.assign(repeat=s["repeat"] + o) for s, o in zip(dealt, offset, strict=True)], ignore_index=True)
     write_splits(out, splits)
     return splits
-
-
-def task_groups(task: Task, cohort: Cohort) -> pd.DataFrame:
-    """Give the groups of each patient, a column a grouping, indexed by patient.
-
-    On phantom cohorts there are only the groups that play those unseen in training.
-
-    Raises:
-        DataError: the patient table lacks a column.
-    """
-    unseen = unseen_of(task, cohort)
-    named = () if cohort.name == PHANTOM else task.groups
-    columns = dict.fromkeys(named if unseen is None else (unseen.column, *named))
-    groups = {name: _column(cohort, name).astype("string") for name in columns}
-    if unseen is not None:
-        hidden = groups[unseen.column].isin(unseen.groups)
-        groups["training"] = pd.Series(np.where(hidden, UNSEEN, SEEN), index=cohort.patients.index, dtype="string")
-    return pd.DataFrame(groups, index=cohort.patients.index)
-
-
-def figures_by_group(
-    task: Task, cohort: Cohort, predictions: pd.DataFrame, *, generator: np.random.Generator, replicates: int = 1000
-) -> pd.DataFrame:
-    """Measure every model overall and in each of the task's groups, with intervals over patients.
-
-    Patients of one fold are compared. Columns: model, grouping, group, metric, value, low, high, n, events, note; groups too
-    small to be measured have a note and no value.
-
-    Args:
-        task: the task.
-        cohort: whose patients were predicted.
-        predictions: the prediction table of a study of the task.
-        generator: draws the bootstrap.
-        replicates: of the bootstrap.
-    """
-    endpoint = cohort.endpoint(endpoint_of(task, cohort)[0])
-    groups = task_groups(task, cohort)
-    roles = dict.fromkeys(predictions["model"].unique(), "fusion")
-    options = SummaryOptions(replicates=replicates, attributes=groups)
-    summary = summarise(predictions, endpoint, roles=roles, generator=generator, options=options)
-    measured = summary.groups[summary.groups["grouping"].isin(groups.columns)]
-    whole = summary.metrics[summary.metrics["metric"].isin(measured["metric"].unique())].assign(grouping=ALL, group=ALL)
-    return pd.concat([whole[list(measured.columns)], measured], ignore_index=True)
-
-
-def _column(cohort: Cohort, name: str) -> pd.Series:
-    if name not in cohort.patients:
-        msg = f"cohort {cohort.name!r}: column {name!r} is not in the patient table; it has {list(cohort.patients.columns)}"
-        raise DataError(msg)
-    return cohort.patients[name]

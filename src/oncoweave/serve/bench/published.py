@@ -11,6 +11,8 @@ from oncoweave.train.bench.asked import GIVEN, LESS, OTHER, OWN, SAME, Asked, wh
 from oncoweave.train.task import Figure, Task
 from oncoweave.train.tile_task import TileTask, load_tile_task
 
+_USUAL, _OVER_ALL = ("value", "low", "high"), ("all_pairs", "all_pairs_low", "all_pairs_high")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Finished:
@@ -35,7 +37,7 @@ def published_section(results: Results) -> Section:
     caption = (
         "The paper’s best figure for all labels, and the task’s main model here. Simple floors are what plain models reach on the"
         " same split, measured beforehand with other code. Figures of other patients, splits or metrics are context and no"
-        " contest."
+        " contest. Papers rank all patients against each other; so do our figures here, whatever decides in table 1."
     )
     header = ("Task", "Published", "Ours", "Comparable?", "Published figure", "Ours (95% interval)")
     return Section(key=key, title=title, blocks=(Table(caption=caption, header=header, rows=tuple(rows), num_text=4),))
@@ -86,16 +88,16 @@ def _rows(results: Results, finished: _Finished) -> list[Row]:
     for kind, figure in ((kind, _chosen(figures, finished.place)) for kind, figures in chosen):
         if figure is None or main.empty:
             continue
-        ours = main.iloc[0]
+        ours, over_all = main.iloc[0], wording.known(main.iloc[0]["all_pairs"])
         source = task.published.citation if kind == "published" else "measured beforehand"
         what = f"{figure.model}\n{kind}: {source}{f', {figure.group}' if figure.group else ''}"
         cells = (
             task_name(finished.key),
             what,
-            f"{model_name(ours['model'])}\n{wording.measure(ours['metric'])}",
+            f"{model_name(ours['model'])}\n{wording.measure(ours['metric'])}{' over all pairs' if over_all else ''}",
             _comparable(finished, figure, str(ours["metric"])),
             f"{_stated(figure)}\n{wording.measure(figure.metric)}",
-            wording.estimate(ours["value"], ours["low"], ours["high"]),
+            wording.estimate(*(ours[name] for name in (_OVER_ALL if over_all else _USUAL))),
         )
         rows.append(Row(cells=cells, faint=finished.stand_in))
     return rows

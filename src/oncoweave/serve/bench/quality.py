@@ -29,7 +29,9 @@ def quality_section(results: Results) -> Section:
     explained = (
         " Below each figure stands its 95% interval over patients, or slides, or tiles. A • marks the main model of a task, named"
         " beforehand. The best model is bold only where it differs from the next after Holm’s correction over the tasks. Of the"
-        " main model trained on permuted outcomes the mean over runs is shown, and below it their range."
+        " main model trained on permuted outcomes the mean over runs is shown, and below it their range. “Within” a column, only"
+        " patients of one value of it are ranked against each other, and models are compared and ranked by that; what all pairs"
+        " give stands below."
     )
     blocks: list[Block] = [replace(tables[0], caption=tables[0].caption + explained), *tables[1:]]
     if repeats := _repeats(results):
@@ -86,7 +88,8 @@ def _null_cell(part: pd.DataFrame) -> str:
 
 def _measure(part: pd.DataFrame) -> str:
     row = part.iloc[0]
-    return f"{wording.capital(wording.measure(row['metric']))} {'↑' if row['higher_is_better'] else '↓'}"
+    within = f", within {wording.spaced(row['stratum'])}" if row["stratum"] else ""
+    return f"{wording.capital(wording.measure(row['metric']))}{within} {'↑' if row['higher_is_better'] else '↓'}"
 
 
 def _size(part: pd.DataFrame) -> str:
@@ -100,7 +103,8 @@ def _cell(row: pd.Series | None) -> str:
     if not wording.known(row["value"]):
         return wording.NOT_ESTIMABLE
     mark = "• " if row["main"] else ""
-    return f"{mark}{wording.number(row['value'])}\n{wording.interval(row['low'], row['high'])}"
+    over_all = f"\nall pairs {wording.number(row['all_pairs'])}" if wording.known(row["all_pairs"]) else ""
+    return f"{mark}{wording.number(row['value'])}\n{wording.interval(row['low'], row['high'])}{over_all}"
 
 
 def _repeats(results: Results) -> str:

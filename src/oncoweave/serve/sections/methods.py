@@ -76,7 +76,13 @@ def _intervals(run: RunFolder) -> str:
         if run.endpoint.kind in ("binary", "multiclass", "multilabel"):
             told += ": bias-corrected and accelerated (BCa) for areas under the ROC curve, percentiles for the others"
         told += ". "
-    told += "Measures that rank compare patients within a fold, as scores of different folds have no common scale. "
+    told += "Measures that rank compare patients within a fold, as scores of different folds have no common scale"
+    if run.stratum is not None:
+        told += (
+            f", and of the same {wording.spaced(run.stratum)}, as telling these apart is not the question; so do comparisons of"
+            " models. Measures called “over all pairs” compare all patients of a fold"
+        )
+    told += ". "
     methods = sorted({str(m) for m in run.comparisons["method"].dropna()}) if run.comparisons is not None else []
     if methods:
         told += f"Models were compared in pairs on the same patients ({wording.listed(methods)}). "

@@ -11,6 +11,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.files import read_json
 from oncoweave.data.cohort import Cohort
 from oncoweave.evaluate.compare import holm
+from oncoweave.evaluate.metrics import ALL_PAIRS
 from oncoweave.evaluate.ranking import Ranking, rank_models
 from oncoweave.evaluate.versus import Versus, versus
 from oncoweave.train.bench.asked import Asked
@@ -24,11 +25,13 @@ ALPHA = 0.05
 
 SCORES = (
     "task", "level", "same_as", "stand_in", "endpoint", "metric", "higher_is_better", "model", "name", "role", "encoder", "start",
-    "main", "value", "low", "high", "n", "events", "seconds", "parameters", "run",
+    "main", "value", "low", "high", "n", "events", "stratum", "all_pairs", "all_pairs_low", "all_pairs_high", "seconds",
+    "parameters", "run",
 )  # fmt: skip
 """Columns of the table of figures. ``model`` is the run's name, ``name`` the one that is the same over tasks; ``encoder`` is that
 of a model of one modality and ``start`` what became of its first weights (``random``, ``tuned``, ``frozen``); ``seconds`` is the
-mean time that fitting and predicting took a fold."""
+mean time that fitting and predicting took a fold. ``stratum`` is the column within whose values patients are ranked (empty where
+all are); the figure over all pairs, such as papers give, stands in ``all_pairs`` with its interval."""
 
 
 DUELS = (
@@ -53,7 +56,12 @@ def scores_of(asked: Asked) -> pd.DataFrame:
     encoders = {m.name: next(iter(m.encoders.values())) for m in alone}
     starts = {m.name: "frozen" if m.frozen else "tuned" if m.weights else "random" for m in alone}
     names = _reference_name(asked)
+    pooled = metrics[metrics["metric"] == asked.metric + ALL_PAIRS].set_index("model").reindex(rows["model"])
     frame = rows.merge(_cost(asked.run), on="model", how="left").assign(
+        stratum=asked.study.stratum or "",
+        all_pairs=pooled["value"].to_numpy(dtype=float),
+        all_pairs_low=pooled["low"].to_numpy(dtype=float),
+        all_pairs_high=pooled["high"].to_numpy(dtype=float),
         task=asked.entry.key,
         level="patients",
         same_as=asked.same_as,

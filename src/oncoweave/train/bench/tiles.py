@@ -63,6 +63,7 @@ def ask_tiles(
         same_as="",
         stand_in=stands_in,
         endpoint="",
+        stratum="",
         higher_is_better=True,
         name=rows["model"],
         role=rows["role"].map({"encoder": "fusion"}).fillna("baseline"),
