@@ -58,6 +58,7 @@ def test_nothing_is_trained_on_unseen_groups_and_all_are_told_apart(asked):
     page = write_report(run).read_text(encoding="utf-8")
     assert UNSEEN in page
     assert "by training" in page
+    assert "published splits" not in page  # the task made them
 
 
 def test_splits_that_train_on_them_are_refused(asked):

@@ -91,7 +91,7 @@ def _of_data(facts: Facts) -> dict[str, str]:
 
 def _of_making(facts: Facts) -> dict[str, str]:
     study, how = facts.study, facts.how
-    published = " (published splits, used as they are)" if study.protocol.splits else ""
+    published = " (splits given as a table, used as they are)" if study.protocol.splits else ""
     starts = sorted({m.name for m in study.models or () if m.weights})
     brought = f" Weights that {', '.join(starts)} started from were brought along and not learned here." if starts else ""
     alone = [f"{m} alone" for m in study.modalities or ()]

@@ -50,7 +50,11 @@ def _validation(run: RunFolder) -> str:
     if not protocol:
         return "The manifest holds no protocol, so how patients were split is not known."
     published = bool(protocol.get("splits"))
-    splits = "published splits were used, as they are" if published else "patients were split at random, stratified by outcome"
+    splits = (
+        "splits that were given as a table were used, as they are"
+        if published
+        else "patients were split at random, stratified by outcome"
+    )
     if run.split is None:
         told = (
             f"How many patients each fold tested was not recorded; {splits}. All samples of a patient were on one side of every"

@@ -7,10 +7,10 @@ from pathlib import Path
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.files import read_json, sha256, write_json
 from oncoweave.data.cohort import Cohort
+from oncoweave.data.published_splits import read_published
 from oncoweave.data.splits import read_splits, splits_hash
 from oncoweave.train.bench.panel import bench_study
 from oncoweave.train.bench.spec import Bench, Entry, overrides
-from oncoweave.train.splitting import read_published
 from oncoweave.train.study import Study
 from oncoweave.train.task import Task, admit, endpoint_of, load_task, modalities_of, unseen_of
 from oncoweave.train.task_groups import make_task_splits
