@@ -67,7 +67,7 @@ def test_intervals_draw_persons_so_that_copies_of_a_specimen_add_no_certainty():
         table = check_predictions(rows.assign(site="A", model="m", repeat=0, fold=0, pattern="x"), BINARY)
         drawn = draw(table, replicates=400, level=0.95, generator=np.random.default_rng(1))
         metric = metrics_of(table, {}, {(0, 0): 0.5})[0]
-        found = measure(table.of("m"), [metric], BINARY, drawn)["auroc"].interval(0.95)
+        found = measure(table.of("m"), [metric], BINARY, drawn)["auroc"].interval
         widths.append(found.high - found.low)
     assert widths[1] == pytest.approx(widths[0], rel=0.15)
     assert widths[2] < 0.65 * widths[0]
