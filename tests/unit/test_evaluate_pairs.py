@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oncoweave.core.errors import NoComparablePairsError
+from oncoweave.core.errors import DataError, NoComparablePairsError
 from oncoweave.evaluate import discrimination, weighted
 from oncoweave.evaluate.censoring import fit_censoring
 from oncoweave.evaluate.pairs import horizon_pairs, ordered_pairs, survival_pairs, uno_pairs
@@ -152,3 +152,35 @@ def test_disjoint_pairs_are_nearly_the_most_that_can_be_had(rng):
     assert missed <= 3
     again = ordered_pairs(np.tile([1.0, 0.0], 6), np.arange(12.0), np.arange(12) // 6)
     assert (again.disjoint_pairs(np.arange(12) % 6), again.disjoint_pairs(np.arange(12))) == (3, 6)
+
+
+SURE = np.ones(3, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: survival_pairs(np.arange(3.0), SURE, bad, np.zeros(3, dtype=int)),
+        lambda bad: survival_pairs(bad, SURE, np.arange(3.0), np.zeros(3, dtype=int)),
+        lambda bad: ordered_pairs(np.array([0.0, 1.0, 1.0]), bad, np.zeros(3, dtype=int)),
+        lambda bad: ordered_pairs(bad, np.arange(3.0), np.zeros(3, dtype=int)),
+        lambda bad: uno_pairs(np.arange(3.0), SURE, bad, np.zeros(3, dtype=int), {}),
+        lambda bad: weighted.average_precision(np.array([0.0, 1.0, 1.0]), bad, np.zeros(3, dtype=int)),
+        lambda bad: weighted.mean_of(bad),
+        lambda bad: weighted.improvement_over(np.ones(3), bad),
+        lambda bad: weighted.explained_variance(np.arange(3.0), bad),
+        lambda bad: weighted.rank_correlation(np.arange(3.0), bad, np.zeros(3, dtype=int)),
+        lambda bad: weighted.micro_area(np.eye(3), np.tile(bad, (3, 1)), np.zeros(3, dtype=int)),
+    ],
+)
+def test_a_value_that_is_not_a_number_is_refused_and_counted(make):
+    with pytest.raises(DataError, match=r"wanted finite numbers, got nan in row 1 \([13] such row"):
+        make(np.array([1.0, np.nan, 2.0]))
+
+
+def test_rows_without_a_label_are_refused_and_counted():
+    for bad in (np.array([0.0, np.nan, np.nan]), np.array(["a", None, None], dtype=object)):
+        with pytest.raises(DataError, match=r"y: wanted a label in every row, got (nan|None) in row 1 \(2 such row"):
+            weighted.mean_recall(bad, np.ones(3))
+    with pytest.raises(DataError, match="strata: wanted 3 labels, one a patient"):
+        ordered_pairs(np.array([0.0, 1.0, 1.0]), np.arange(3.0), np.zeros(2, dtype=int))

@@ -75,8 +75,9 @@ def accuracy(y: np.ndarray, predicted: np.ndarray) -> Score:
 def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> Score:
     """Mean recall over the classes that occur among the true ones."""
     y, predicted = _classes(y, predicted)
-    code = np.unique(y, return_inverse=True)[1]
-    return Score((np.bincount(code, weights=y == predicted) / np.bincount(code)).mean())
+    classes, code = np.unique(y, return_inverse=True)
+    reason = f"recall of one class alone: all {len(y)} patients have it" if len(classes) == 1 else ""
+    return Score((np.bincount(code, weights=y == predicted) / np.bincount(code)).mean(), reason)
 
 
 def log_loss(y: np.ndarray, probability: np.ndarray) -> Score:

@@ -27,6 +27,33 @@ def finite(name: str, values: np.ndarray, length: int | None = None) -> np.ndarr
     return vector
 
 
+def labels(name: str, values: np.ndarray, length: int | None = None) -> np.ndarray:
+    """Return a vector of labels of any kind (classes, strata, groups), or say which row has none.
+
+    Raises:
+        DataError: not one-dimensional, of another length, or a label that is NaN or None.
+    """
+    vector = np.asarray(values)
+    if vector.ndim != 1 or (length is not None and len(vector) != length):
+        wanted = "one label a patient" if length is None else f"{length} labels, one a patient"
+        msg = f"{name}: wanted {wanted}, got an array of shape {vector.shape}"
+        raise DataError(msg)
+    absent = np.flatnonzero(vector != vector) if vector.dtype.kind in "fc" else _none(vector)
+    if len(absent):
+        msg = (
+            f"{name}: wanted a label in every row, got {vector[absent[0]]} in row {int(absent[0])} ({len(absent)} such row(s) of"
+            f" {len(vector)}); leave these rows out"
+        )
+        raise DataError(msg)
+    return vector
+
+
+def _none(vector: np.ndarray) -> np.ndarray:
+    if vector.dtype != object:
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero([value is None or value != value for value in vector])
+
+
 def outcome(time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return follow-up times (float64) and events (bool).
 

@@ -20,6 +20,7 @@ from oncoweave.evaluate.intervals import (
 from oncoweave.evaluate.metrics import Metric, strata
 from oncoweave.evaluate.pairs import PairStatistic, Statistic
 from oncoweave.evaluate.pooling import owner
+from oncoweave.evaluate.reasons import silent, undefined
 from oncoweave.evaluate.tables import PredictionTable
 from oncoweave.evaluate.weighted import MeanOver
 
@@ -91,6 +92,8 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
         else:
             value, values, folds = float(statistic(once)[0]), draws[metric.name], statistic(indicators)
             interval, why = _interval(metric, statistic, value, values, own, resamples.level)
+        lacking = undefined(metric, rows, endpoint) if np.isnan(value) and statistic is not None else ""
+        told = _Told(unknown=unknown, undefined=lacking, silent=silent(metric, rows, endpoint, fold), no_interval=why)
         measured[metric.name] = Measured(
             metric=metric,
             value=value,
@@ -99,7 +102,7 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
             folds=folds,
             n=n,
             events=events,
-            note=notes.get(metric.name) or "; ".join(part for part in (_note(value, values, folds, unknown), why) if part),
+            note=notes.get(metric.name) or _note(value, values, folds, told),
         )
     return measured
 
@@ -156,12 +159,22 @@ def count(rows: pd.DataFrame, endpoint: Endpoint, label: str | None = None) -> t
     return len(patients), events, unknown
 
 
-def _note(value: float, replicates: np.ndarray, folds: np.ndarray, unknown: int) -> str:
-    said = [f"{unknown} unknown label(s) left out"] if unknown else []
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Told:
+    """What is to be said of a metric besides what its values show."""
+
+    unknown: int
+    undefined: str
+    silent: str
+    no_interval: str
+
+
+def _note(value: float, replicates: np.ndarray, folds: np.ndarray, told: _Told) -> str:
+    said = [f"{told.unknown} unknown label(s) left out"] if told.unknown else []
     if np.isnan(value):
-        said.append("not defined: no two patients of a fold can be compared")
+        said.append(f"not defined: {told.undefined}")
     elif np.isnan(folds).any():
         said.append(f"not defined in {int(np.isnan(folds).sum())} of {len(folds)} folds")
     if not np.isnan(value) and np.isnan(replicates).any():
         said.append(f"not defined in {int(np.isnan(replicates).sum())} of {len(replicates)} bootstrap replicates")
-    return "; ".join(said)
+    return "; ".join([*said, *(part for part in (told.silent, told.no_interval) if part)])

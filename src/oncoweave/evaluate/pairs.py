@@ -17,6 +17,7 @@ import numpy as np
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.censoring import Censoring
 from oncoweave.evaluate.concordance import inverse_weights
+from oncoweave.evaluate.inputs import finite, labels, outcome
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """From weights of the rows, ``Float[replicate, row]``, to the metric of each replicate; NaN where it is not defined."""
@@ -96,6 +97,7 @@ class PairStatistic:
 
 def survival_pairs(time: np.ndarray, event: np.ndarray, risk: np.ndarray, strata: np.ndarray) -> PairStatistic:
     """Harrell's C within strata; see :func:`oncoweave.evaluate.concordance.harrell_c` for its conventions."""
+    time, event = outcome(time, event)
     return _build(risk, strata, cases=event, weight=np.ones(len(time)), key=_until(time, event), reach=time)
 
 
@@ -103,6 +105,7 @@ def uno_pairs(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, strata: np.ndarray, censoring: dict[int, Censoring]
 ) -> PairStatistic:
     """Uno's C within strata, each with the censoring curve of its own training patients and its own horizon."""
+    time, event = outcome(time, event)
     weight = np.zeros(len(time))
     for stratum, curve in censoring.items():
         rows = strata == stratum
@@ -114,6 +117,7 @@ def horizon_pairs(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, strata: np.ndarray, *, horizon: float, censoring: dict[int, Censoring]
 ) -> PairStatistic:
     """Cumulative/dynamic AUC at a horizon within strata; cases are weighted by 1/G of their stratum's training patients."""
+    time, event = outcome(time, event)
     weight = np.zeros(len(time))
     for stratum, curve in censoring.items():
         rows = strata == stratum
@@ -124,7 +128,7 @@ def horizon_pairs(
 
 def ordered_pairs(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> PairStatistic:
     """AUROC (two classes) or ordinal concordance (more) within strata: a higher class should have the higher score."""
-    falling = -np.asarray(y, dtype=np.float64)
+    falling = -finite("y", y)
     return _build(score, strata, cases=falling < falling.max(initial=-np.inf), weight=np.ones(len(y)), key=falling, reach=falling)
 
 
@@ -160,8 +164,12 @@ def _until(time: np.ndarray, event: np.ndarray) -> np.ndarray:
 def _build(
     score: np.ndarray, strata: np.ndarray, *, cases: np.ndarray, weight: np.ndarray, key: np.ndarray, reach: np.ndarray
 ) -> PairStatistic:
-    """Hold the pairs of each case with the rows of its stratum whose ``key`` is beyond the case's ``reach``."""
-    built = []
+    """Hold the pairs of each case with the rows of its stratum whose ``key`` is beyond the case's ``reach``.
+
+    Raises:
+        DataError: a score that is NaN or infinite, or another number of scores or strata than of outcomes.
+    """
+    score, strata, built = finite("score", score, len(key)), labels("strata", strata, len(key)), []
     for members in rows_by_stratum(strata):
         rows = members[np.argsort(key[members], kind="stable")]
         first = np.searchsorted(key[rows], reach[rows], side="right")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.evaluate.discrimination import Weighting, disagreement
+from oncoweave.evaluate.inputs import finite, labels
 from oncoweave.evaluate.pairs import Statistic, contiguous, rows_by_stratum
 
 _REPLICATES = 64
@@ -14,6 +15,7 @@ _REPLICATES = 64
 
 def mean_of(values: np.ndarray) -> Statistic:
     """Weighted mean of one value a row (Brier terms, log losses, errors)."""
+    values = finite("values", values)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         return ratio(weights @ values, weights.sum(axis=1, dtype=np.float64))
@@ -23,12 +25,13 @@ def mean_of(values: np.ndarray) -> Statistic:
 
 def improvement_over(null: np.ndarray, values: np.ndarray) -> Statistic:
     """One minus the weighted mean error over that of knowing nothing, both ``Float[row]``: the index of prediction accuracy."""
+    null, values = finite("error of knowing nothing", null), finite("error", values, len(null))
     return lambda weights: 1.0 - ratio(weights @ values, weights @ null)
 
 
 def mean_recall(y: np.ndarray, correct: np.ndarray) -> Statistic:
     """Balanced accuracy: mean over the classes with weight of the weighted share of rows that are ``correct``."""
-    classes, code = np.unique(y, return_inverse=True)
+    classes, code = np.unique(labels("y", y), return_inverse=True)
     member = np.eye(len(classes))[code]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -39,8 +42,8 @@ def mean_recall(y: np.ndarray, correct: np.ndarray) -> Statistic:
 
 def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statistic:
     """Average precision, with precision counted within the positive's stratum and averaged over all positives."""
-    blocks = []
-    for rows in rows_by_stratum(strata):
+    y, score, blocks = finite("y", y), finite("score", score, len(y)), []
+    for rows in rows_by_stratum(labels("strata", strata, len(y))):
         positive = np.flatnonzero(y[rows] > 0.5)
         called = (score[rows][:, None] >= score[rows][positive]).astype(np.float32)
         blocks.append((contiguous(rows), positive, called))
@@ -84,6 +87,7 @@ def micro_area(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statisti
 
     Entries are sorted once and their weights added up, as pairs of entries would be too many; equal scores count half.
     """
+    finite("score", np.ravel(score))
     blocks = []
     for rows in rows_by_stratum(strata):
         known = ~np.isnan(y[rows])
@@ -101,6 +105,7 @@ def micro_area(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statisti
 
 def explained_variance(y: np.ndarray, predicted: np.ndarray) -> Statistic:
     """R squared: one minus the squared error over the variance around the weighted mean of the same rows."""
+    y, predicted = finite("y", y), finite("prediction", predicted, len(y))
     shifted = y - y.mean()
     moments = np.stack([np.ones(len(y)), shifted, shifted**2, (y - predicted) ** 2], axis=1)
 
@@ -114,8 +119,8 @@ def explained_variance(y: np.ndarray, predicted: np.ndarray) -> Statistic:
 
 def rank_correlation(y: np.ndarray, predicted: np.ndarray, strata: np.ndarray) -> Statistic:
     """Spearman's correlation within strata, averaged with the weight of each stratum."""
-    blocks = []
-    for rows in rows_by_stratum(strata):
+    y, predicted, blocks = finite("y", y), finite("prediction", predicted, len(y)), []
+    for rows in rows_by_stratum(labels("strata", strata, len(y))):
         below = [(v[:, None] < v) + 0.5 * (v[:, None] == v) for v in (y[rows], predicted[rows])]
         blocks.append((contiguous(rows), below[0].astype(np.float32), below[1].astype(np.float32)))
 
