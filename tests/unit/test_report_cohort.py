@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 from report_runs import Plan, write_run
 
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
@@ -92,6 +93,29 @@ def test_shares_of_a_gain_that_may_be_nothing_are_not_printed(tmp_path):
 def test_an_endpoint_without_events_has_none_to_be_unknown(tmp_path):
     chart = section(write_run(tmp_path / "run", Plan(kind="regression", num=60)), "flow").blocks[0].svg
     assert "28: " in chart and "unknown" not in chart
+
+
+@pytest.mark.parametrize(
+    ("better", "words"),
+    [
+        ({}, "No other model tried scored better."),
+        ({"only_clinical": 0.95}, "The best score of all, 0.950 (0.900 to 0.980), belongs to clinical only."),
+        (
+            {"site_only": 0.95},
+            "0.950 (0.900 to 0.980), belongs to hospital only. To know only the hospital tells more of the outcome here than",
+        ),
+        ({"early_concat": 0.96, "site_only": 0.95}, "which makes it optimistic. To know only the hospital (0.950"),
+    ],
+)
+def test_a_baseline_that_scores_better_than_the_main_model_is_named_at_the_head(tmp_path, better, words):
+    folder = write_run(tmp_path / "run", Plan(num=120))
+    table = pd.read_parquet(folder / "metrics.parquet")
+    rows = (table["metric"] == "c_index") & (table["role"] != "null")
+    main = read_run(folder).main
+    table.loc[rows, "value"] = table.loc[rows, "model"].map({main: 0.7} | better).fillna(0.6)
+    table.loc[rows & table["model"].isin(better), ["low", "high"]] = 0.9, 0.98
+    table.to_parquet(folder / "metrics.parquet")
+    assert words in " ".join(page_of(read_run(folder)).verdict.sentences)
 
 
 def test_the_best_score_of_all_stands_beside_its_interval(tmp_path):

@@ -101,16 +101,14 @@ def against_reference(run: RunFolder) -> Compared | None:
     )
 
 
-def best_fused(run: RunFolder) -> Measured | None:
-    """Find the model, of those that are neither baseline nor null, with the best value of the main measure."""
+def ranked(run: RunFolder) -> list[Measured]:
+    """List all models but the permuted ones by the main measure, best first; baselines and single modalities are among them."""
     if run.metric is None:
-        return None
+        return []
     table = run.measured(run.metric)
-    table = table[table["role"].isin(["single", "fusion"]) & table["value"].notna()]
-    if table.empty:
-        return None
-    best = table.sort_values("value", ascending=not higher_is_better(run, run.metric)).iloc[0]
-    return measured(run, str(best["model"]))
+    table = table[(table["role"] != "null") & table["value"].notna()]
+    names = table.sort_values("value", ascending=not higher_is_better(run, run.metric), kind="stable")["model"]
+    return [found for found in (measured(run, str(name)) for name in names) if found is not None]
 
 
 def nulls(run: RunFolder) -> list[Measured]:

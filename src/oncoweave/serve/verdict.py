@@ -234,15 +234,20 @@ def _lacking(found: PatternFinding) -> str:
 
 
 def _best_words(run: RunFolder, main: Measured) -> str:
-    best = findings.best_fused(run)
-    if best is None:
-        return ""
-    if best.model == main.model:
-        return "No other model tried scored better."
-    return (
-        f"The best score of all, {_value(best)}, belongs to {wording.model(best.model)}, but it was picked after"
-        " looking, which makes it optimistic."
-    )
+    """Say which model scored best, and whether the hospital alone did better than the main model."""
+    found = findings.ranked(run)
+    up = 1.0 if findings.higher_is_better(run, str(run.metric)) else -1.0
+    better = {other.model: other for other in found if up * other.value > up * main.value}
+    if not better:
+        return "No other model tried scored better." if len(found) > 1 else ""
+    best = next(iter(better.values()))
+    told = f"The best score of all, {_value(best)}, belongs to {wording.model(best.model)}"
+    if best.model not in (run.reference, wording.SITE_ONLY):
+        told += ", but it was picked after looking, which makes it optimistic"
+    if wording.SITE_ONLY in better:
+        site = "" if best.model == wording.SITE_ONLY else f" ({_value(better[wording.SITE_ONLY])})"
+        told += f". To know only the hospital{site} tells more of the outcome here than the model does"
+    return f"{told}."
 
 
 def _figures(evidence: _Evidence) -> list[KeyFigure]:

@@ -9,6 +9,9 @@ import pandas as pd
 
 from oncoweave.evaluate.metrics import ALL_PAIRS
 
+SITE_ONLY = "site_only"
+"""The model that knows the hospital and nothing else, as runs name it."""
+
 _MEASURES = {
     "c_index": "C-index",
     "uno_c": "Uno’s C-index",
@@ -165,7 +168,7 @@ def capital(sentence: str) -> str:
 
 def model(name: str) -> str:
     """Name a model of a study for a reader: the ones every study adds get words, the others keep their name."""
-    if name == "site_only":
+    if name == SITE_ONLY:
         return "hospital only"
     if name.startswith("only_"):
         return f"{name.removeprefix('only_')} only"
