@@ -1,6 +1,6 @@
 """What is said of splits is counted from them: schemes, hospitals on both sides, and what `group_by_site: auto` becomes."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,8 @@ from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.how_split import HowSplit, hospital_words, how_split, scheme_words
+from oncoweave.train.audits.amounts import audit_events
+from oncoweave.train.audits.result import Audited
 from oncoweave.train.dataset import UNKNOWN_SITE, Dataset
 from oncoweave.train.protocol_defaults import fill_in
 from oncoweave.train.splitting import study_splits
@@ -24,6 +26,7 @@ def table(fold: np.ndarray, repeat: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"patient_id": IDS, "repeat": repeat, "fold": fold})
 
 
+HELD = table(np.where(np.arange(60) < 20, 0, -1))
 BY_PATIENT, BY_SITE = table(np.arange(60) // 20), table(np.arange(60) % 6 // 2)
 
 
@@ -98,10 +101,14 @@ def test_auto_becomes_what_published_splits_do(tmp_path, splits, wanted):
     assert fill_in(protocol, cohort(np.where(IDS == "p03", None, SITE)), RESPONSE).group_by_site is False
 
 
-def split(tmp_path, splits, site=SITE, **changed):
+def dataset(site=SITE, outcome=None):
+    outcome = outcome or Target(endpoint=RESPONSE, values=(np.arange(60) // 3 % 2).astype(float))
+    return Dataset(patient_ids=IDS, site=site, target=outcome, samples={"m": (1.0,) * 60}, kinds={"m": "record"})
+
+
+def split(tmp_path, splits, site=SITE, outcome=None, **changed):
     splits.to_csv(tmp_path / "s.csv", index=False)
-    outcome = Target(endpoint=RESPONSE, values=(np.arange(60) // 3 % 2).astype(float))
-    data = Dataset(patient_ids=IDS, site=site, target=outcome, samples={"m": (1.0,) * 60}, kinds={"m": "record"})
+    data = dataset(site, outcome)
     settings = Protocol(**({"splits": str(tmp_path / "s.csv"), "inner_folds": 2, "group_by_site": False} | changed))
     study = Study(name="s", cohort="c", endpoint="y", models=(ModelSpec(name="m", fusion="average"),), protocol=settings)
     return study_splits(study, data, cohort_ids=np.append(IDS, "q0"))
@@ -124,17 +131,40 @@ def test_patients_of_published_splits_who_are_left_out_are_counted(tmp_path):
 
 
 def test_patients_without_a_hospital_are_counted_whoever_is_tested(tmp_path):
-    held = table(np.where(np.arange(60) < 20, 0, -1))
     nowhere = np.full(60, UNKNOWN_SITE, dtype=object)
-    assert split(tmp_path, held, nowhere)[1] == [
+    assert split(tmp_path, HELD, nowhere)[1] == [
         "No hospital is known for any patient: the split is by patient only, and a site effect cannot be ruled out."
     ]
     some = np.where(np.arange(60) >= 50, UNKNOWN_SITE, SITE)
-    assert "The hospital of 10 patients is not known; each counts as a group of its own." in split(tmp_path, held, some)[1]
+    assert "The hospital of 10 patients is not known; each counts as a group of its own." in split(tmp_path, HELD, some)[1]
+
+
+def test_a_class_that_no_training_patient_has_is_said_and_counts_as_none(tmp_path):
+    kinds = Endpoint(name="y", kind="multiclass", columns=("y",), classes=("a", "b", "c"))
+    outcome = Target(endpoint=kinds, values=np.where(np.arange(60) < 20, np.arange(60) // 2 % 2, np.arange(60) % 2) * 1.0)
+    outcome.values[:5] = 2.0
+    splits, warnings = split(tmp_path, HELD, outcome=outcome)
+    assert warnings[0] == (
+        "Class 'c' is absent from the training patients of 1 of 1 folds: no model can learn it there, and 5 tested patient(s)"
+        " of it are missed."
+    )
+    run = Audited(
+        study=Study(name="s", cohort="c", endpoint="y", main="m"),
+        cohort=cohort(SITE),
+        data=dataset(outcome=outcome),
+        splits=splits,
+        planned=(),
+        make_fold=lambda *_: None,
+        scratch=tmp_path,
+        predictions=pd.DataFrame(),
+        metrics=pd.DataFrame(columns=["model", "metric"]),
+        site_audit=None,
+    )
+    found = audit_events(run)
+    assert found.verdict == "failed"
+    assert "holds 5 patients of the rarest class (bound 5) and the smallest training part 0 (bound 20)" in found.evidence
 
 
 def test_counts_go_through_the_manifest_and_back():
-    from dataclasses import asdict
-
     how = how_split(BY_SITE, IDS, SITE)
     assert HowSplit(**asdict(how)) == how

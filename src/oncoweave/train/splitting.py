@@ -15,9 +15,10 @@ from oncoweave.data.splits import (
     check_splits,
     distinct_repeats,
     make_splits,
+    needed_counts,
 )
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.scarcity import refuse_scarce
+from oncoweave.train.scarcity import refuse_scarce, training_rows
 from oncoweave.train.study import Study
 
 
@@ -62,7 +63,23 @@ def study_splits(study: Study, data: Dataset, *, cohort_ids: np.ndarray | None =
             f"{_too_few_hospitals(study, data)}; {'it was' if copies == 1 else 'they were'} left out, so the figures rest on"
             f" {distinct} different split{'s' if distinct > 1 else ''} and count no patient for more than that."
         )
+    warnings += _untaught(data, splits)
     return splits, [*warnings, *_hospital_warnings(how_split(splits, data.patient_ids, data.site))]
+
+
+def _untaught(data: Dataset, splits: pd.DataFrame) -> list[str]:
+    """Name the classes that are absent from the training patients of some folds, and count whom that concerns."""
+    target, found = data.outcome, dict[str, list[int]]()
+    for _, trains, tested in training_rows(data.patient_ids, splits):
+        taught, asked = needed_counts(target.take(trains)), needed_counts(target.take(tested))
+        for name in needed_counts(target).keys() - taught.keys():
+            found.setdefault(name, []).append(asked.get(name, 0))
+    folds = len(splits.loc[splits["fold"] >= 0, ["repeat", "fold"]].drop_duplicates())
+    return [
+        f"{name[:1].upper()}{name[1:]} is absent from the training patients of {len(asked)} of {folds} folds: no model can"
+        f" learn it there, and {sum(asked)} tested patient(s) of it are missed."
+        for name, asked in sorted(found.items())
+    ]
 
 
 def _hospital_warnings(how: HowSplit) -> list[str]:

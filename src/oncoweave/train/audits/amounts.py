@@ -41,10 +41,7 @@ def audit_events(run: Audited) -> Audit:
 def _least(run: Audited, rows: np.ndarray) -> int:
     target = run.data.outcome.take(np.flatnonzero(rows))
     counts = needed_counts(target)
-    if run.endpoint.kind not in ("survival", "regression", "multilabel"):
-        classes = len(run.endpoint.classes) or 2
-        return 0 if len(counts) < classes and run.endpoint.kind == "binary" else min(counts.values(), default=0)
-    return min(counts.values(), default=len(target))
+    return min((counts.get(name, 0) for name in needed_counts(run.data.outcome)), default=len(target))
 
 
 def audit_horizons(run: Audited) -> Audit:
