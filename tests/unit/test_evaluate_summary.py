@@ -221,6 +221,18 @@ def test_what_a_model_does_not_predict_is_said(predictions):
     assert "clinical" not in set(found.km["model"]) and "clinical" not in set(found.calibration["model"])
 
 
+def test_a_horizon_beyond_the_training_patients_is_left_out_of_the_integral(predictions):
+    early, whole = summary(predictions).metrics, predictions.assign(**{"survival@900": 0.0})
+    found = summary(whole).metrics
+    row = cell(found, model="fused", metric="ibs")
+    assert row["value"] == cell(early, model="fused", metric="ibs")["value"]
+    assert row["note"] == "from 12 to 24 only: no training patient of some fold is followed to 900"
+    beyond = cell(found, model="fused", metric="brier@900")
+    assert np.isnan(beyond["value"]) and "no training patient is followed that long" in beyond["note"]
+    late = summary(predictions.rename(columns={"survival@24": "survival@900"})).metrics
+    assert "give earlier" in cell(late, model="fused", metric="ibs")["note"]
+
+
 def test_one_hold_out_needs_the_censoring_of_its_training_patients(predictions):
     single = predictions[(predictions["repeat"] == 0) & (predictions["fold"] == 0)]
     row = cell(summary(single).metrics, model="fused", metric="uno_c")

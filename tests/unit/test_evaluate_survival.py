@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from oncoweave.core.errors import DataError, NoComparablePairsError
+from oncoweave.evaluate.pairs import horizon_pairs
 from oncoweave.evaluate.survival import (
     breslow_baseline,
     brier_score,
@@ -172,6 +173,15 @@ def test_survival_scores_refuse_what_they_cannot_weigh():
     censoring = fit_censoring(time, event)
     with pytest.raises(DataError, match="Brier score at 3: no training patient is followed that long"):
         brier_score(time, event, np.full((3, 1), 0.5), horizons=np.array([3.0]), censoring=censoring)
+    died_last = fit_censoring(np.arange(1.0, 20.0), np.ones(19))
+    for score in (
+        lambda: brier_score(time, event, np.full((3, 1), 0.5), horizons=np.array([30.0]), censoring=died_last),
+        lambda: cumulative_dynamic_auc(time, event, time, horizons=np.array([30.0]), censoring=died_last),
+        lambda: horizon_pairs(time, event, time, np.zeros(3, dtype=int), horizon=30.0, censoring={0: died_last}),
+    ):
+        with pytest.raises(DataError, match=r"at 30: no training patient is followed that long \(the last to 19\)"):
+            score()
+    assert brier_score(time, event, np.full((3, 1), 0.5), horizons=np.array([2.5]), censoring=died_last) == 0.25 * 2 / 3
     with pytest.raises(DataError, match=r"wanted \[3, 1\] probabilities, got shape \(3, 1\)"):
         brier_score(time, event, np.full((3, 1), 1.5), horizons=np.array([1.0]), censoring=censoring)
     with pytest.raises(DataError, match="two increasing horizons"):

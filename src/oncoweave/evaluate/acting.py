@@ -232,7 +232,7 @@ def reclassification_table(
     """Continuous net reclassification (``nri``) and integrated discrimination improvement (``idi``) of main over reference.
 
     Each whole and in its two parts, at every horizon; see ``reclassification`` for their faults. Censored patients count by the
-    censoring of the training patients of their fold, and not at all in a fold whose curve is not given.
+    censoring of the training patients of their fold, and not at all in a fold without a curve up to the horizon.
     """
     rows = shared_rows(table, [main, reference])
     out: list[dict[str, object]] = []
@@ -260,6 +260,6 @@ def _outcome(rows: pd.DataFrame, horizon: float, curves: Curves) -> tuple[np.nda
     folds = rows[["repeat", "fold"]].to_numpy(dtype=np.int64)
     for repeat, fold in np.unique(folds, axis=0).tolist():
         curve, inside = curves.get((repeat, fold)), (folds == (repeat, fold)).all(axis=1)
-        if curve is not None:
+        if curve is not None and curve.knows(np.array([horizon]))[0]:
             y[inside], importance[inside] = outcome_at(time[inside], event[inside], horizon=horizon, censoring=curve)
     return y, importance

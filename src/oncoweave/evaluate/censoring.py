@@ -33,6 +33,28 @@ class Censoring:
         index = np.searchsorted(self.times, times, side="right")
         return np.concatenate([[1.0], self.survival])[index]
 
+    def knows(self, times: np.ndarray) -> np.ndarray:
+        """``Bool[time]``: at which times G is known and above zero, so that it can weigh; past the last training time it is not.
+
+        G keeps its last value there, above zero where the last training patient had the event, which nobody has seen.
+        """
+        times = np.asarray(times, dtype=np.float64)
+        return (times <= self.times[-1]) & (self.at(times) > 0)
+
+    def require(self, times: np.ndarray, name: str) -> None:
+        """Refuse times at which G is not known.
+
+        Raises:
+            DataError: names the first of them and the last training time.
+        """
+        unknown = np.asarray(times, dtype=np.float64)[~self.knows(times)]
+        if len(unknown):
+            msg = (
+                f"{name} at {unknown[0]:g}: no training patient is followed that long (the last to {self.times[-1]:g});"
+                " choose an earlier horizon"
+            )
+            raise DataError(msg)
+
     def horizon(self, floor: float = FLOOR) -> float:
         """Last training time with G above ``floor``: where estimates weighted by 1/G should stop.
 

@@ -93,7 +93,9 @@ def measure(rows: pd.DataFrame, metrics: Sequence[Metric], endpoint: Endpoint, r
             value, values, folds = float(statistic(once)[0]), draws[metric.name], statistic(indicators)
             interval, why = _interval(metric, statistic, value, values, own, resamples.level)
         lacking = undefined(metric, rows, endpoint) if np.isnan(value) and statistic is not None else ""
-        told = _Told(unknown=unknown, undefined=lacking, silent=silent(metric, rows, endpoint, fold), no_interval=why)
+        remark = metric.remark(rows) if metric.remark is not None and statistic is not None else ""
+        aside = "; ".join(part for part in (silent(metric, rows, endpoint, fold), remark) if part)
+        told = _Told(unknown=unknown, undefined=lacking, aside=aside, no_interval=why)
         measured[metric.name] = Measured(
             metric=metric,
             value=value,
@@ -165,7 +167,7 @@ class _Told:
 
     unknown: int
     undefined: str
-    silent: str
+    aside: str
     no_interval: str
 
 
@@ -177,4 +179,4 @@ def _note(value: float, replicates: np.ndarray, folds: np.ndarray, told: _Told) 
         said.append(f"not defined in {int(np.isnan(folds).sum())} of {len(folds)} folds")
     if not np.isnan(value) and np.isnan(replicates).any():
         said.append(f"not defined in {int(np.isnan(replicates).sum())} of {len(replicates)} bootstrap replicates")
-    return "; ".join([*said, *(part for part in (told.silent, told.no_interval) if part)])
+    return "; ".join([*said, *(part for part in (told.aside, told.no_interval) if part)])

@@ -70,6 +70,8 @@ class Metric:
     """Multilabel only: the label whose known patients the metric is about."""
     interval: Method = "percentile"
     """How its interval is read from the replicates: areas under the ROC curve, whose replicates are skewed near 1, by BCa."""
+    remark: Callable[[pd.DataFrame], str] | None = None
+    """What else must be known to read its value on some rows."""
 
 
 Prevalence = Mapping[tuple[int, int], float]
@@ -166,8 +168,22 @@ def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
     def brier(rows: pd.DataFrame, horizon: float) -> Statistic:
         return weighted.mean_of(_brier_terms(rows, (horizon,), curves)[:, 0])
 
+    def known(rows: pd.DataFrame) -> tuple[float, ...]:
+        local = _local(rows, curves, strata(rows)).values()
+        return tuple(h for h in horizons if all(curve.knows(np.array([h]))[0] for curve in local))
+
     def integrated(rows: pd.DataFrame) -> Statistic:
-        return weighted.mean_of(integrate(_brier_terms(rows, horizons, curves), np.array(horizons)))
+        inside = known(rows)
+        if len(inside) < 2:
+            msg = f"of the horizons {list(horizons)} training patients of every fold are followed to {list(inside)}; give earlier"
+            raise DataError(msg)
+        return weighted.mean_of(integrate(_brier_terms(rows, inside, curves), np.array(inside)))
+
+    def range_of(rows: pd.DataFrame) -> str:
+        inside = known(rows)
+        beyond = ", ".join(f"{h:g}" for h in horizons if h not in inside)
+        only = f"from {inside[0]:g} to {inside[-1]:g} only: no training patient of some fold is followed to {beyond}"
+        return only if beyond else ""
 
     def accuracy(rows: pd.DataFrame, horizon: float) -> Statistic:
         null = _brier_terms(rows, (horizon,), curves, knows_nothing=True)
@@ -177,7 +193,7 @@ def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
     aucs = [_higher(f"auc@{h:g}", partial(auc, horizon=h)) for h in horizons]
     briers = [_lower(f"brier@{h:g}", partial(brier, horizon=h)) for h in horizons]
     scaled = [_higher(f"ipa@{h:g}", partial(accuracy, horizon=h)) for h in horizons]
-    whole = [_lower("ibs", integrated)] if len(horizons) > 1 else []
+    whole = [replace(_lower("ibs", integrated), remark=range_of)] if len(horizons) > 1 else []
     return [harrell, _higher("uno_c", uno), *aucs, *briers, *whole, *scaled]
 
 

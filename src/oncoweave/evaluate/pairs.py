@@ -116,11 +116,16 @@ def uno_pairs(
 def horizon_pairs(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, strata: np.ndarray, *, horizon: float, censoring: dict[int, Censoring]
 ) -> PairStatistic:
-    """Cumulative/dynamic AUC at a horizon within strata; cases are weighted by 1/G of their stratum's training patients."""
+    """Cumulative/dynamic AUC at a horizon within strata; cases are weighted by 1/G of their stratum's training patients.
+
+    Raises:
+        DataError: a horizon to which no training patient of a stratum is followed.
+    """
     time, event = outcome(time, event)
     weight = np.zeros(len(time))
     for stratum, curve in censoring.items():
         rows = strata == stratum
+        curve.require(np.array([horizon]), "AUC")
         weight[rows] = inverse_weights(curve.at(time[rows]))
     cases = event & (time <= horizon) & (weight > 0)
     return _build(risk, strata, cases=cases, weight=weight, key=time, reach=np.full(len(time), horizon))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
-from oncoweave.evaluate.metrics import Metric
+from oncoweave.evaluate.metrics import ALL_PAIRS, Metric
 from oncoweave.evaluate.pooling import pair_strata
 
 _AVERAGED = ("macro_auroc", "macro_auprc", "balanced_accuracy", "macro_f1")
@@ -37,7 +37,8 @@ def silent(metric: Metric, rows: pd.DataFrame, endpoint: Endpoint, fold: np.ndar
 
     ``fold`` numbers the (repeat, fold) of each row.
     """
-    if metric.name not in _AVERAGED:
+    average = metric.name.removesuffix(ALL_PAIRS)
+    if average not in _AVERAGED:
         return ""
     if endpoint.kind == "binary":
         positive = rows["y"].to_numpy(dtype=float) > 0.5
@@ -50,7 +51,7 @@ def silent(metric: Metric, rows: pd.DataFrame, endpoint: Endpoint, fold: np.ndar
     for name, inside in belongs.items():
         lacking = folds - len(np.unique(fold[inside]))
         partly += [f"{name!r} in {lacking}"] if inside.any() and lacking else []
-    what = "counted as 0 where predicted" if metric.name == "macro_f1" else "left out of the average"
+    what = "counted as 0 where predicted" if average == "macro_f1" else "left out of the average"
     said = [f"no patient has {_listed(nowhere)}, {what}"] if nowhere else []
     said += [f"no patient in some of {folds} folds: {_listed(partly)}"] if partly else []
     return "; ".join(said)

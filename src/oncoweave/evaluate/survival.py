@@ -58,12 +58,13 @@ def cumulative_dynamic_auc(
     them (Lambert and Chevret 2016), as scikit-survival does.
 
     Raises:
-        DataError: a NaN risk, or outcomes that cannot be used.
+        DataError: a NaN risk, outcomes that cannot be used, or a horizon to which no training patient is followed.
         NoComparablePairsError: at a horizon nobody had the event, or nobody is followed beyond it.
     """
     time, event = outcome(time, event)
     risk = finite("risk", risk, len(time))
     horizons = np.atleast_1d(np.asarray(horizons, dtype=np.float64))
+    censoring.require(horizons, "AUC")
     weight = inverse_weights(censoring.at(time))
     values = np.empty(len(horizons))
     for index, horizon in enumerate(horizons):
@@ -100,11 +101,8 @@ def brier_terms(
         wanted = f"[{len(time)}, {len(horizons)}] probabilities"
         msg = f"predicted survival: wanted {wanted}, got shape {survival.shape} with values outside [0, 1] or NaN"
         raise DataError(msg)
+    censoring.require(horizons, "Brier score")
     followed = censoring.at(horizons)
-    if (followed <= 0).any():
-        first = horizons[followed <= 0][0]
-        msg = f"Brier score at {first:g}: no training patient is followed that long; choose an earlier horizon"
-        raise DataError(msg)
     happened = (time[:, None] <= horizons) & event[:, None]
     beyond = time[:, None] > horizons
     case_weight = inverse_weights(censoring.at(time))[:, None]
