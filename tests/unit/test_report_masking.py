@@ -1,5 +1,7 @@
 """Words that state the answer: what is hidden, how it is counted, and that a planted leak is gone."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.data.cohort import Cohort, ModalitySpec
-from oncoweave.data.label_words import check_words, is_ordinary, mask_text
+from oncoweave.data.label_words import blank_text, check_words, is_ordinary, mask_text
 from oncoweave.modalities import report
 from oncoweave.modalities.report import Sample
 from oncoweave.train.dataset import load_dataset
@@ -41,6 +43,32 @@ def test_a_word_hides_its_forms_only_where_a_stem_is_given():
     assert mask_text(text, ("recurren*",))[0] == " ,  ,  "
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("ICU admission needed; mechanical-ventilation was started", "# needed; # was started"),
+        ("mechanical\nventilation, mechanical-\n  ventilation, mechanical \u2011 ventilation", "#, #, #"),
+        ("ICU_stay, pre_icu, mechanical_ventilation, ICU_admission_2", "#_stay, pre_#, #, #_2"),
+        ("after admission to ward 3, readmission to warden", "after # 3, readmission to warden"),
+    ],
+)
+def test_the_order_of_the_list_changes_nothing_and_no_piece_of_a_word_stays(text, left):
+    words = ("icu", "icu admission", "admission to", "to ward", "mechanical-ventilation")
+    for order in itertools.permutations(words):
+        assert mask_text(text, order)[0] == left.replace("#", " ")
+        assert mask_text(text, order)[1] == mask_text(text, words)[1]
+        assert len(blank_text(text, order)) == len(text)
+        assert blank_text(text, order).split() == left.replace("#", " ").split()
+
+
+def test_words_within_others_are_found_too():
+    assert dict(mask_text("ICU admission, icu", ("icu", "icu admission", "admission"))[1]) == {
+        "icu": 2,
+        "icu admission": 1,
+        "admission": 1,
+    }
+
+
 def test_what_was_hidden_is_counted_by_word_of_the_list():
     _, hidden = mask_text("ICU, icu, intubated, intubation, reintubated", WORDS)
     assert dict(hidden) == {"icu": 2, "intubat*": 2}
@@ -48,7 +76,7 @@ def test_what_was_hidden_is_counted_by_word_of_the_list():
 
 def test_words_are_brought_to_one_form_and_refused_where_they_are_none():
     assert check_words(["ICU", "icu ", "Mechanical  ventilation"]) == ("icu", "mechanical ventilation")
-    for wrong in ("*tubated", "in*ed", "  ", "*"):
+    for wrong in ("*tubated", "in*ed", "  ", "*", "_"):
         with pytest.raises(ConfigError, match="is no word; write a word"):
             check_words([wrong])
 
@@ -161,7 +189,7 @@ def test_one_study_reads_a_text_with_and_without_its_words():
     (note,) = masking_notes(data, splits)
     held = np.array([bool(mask_text(s.text, ("icu", "intubat*"))[1]) for s in data.samples["notes"]])
     each = [int(held[fold != k].sum()) for k in range(3)]
-    assert note.startswith(f"Words hidden from models of 'masked': {held.sum()} in {held.sum()} of 30 texts (icu ")
+    assert note.startswith(f"Words hidden from models of 'masked': in {held.sum()} of 30 texts (icu ")
     assert f"; {min(each)} to {max(each)} of the training texts of a fold. Never found: ecmo, went home, died." in note
 
 

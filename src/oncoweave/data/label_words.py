@@ -1,7 +1,9 @@
 """Words that state the answer, hidden from models that read text.
 
 A word counts whole and in any case: ``recurrence`` hides neither ``recurrences`` nor ``recurrent``. With a star it is a stem:
-``recur*`` hides all three. Several words hide that sequence of them, whatever space stands between.
+``recur*`` hides all three. Several words hide that sequence of them, whatever space, line break, dash, underscore or slash stands
+between, and where no letter or digit stands next to it: ``icu`` is hidden in ``ICU_stay``. Words that overlap are hidden each in
+full, whatever their order in the list.
 
 A hidden word is as one that was never written. A mark in its place would not do: where only the texts of one outcome hold it, it
 tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay.
@@ -30,6 +32,12 @@ ORDINARY = frozenset(
 """Words that turn or shade what stands beside them, or that most texts hold, whatever the answer."""
 
 
+_BETWEEN = r"[\s_/\u00ad\u2010-\u2015\u2212-]+"
+"""What may stand between two words: space, underscore, slash, and hyphens and dashes of every kind."""
+_LETTER = r"[^\W_]"
+"""A letter or digit: next to one, a word goes on."""
+
+
 def is_ordinary(name: str) -> bool:
     """Whether a class name is nothing but ``ORDINARY`` words, numbers and single letters."""
     words = re.findall(r"\w+", name.lower().replace("_", " "))
@@ -44,37 +52,54 @@ def check_words(words: Sequence[str]) -> tuple[str, ...]:
     """
     plain = tuple(dict.fromkeys(" ".join(word.lower().split()) for word in words))
     for word in plain:
-        if not re.search(r"\w", word) or "*" in word[:-1]:
+        if not re.search(_LETTER, word) or "*" in word[:-1]:
             msg = f"mask_words: {word!r} is no word; write a word (icu), words (mechanical ventilation) or a stem (intubat*)"
             raise ConfigError(msg)
     return plain
 
 
 def mask_text(text: str, words: tuple[str, ...]) -> tuple[str, Counter[str]]:
-    """Take each of the ``words`` out of a text; also count what was taken out, by word of the list."""
-    hidden: Counter[str] = Counter()
-    if not words:
-        return text, hidden
-
-    def hide(match: re.Match[str]) -> str:
-        hidden[words[(match.lastindex or 1) - 1]] += 1
-        return " "
-
-    return _pattern(words).sub(hide, text), hidden
+    """Take each of the ``words`` out of a text; count too how often each stands there, alone or within another."""
+    spans, hidden = _found(text, words)
+    kept, end = [], 0
+    for start, stop in spans:
+        kept.append(text[end:start])
+        end = stop
+    return " ".join([*kept, text[end:]]), hidden
 
 
 def blank_text(text: str, words: tuple[str, ...]) -> str:
     """Put as many spaces in place of each of the ``words``, so that all else stays where it stands in the text."""
-    return _pattern(words).sub(lambda match: " " * len(match[0]), text) if words else text
+    for start, stop in _found(text, words)[0]:
+        text = f"{text[:start]}{' ' * (stop - start)}{text[stop:]}"
+    return text
+
+
+def _found(text: str, words: tuple[str, ...]) -> tuple[list[tuple[int, int]], Counter[str]]:
+    """Where the words stand, those that overlap as one span, and how often each does."""
+    found: Counter[str] = Counter()
+    spans: list[tuple[int, int]] = []
+    starts, patterns = _patterns(words)
+    for place in starts.finditer(text) if words else ():
+        matches = {word: match for word, pattern in patterns.items() if (match := pattern.match(text, place.start()))}
+        found.update(matches.keys())
+        start, stop = place.start(), max(match.end() for match in matches.values())
+        if spans and start < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(stop, spans[-1][1]))
+        else:
+            spans.append((start, stop))
+    return spans, found
 
 
 @lru_cache(maxsize=32)
-def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
-    """Match any of the words; group k is word k of the list."""
-    return re.compile(rf"(?<!\w)(?:{'|'.join(f'({_one(word)})' for word in words)})", re.IGNORECASE)
+def _patterns(words: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, re.Pattern[str]]]:
+    """Match, without a width, the places where any of the words begins; and each of them from such a place on."""
+    bodies = {word: _one(word) for word in words}
+    starts = re.compile(rf"(?<!{_LETTER})(?={'|'.join(bodies.values())})", re.IGNORECASE)
+    return starts, {word: re.compile(body, re.IGNORECASE) for word, body in bodies.items()}
 
 
 def _one(word: str) -> str:
     stem = word.removesuffix("*")
-    body = r"\s+".join(re.escape(part) for part in stem.split())
-    return body + (r"\w*" if stem != word else r"(?!\w)")
+    parts = [re.escape(part) for part in re.split(_BETWEEN, stem) if part]
+    return _BETWEEN.join(parts) + (rf"{_LETTER}*" if stem != word else rf"(?!{_LETTER})")

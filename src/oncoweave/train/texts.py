@@ -127,7 +127,7 @@ def _masking_note(name: str, samples: tuple[object | None, ...], data: Dataset, 
     counts = ", ".join(f"{word} {total[word]}" for word in words if total[word])
     never = [word for word in words if not total[word]]
     return (
-        f"Words hidden from models of {name!r}: {total.total()} in {int(held.sum())} of {sum(s is not None for s in texts)} texts"
+        f"Words hidden from models of {name!r}: in {int(held.sum())} of {sum(s is not None for s in texts)} texts"
         f" ({counts or 'none found'}); {min(in_training)} to {max(in_training)} of the training texts of a fold."
         + (f" Never found: {', '.join(never)}." if never else "")
     )
