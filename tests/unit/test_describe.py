@@ -32,7 +32,7 @@ def test_every_patient_is_in_one_pattern_and_in_all_smaller_subsets():
     assert table["n_at_least"].to_dict() == {"rna+he": 2, "rna": 3, "he": 3, NOTHING: 5}
     assert table["events_at_least"].to_dict() == {"rna+he": 2, "rna": 2, "he": 2, NOTHING: 3}
     assert table["share"].sum() == pytest.approx(1)
-    assert table.loc["rna", ["rna", "he"]].tolist() == [True, False]
+    assert table.loc["rna", ["has rna", "has he"]].tolist() == [True, False]
 
 
 def test_subsets_of_nobody_are_listed_when_asked_for():
@@ -41,6 +41,11 @@ def test_subsets_of_nobody_are_listed_when_asked_for():
     assert missingness(cohort, endpoint="os", subsets=True)["n"].tolist() == [5] + [0] * 7
     without = missingness(cohort)
     assert without["events"].isna().all()
+
+
+def test_modalities_may_be_called_as_the_columns_are():
+    table = missingness(cohort_of({"n": "abc", "pattern": "abd"}))
+    assert table[["pattern", "n"]].to_numpy().tolist() == [["n+pattern", 2], ["pattern", 1], ["n", 1], [NOTHING, 1]]
 
 
 def test_a_cohort_without_modalities_has_one_pattern():

@@ -186,7 +186,7 @@ def _print_patterns(console: "Console", about: "Description") -> None:
     for column in table.columns[len(names) :]:
         column.justify = "right"
     for row in about.patterns.to_dict("records"):
-        dots = ["●" if row[name] else "[dim]·[/]" for name in names]
+        dots = ["●" if row[f"has {name}"] else "[dim]·[/]" for name in names]
         events, at_least = ("" if about.endpoint is None else f"{row[key]:,}" for key in ("events", "events_at_least"))
         table.add_row(*dots, f"{row['n']:,}", f"{row['share']:.1%}", events, f"{row['n_at_least']:,}", at_least)
     counted = f"; events of {_plain(about.endpoint)}" if about.endpoint else ""

@@ -58,10 +58,10 @@ def patterns(cohort: Cohort) -> pd.Series:
 def missingness(cohort: Cohort, *, endpoint: str | None = None, subsets: bool = False) -> pd.DataFrame:
     """Count patients and events by subset of modalities.
 
-    One row a subset that occurs, or with ``subsets`` each of the 2^M: ``pattern``, one bool a modality, ``n`` and ``events`` of
-    the patients with exactly this subset, their ``share``, and ``n_at_least`` and ``events_at_least`` of those who have it and
-    maybe more, which is who could be studied with these modalities and no imputation. Events are those of the endpoint: 1 of
-    binary and survival, otherwise patients whose outcome is known; missing (NA) without an endpoint.
+    One row a subset that occurs, or with ``subsets`` each of the 2^M: ``pattern``, a bool ``has <name>`` a modality, ``n`` and
+    ``events`` of the patients with exactly this subset, their ``share``, and ``n_at_least`` and ``events_at_least`` of those who
+    have it and maybe more, which is who could be studied with these modalities and no imputation. Events are those of the
+    endpoint: 1 of binary and survival, otherwise patients whose outcome is known; missing (NA) without an endpoint.
     """
     available = cohort.availability()
     has = available.to_numpy(dtype=bool).reshape(len(cohort), -1)
@@ -76,7 +76,7 @@ def missingness(cohort: Cohort, *, endpoint: str | None = None, subsets: bool = 
         counted.append(
             {
                 "pattern": "+".join(names[row]) or NOTHING,
-                **dict(zip(names, row.tolist(), strict=True)),
+                **{f"has {name}": bool(there) for name, there in zip(names, row, strict=True)},
                 "n": int(exactly.sum()),
                 "events": int(events[exactly].sum()),
                 "share": float(exactly.mean()),
