@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from oncoweave.core.endpoint import Endpoint
-from oncoweave.core.errors import ConfigError, UnknownNameError
+from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.label_words import blank_text, check_words, is_ordinary, mask_text
@@ -205,6 +205,8 @@ def test_readings_that_cannot_be_are_refused():
         read_texts_as(cohort(), {"labs": TextReading(mask_words=("icu",))}, ENDPOINT)
     with pytest.raises(ConfigError, match="the cohort has a modality of that name"):
         read_texts_as(cohort(), {"labs": TextReading(of="notes")}, ENDPOINT)
+    with pytest.raises(DataError, match=r"modality 'a/b': a name may hold letters, digits and _ . \+ -"):
+        read_texts_as(cohort(), {"a/b": TextReading(of="notes")}, ENDPOINT)
     with pytest.raises(UnknownNameError, match="did you mean 'notes'"):
         read_texts_as(cohort(), {"masked": TextReading(of="note")}, ENDPOINT)
     survival = Endpoint(name="os", kind="survival", columns=("t", "e"), time_unit="days")

@@ -306,9 +306,9 @@ def test_survpath_attention_of_tiles_goes_to_the_pathways_only():
     network = survpath.build(survpath.Config(), dims={"rna": 5, "slide": 6}, dim_out=4, bags=frozenset({"slide"})).eval()
     maps = network.attention({"rna": _tokens(2, 3, 5), "slide": _tokens(2, 8, 6)})
     assert "slide->slide" not in maps
-    back = maps["slide->rna"].sum(dim=-1) + maps["slide->learned"].sum(dim=-1)
+    back = maps["slide->rna"].sum(dim=-1) + maps["slide->(learned)"].sum(dim=-1)
     torch.testing.assert_close(back, torch.ones(2, 1, 8))
-    ahead = sum(maps[f"rna->{key}"].sum(dim=-1) for key in ("rna", "slide", "learned"))
+    ahead = sum(maps[f"rna->{key}"].sum(dim=-1) for key in ("rna", "slide", "(learned)"))
     torch.testing.assert_close(ahead, torch.ones(2, 1, 3))
 
 

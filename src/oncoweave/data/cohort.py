@@ -1,5 +1,6 @@
 """A cohort: patients, their endpoints, and one table a modality in which an absent patient has no row."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,18 @@ from oncoweave.core.errors import DataError, unknown_name
 
 SITE = "site"
 """Column of the patient table that names the hospital; may be missing for some patients."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a modality, as files are called after it.
+
+    Raises:
+        DataError: says what a name may hold.
+    """
+    if not _NAME.fullmatch(name):
+        msg = f"modality {name!r}: a name may hold letters, digits and _ . + - and starts with a letter or digit"
+        raise DataError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,6 @@ file elsewhere (an image, a volume), of which only the size is noted.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish, read_json, require_file_name, sha256, write_json
-from oncoweave.data.cohort import Cohort, ModalitySpec
+from oncoweave.data.cohort import Cohort, ModalitySpec, check_name
 from oncoweave.data.tables import read_table, write_table
 
 SCHEMA = "oncoweave.cohort"
@@ -26,8 +25,6 @@ VERSION = 1
 MANIFEST = "manifest.json"
 PATH_COLUMNS = ("path", "slide_path")
 """Columns that name files."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +140,7 @@ def read_manifest(path: Path) -> Manifest:
         msg = f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
         raise DataError(msg) from error
     for name in (m.name for m in manifest.modalities):
-        _check_name(name)
+        check_name(name)
     return manifest
 
 
@@ -191,15 +188,9 @@ def _table_path(modality: str) -> str:
     return f"modalities/{modality}.parquet"
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        msg = f"modality {name!r}: a name may hold letters, digits and _ . + - and starts with a letter or digit"
-        raise DataError(msg)
-
-
 def _check(cohort: Cohort) -> None:
     for name, table in cohort.tables.items():
-        _check_name(name)
+        check_name(name)
         missing = [c for c in ("patient_id", "sample_id") if c not in table]
         if missing:
             msg = f"modality {name!r}: its table lacks {missing}; it has {list(table.columns)[:10]}"

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.tokens import Tokens, require_dtype
 
-LEARNED = "learned"
-"""Name of the tokens that are no modality's, in attention maps."""
+LEARNED = "(learned)"
+"""Name of the tokens that are no modality's, in attention maps; no modality can have it (``data.cohort.check_name``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict
-from oncoweave.data.cohort import Cohort, ModalitySpec
+from oncoweave.data.cohort import Cohort, ModalitySpec, check_name
 from oncoweave.data.label_words import check_words, is_ordinary, mask_text
 from oncoweave.modalities.report import Sample
 from oncoweave.train.dataset import Dataset
@@ -35,10 +35,12 @@ def read_texts_as(cohort: Cohort, texts: Mapping[str, TextReading], endpoint: En
     Raises:
         ConfigError: a modality that is not of kind ``report``, or class names that are to be hidden and are not declared, or are
             ordinary words and no others are given.
+        DataError: a name that no modality may have.
         UnknownNameError: ``of`` names no modality.
     """
     tables, modalities = dict(cohort.tables), dict(cohort.modalities)
     for name, reading in texts.items():
+        check_name(name)
         source = reading.of or name
         if source not in cohort.modalities:
             raise unknown_name(f"modality (texts: {name})", source, cohort.modalities)
