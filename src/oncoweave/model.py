@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, OncoweaveError
+from oncoweave.nn.by_modality import ByModality
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
 from oncoweave.nn.tokens import Tokens, require_dtype
@@ -90,7 +91,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         shapes = config.modalities
-        self.encoders = nn.ModuleDict({name: _encoder(name, shape, width=config.width) for name, shape in shapes.items()})
+        self.encoders = ByModality({name: _encoder(name, shape, width=config.width) for name, shape in shapes.items()})
         chosen = shelf.configure("missingness", config.missing, config.missing_settings)
         dims = dict.fromkeys(config.modalities, config.width)
         self.missing = shelf.load("missingness", config.missing).build(chosen, dims=dims)
@@ -132,7 +133,7 @@ class Model(nn.Module):
     @property
     def has_views(self) -> bool:
         """Whether training needs more than the outputs."""
-        encoders = any(isinstance(encoder, PenalisedEncoder) for encoder in self.encoders.values())
+        encoders = any(isinstance(encoder, PenalisedEncoder) for _, encoder in self.encoders.items())
         return encoders or isinstance(self.fusion, Hybrid | Penalised) or isinstance(self.missing, PenalisedFilling)
 
     @property
