@@ -67,7 +67,7 @@ def test_own_gene_sets_reach_the_network_are_stored_with_it_and_change_the_study
     ("settings", "error", "match"),
     [
         ({"gene_set": "hallmark"}, UnknownNameError, "no setting of encoder 'pathways/tiny' .*; did you mean 'gene_sets'"),
-        ({"width": "wide"}, ConfigError, "model 'paths': setting 'width' .* wanted int as in 8, got 'wide'"),
+        ({"width": "wide"}, ConfigError, "model 'paths': setting 'width' .* wanted int .1 or more. as in 8, got 'wide'"),
         ({"rest": 1}, ConfigError, "wanted bool as in True, got 1"),
         ({"gene_sets": "none.gmt"}, DataError, r"gene sets '.*/none.gmt': neither a file nor one of those that come"),
     ],

@@ -144,19 +144,6 @@ def test_deep_supervision_reaches_an_encoder_that_the_fused_head_does_not():
     assert network.encoders["weak"][0].weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "match"),
-    [
-        ("auxiliary", {"weight": 0.0}, "weight above 0, got 0.0"),
-        ("distilled", {"follow": 0.0}, "truth and follow above 0"),
-        ("balanced", {"memory": 1.0}, "memory from 0 to below 1"),
-    ],
-)
-def test_settings_that_leave_nothing_to_do_are_refused(name, settings, match):
-    with pytest.raises(ConfigError, match=match):
-        Network(name, **settings)
-
-
 # ---- trees
 
 

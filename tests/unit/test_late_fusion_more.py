@@ -167,8 +167,6 @@ def test_rules_take_k_of_those_present_and_let_the_named_modality_override():
     alone = rules.fit(train[:, :1], _target("binary", y), config, names=("rna",))  # an ablation leaves the override out
     assert alone.override == -1
     np.testing.assert_array_equal(alone.lines(_scores([0.9], [0.1]))[:, 0], [1, 0])
-    with pytest.raises(ConfigError, match="wanted k of 1 or more"):
-        rules.fit(train, _target("binary", y), rules.Config(k=0))
 
 
 def test_mean_of_curves_and_of_hazards_is_that_of_the_breslow_curves(rng):

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError
 from oncoweave.fusion.mdt import Config, build
 from oncoweave.nn.bidirectional import EXCHANGES
 from oncoweave.nn.tokens import Tokens
@@ -131,17 +133,18 @@ def test_width_of_the_output_does_not_shrink_with_the_number_of_tokens():
 
 
 @pytest.mark.parametrize(
-    ("changes", "match"),
+    ("settings", "match"),
     [
-        ({"streams": "three"}, "no streams 'three'; known: modalities, two"),
-        ({"readout": "cls"}, "no readout 'cls'; known: modalities, mean, summary"),
-        ({"exchange": "avarage"}, "no exchange 'avarage'"),
-        ({"heads": 3}, "width 16 does not divide into 3 heads"),
+        ({"streams": "three"}, "setting 'streams' of 'mdt' .* wanted modalities . two as in"),
+        ({"readout": "cls"}, "wanted modalities . mean . summary as in"),
+        ({"exchange": "avarage"}, "got 'avarage'; did you mean 'average'"),
+        ({"width": 16, "heads": 3}, "settings of 'mdt' .*: width 16 does not divide into 3 heads"),
+        ({"depth": 1, "mixing": 2}, "got mixing 2, depth 1"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes, match):
-    with pytest.raises(ValueError, match=match):
-        replace(SMALL, **changes)
+def test_settings_that_cannot_be_are_refused(settings, match):
+    with pytest.raises(ConfigError, match=match):
+        shelf.configure("fusion", "mdt", settings)
 
 
 def test_bags_that_are_no_modality_are_refused():

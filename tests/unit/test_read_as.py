@@ -24,14 +24,22 @@ def test_names_stand_before_kinds_and_the_rest_is_usual():
     [
         ({"flim": {}}, UnknownNameError, r"no modality or kind \(preparation\) named 'flim'; did you mean 'film'"),
         ({"film": {"sides": 112}}, UnknownNameError, r"setting of modalities of kind 'film' .*'sides'; did you mean 'side'"),
-        ({"film": {"side": 112.5}}, ConfigError, r"preparation: film: setting 'side' .* wanted int as in 224, got 112.5"),
-        ({"film": {"side": 100}}, ConfigError, "preparation: film: wanted a side of whole patches of 16 px, got 100"),
-        ({"ct": {"size": (80, 64, "x")}}, ConfigError, "preparation: ct: setting 'size' .* wanted tuple"),
-        ({"ct": {"patch": 7}}, ConfigError, "preparation: ct: wanted a size of whole patches of 7 voxels"),
+        (
+            {"film": {"side": 112.5}},
+            ConfigError,
+            r"film: setting 'side' .* wanted int \(1 or more\) as in 224, got 112.5",
+        ),
+        (
+            {"film": {"side": 100}},
+            ConfigError,
+            "preparation: film: .*: wanted a side of whole patches of 16 px, got 100",
+        ),
+        ({"ct": {"size": (80, 64, "x")}}, ConfigError, "preparation: ct: setting 'size' .* wanted 3 values: int"),
+        ({"ct": {"patch": 7}}, ConfigError, "preparation: ct: settings .*: wanted a size of whole patches of 7 voxels"),
         (
             {"ct": {"size": (80, 64)}},
             ConfigError,
-            r"preparation: ct: setting 'size' .* wanted 3 values as in \(80, 64, 56\), got 2",
+            r"preparation: ct: setting 'size' .* wanted 3 values: int .* as in \(80, 64, 56\), got \(80, 64\)",
         ),
         ({"labs": {"side": 1}}, ConfigError, "kind 'record' have no settings; those that have: film, volume"),
     ],

@@ -271,8 +271,6 @@ def test_bottleneck_modalities_meet_in_the_second_layer_and_not_without_bottlene
     ]
     assert torch.equal(streams[0], streams[1])
     assert not torch.allclose(streams[2], streams[3])
-    with pytest.raises(ValueError, match="a depth of 2 or more, got 1"):
-        bottleneck.build(bottleneck.Config(depth=1), dims={"rna": 5}, dim_out=4, bags=frozenset())
 
 
 # ---- roles

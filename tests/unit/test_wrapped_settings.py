@@ -96,7 +96,7 @@ def test_a_wrapped_tree_has_to_fit_the_modalities_and_is_cut_in_ablations():
     [
         ("auxiliary", {"feature": {}}, "no wrapped fusion of 'auxiliary' .* named 'feature'; did you mean 'operator'"),
         ("gated", {"operator": {}}, "no wrapped fusion of 'gated' .* known: none"),
-        ("balanced", {"operator": {"dropuot": 0.1}}, "no setting of 'joint' on shelf 'fusion' named 'dropuot'"),
+        ("balanced", {"operator": {"dropuot": 0.1}}, r"'joint' .* \(model 'm', wrapped_settings: operator\) named 'dropuot'"),
         ("two_level", {"decision": {"prior": 0.1}}, "no setting of 'stacking' .* did you mean 'prior_sd'"),
     ],
 )
@@ -109,7 +109,7 @@ def test_settings_of_what_is_not_wrapped_are_refused(fusion, wrapped, match):
     ("told", "encoder", "dim", "fusion", "settings"),
     [
         (r"modality 'clinical', encoder 'cnn3d/tiny': wanted tokens that are cubes", "cnn3d/tiny", 5**3, "mean", {}),
-        (r"fusion 'bottleneck': .*3", "linear", 1, "bottleneck", {"heads": 3}),
+        (r"fusion 'modality_transformer': .*3", "linear", 1, "modality_transformer", {"heads": 3}),
     ],
 )
 def test_what_a_network_cannot_be_built_of_names_the_part_that_refuses(told, encoder, dim, fusion, settings):

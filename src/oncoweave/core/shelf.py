@@ -2,25 +2,19 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any
 
 from oncoweave.core.errors import unknown_name
+from oncoweave.core.settings import Configuration, configured
 
 SHELVES = ("modalities", "encoders", "fusion", "missingness", "objectives", "recipes", "tasks")
 
 _ROOT = Path(__file__).parents[1]
-
-
-@runtime_checkable
-class Configuration(Protocol):
-    """What a file's ``Config`` is, whichever: a frozen dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,14 +64,9 @@ def variant(shelf: str, name: str) -> Configuration:
     return variants[key]
 
 
-def configure(shelf: str, name: str, settings: Mapping[str, object]) -> Any:  # noqa: ANN401  (each file has a Config of its own)
-    """Build a file's ``Config`` from settings; an unknown one is refused with the nearest."""
-    config = load(shelf, name).Config
-    known = [f.name for f in fields(config)]
-    for key in settings:
-        if key not in known:
-            raise unknown_name(f"setting of {name!r} on shelf {shelf!r}", key, known)
-    return config(**settings)
+def configure(shelf: str, name: str, settings: Mapping[str, object], *, where: str = "") -> Any:  # noqa: ANN401
+    """Build a file's ``Config`` from settings; see :func:`oncoweave.core.settings.configured`, also for ``where`` and errors."""
+    return configured(load(shelf, name).Config(), settings, of=f"{name!r} on shelf {shelf!r}", where=where)
 
 
 def _entry(shelf: str, name: str) -> Entry:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from inspect import cleandoc
 from pathlib import Path
 
+from oncoweave.core import ranges
 from oncoweave.core import shelf as shelves
 from oncoweave.core.errors import unknown_name
+from oncoweave.core.settings import wanted
 
 _ROOT = Path(__file__).parents[1]
 _PACKAGE = "oncoweave."
@@ -18,7 +20,7 @@ class Setting:
 
     name: str
     type: str
-    """As its annotation says; the words themselves where only some are allowed."""
+    """As its annotation says; where only some words or numbers are allowed, which."""
     default: str
     """As Python writes it; empty where there is none."""
     about: str
@@ -97,7 +99,9 @@ class _Source:
         return ast.unparse(node if named is None else named)
 
     def typed(self, node: ast.expr) -> str:
-        """Write an annotation; of a ``Literal``, here or by a name, the words that it allows."""
+        """Write an annotation; of a ``Literal``, here or by a name, the words that it allows, of a range its numbers."""
+        if any(isinstance(part, ast.Name) and part.id in vars(ranges) for part in ast.walk(node)):
+            return wanted(eval(ast.unparse(node), vars(ranges)))  # noqa: S307  (our own source)
         named = self.value(node.id) if isinstance(node, ast.Name) else None
         meant = node if named is None else named
         if isinstance(meant, ast.Subscript) and ast.unparse(meant.value) == "Literal":

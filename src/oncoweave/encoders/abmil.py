@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import GatedAttentionPool, summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -21,13 +22,13 @@ ORDER_INVARIANT = True
 class Config:
     """Widths of the tile embedding and of the attention."""
 
-    width: int = 256
+    width: Count = 256
     """Of the tiles' embedding."""
-    hidden: int = 128
+    hidden: Count = 128
     """Width of the attention network."""
-    heads: int = 1
+    heads: Count = 1
     """Weightings of the tiles, side by side."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share dropped in training."""
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from oncoweave.core.ranges import Count
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -28,15 +29,15 @@ ORDER_INVARIANT = True
 class Config:
     """Widths of the two layers, and how the query attends."""
 
-    hidden: int = 512
+    hidden: Count = 512
     """Width of x1, which the query scores."""
-    width: int = 512
+    width: Count = 512
     """Width of x2, which is summed."""
-    queries: int = 1
+    queries: Count = 1
     """Weightings of the tiles, whose results are added up."""
     scaled: bool = False
     """Divide the scores by the root of ``hidden``."""
-    chunk: int = 8192
+    chunk: Count = 8192
     """Tiles of a patient that are in memory at once."""
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.text import VOCABULARY_SIZE, require_token_ids, token_ids
@@ -23,9 +24,9 @@ ORDER_INVARIANT = True
 class Config:
     """Number of token ids, and share of them dropped in training."""
 
-    vocabulary: int = VOCABULARY_SIZE
+    vocabulary: Count = VOCABULARY_SIZE
     """Number of token ids."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share of the words dropped in training."""
 
 

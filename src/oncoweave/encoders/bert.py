@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.core.ranges import Count, Rate, refuse_uneven
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_token_ids, token_ids
@@ -26,20 +27,24 @@ ORDER_INVARIANT = False
 class Config:
     """Size of the transformer and of a window, in tokens."""
 
-    vocabulary: int = VOCABULARY_SIZE
+    vocabulary: Count = VOCABULARY_SIZE
     """Number of token ids."""
-    width: int = 128
+    width: Count = 128
     """Of the tokens."""
-    depth: int = 4
+    depth: Count = 4
     """Blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    window: int = 128
+    window: Count = 128
     """Tokens that are read at once; longer texts are read in several windows."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
     readout: Readout = "windows"
     """A token a window, one a text (``document``), or that one and after it every word's."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 VARIANTS: dict[str, Config] = {

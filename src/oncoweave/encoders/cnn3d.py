@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.patches import kept_positions
 from oncoweave.nn.pooling import masked_max, masked_mean
@@ -26,9 +27,9 @@ ORDER_INVARIANT = True
 class Config:
     """Channels of the first stage, dropout before the output, and whether cubes are returned beside the summary."""
 
-    width: int = 8
+    width: Count = 8
     """Channels of the first stage."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Before the output, in training."""
     patches: bool = False
     """Whether cubes are returned beside the summary."""

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oncoweave.core.ranges import Number
+
 KINDS = ("tile",)
 REVISION = 1
 """Raised when the numbers change; part of the encoder's fingerprint."""
@@ -25,9 +27,9 @@ _NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1,
 class Config:
     """How many scales are measured."""
 
-    gradient_scales: int = 3
+    gradient_scales: Number = 3
     """Scales at which edges are measured."""
-    pattern_scales: int = 2
+    pattern_scales: Number = 2
     """Scales at which local patterns are counted."""
 
 

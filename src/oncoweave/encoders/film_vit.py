@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from oncoweave.core.ranges import Count
 from oncoweave.nn.patches import LearnedGrid, PatchConfig, PatchEncoder
 
 KINDS = ("film",)
@@ -19,11 +20,11 @@ ORDER_INVARIANT = True
 class Config(PatchConfig):
     """Size of the transformer, of its table of positions, and whether patches are returned beside the summary."""
 
-    depth: int = 3
+    depth: Count = 3
     """Blocks."""
-    side: int = 14
+    side: Count = 14
     """Patches along a side of the table of positions."""
-    films: int = 4
+    films: Count = 4
     """Films of a patient that are told apart; later ones count as the last."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from oncoweave.core.ranges import Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
@@ -19,7 +20,7 @@ ORDER_INVARIANT = False
 class Config:
     """Share of the inputs dropped in training."""
 
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share of the inputs dropped in training."""
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.nn.dilated import Branch
 from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, Recompute
 from oncoweave.nn.grid import cells, require_cells, sine_cosine
@@ -52,19 +53,19 @@ def segments(max_wsi: int = 262144, tile: int = 256, *, count: int = 5) -> tuple
 class Config:
     """Size, attention and readout."""
 
-    dim: int = 768
+    dim: Count = 768
     """Width of the tokens."""
-    depth: int = 12
+    depth: Count = 12
     """Layers."""
-    heads: int = 16
+    heads: Count = 16
     """Of the attention; must divide ``dim``."""
-    ratio: float = 4.0
+    ratio: Positive = 4.0
     """Width inside the feed-forward blocks, as a multiple of ``dim``."""
-    segments: tuple[int, ...] = (1024, 5792, 32768, 185363, 1048576)
+    segments: tuple[Count, ...] = (1024, 5792, 32768, 185363, 1048576)
     """Segment length of each branch, in tiles."""
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    dilations: tuple[Count, ...] = (1, 2, 4, 8, 16)
     """Dilation of each branch; a single 1 beside one long segment is plain attention."""
-    grid: int = 1000
+    grid: Count = 1000
     """Cells a side that positions may have."""
     key_bias: bool = True
     """Whether keys have a bias, as in released weights; exact attention cancels it, so that it is never trained."""
@@ -74,11 +75,11 @@ class Config:
     """One vector a slide (mean of the tiles, or class token), or each tile in its context."""
     layers: tuple[int, ...] = ()
     """Layers read out side by side, 0 being the embedded input; empty for the last, through its own LayerNorm."""
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Share dropped in training."""
-    drop_path: float = 0.0
+    drop_path: Rate = 0.0
     """Chance that a slide skips a half of the last layer; it grows linearly with depth from 0."""
-    branch_start: float = 1.0
+    branch_start: Positive = 1.0
     """Factor on the start values of the projections that end each half of a layer; the peer's is 1. Below, tokens start out
     nearer to their own tile, and what depends on neighbours is learnt in fewer steps (benchmarks/slide_mae)."""
     checkpoint: Recompute = "nothing"
@@ -89,8 +90,9 @@ class Config:
         if len(self.segments) != len(self.dilations):
             msg = f"{len(self.segments)} segments and {len(self.dilations)} dilations; each branch needs one of both"
             raise ValueError(msg)
-        if self.dim % self.heads:
-            msg = f"width {self.dim} does not divide into {self.heads} heads"
+        refuse_uneven(self.dim, self.heads)
+        if self.dim % 4:
+            msg = f"positions need a width that divides by 4, got {self.dim}"
             raise ValueError(msg)
         wrong = [layer for layer in self.layers if not 0 <= layer <= self.depth]
         if wrong:

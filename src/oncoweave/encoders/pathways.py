@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from oncoweave.core.errors import DataError
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.data.gmt import BUILT_IN, find_gmt, place_sets, read_gmt
 from oncoweave.nn.gene_sets import SetLinear
 from oncoweave.nn.pooling import summary
@@ -35,13 +36,13 @@ class Config:
     """Path of a GMT file, or the name of one that comes with oncoweave."""
     sets: tuple[tuple[str, ...], ...] = ()
     """Name and genes of each set of that file, once read, so that a fitted network needs it no more."""
-    smallest: int = 5
+    smallest: Count = 5
     """Columns that a set needs to have among those of the table."""
     rest: bool = True
     """Whether the genes of no set make a set of their own."""
-    width: int = 32
+    width: Count = 32
     """Hidden units a set."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share of the hidden units dropped in training."""
     masked: bool = False
     """One token a patient, from all sets' hidden units together."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.latents import LatentReading
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -22,18 +23,22 @@ ORDER_INVARIANT = True
 class Config:
     """Number and width of the latents, and how often they look at the tiles."""
 
-    latents: int = 32
+    latents: Count = 32
     """Learned tokens that read the tiles."""
-    width: int = 256
+    width: Count = 256
     """Of the latents."""
-    depth: int = 2
+    depth: Count = 2
     """How often the latents read the tiles."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 VARIANTS: dict[str, Config] = {

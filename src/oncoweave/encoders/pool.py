@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from oncoweave.core.ranges import Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_max, masked_mean, summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -20,7 +21,7 @@ class Config:
 
     how: Literal["mean", "max", "both"] = "mean"
     """``both`` puts mean and max side by side."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share dropped in training."""
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, Number, Positive, Rate, refuse_uneven
 from oncoweave.nn.bert import Bert, Size, read_settings, rename, with_marks
 from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_token_ids, token_ids
 from oncoweave.nn.tokens import Tokens
@@ -28,32 +29,36 @@ ORDER_INVARIANT = False
 class Config:
     """Size of the network, by default BERT base's, and its marks; with weights of a folder these come from there."""
 
-    vocabulary: int = 30_522
+    vocabulary: Count = 30_522
     """Number of token ids."""
-    width: int = 768
+    width: Count = 768
     """Of the tokens."""
-    depth: int = 12
+    depth: Count = 12
     """Layers."""
-    heads: int = 12
+    heads: Count = 12
     """Of the attention."""
-    hidden: int = 3072
+    hidden: Count = 3072
     """Width inside the feed-forward blocks."""
-    positions: int = 512
+    positions: Count = 512
     """Tokens that are read at once."""
-    token_types: int = 2
+    token_types: Count = 2
     """Rows of the table of segments, of which the first is used."""
-    eps: float = 1e-12
+    eps: Positive = 1e-12
     """Added to the variance in each LayerNorm."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
-    first: int = 101
+    first: Number = 101
     """Id of the class token."""
-    last: int = 102
+    last: Number = 102
     """Id of the separator."""
     vocabulary_sha256: str = ""
     """Of the vocabulary that the weights were trained with; empty where the network starts from none."""
     readout: Readout = "document"
     """A token a window, one a text (``document``), or that one and after it every word's."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 _TINY = Config(vocabulary=VOCABULARY_SIZE, width=32, depth=2, heads=2, hidden=64, positions=66, dropout=0.0)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, Positive, refuse_uneven
 from oncoweave.nn.patches import kept_positions, on_grid
 from oncoweave.nn.tokens import Tokens, require_shape
 from oncoweave.nn.upstream import convert_vit
@@ -33,20 +34,24 @@ ORDER_INVARIANT = True
 class Config:
     """Size of the transformer, which weights bring with them, and what is returned."""
 
-    width: int = 384
+    width: Count = 384
     """Of the tokens."""
-    depth: int = 12
+    depth: Count = 12
     """Blocks."""
-    heads: int = 6
+    heads: Count = 6
     """Of the attention; must divide the width. Weights do not say: one for each 64 of the width, unless told."""
-    side: int = 14
+    side: Count = 14
     """Patches along a side of the images whose positions are stored."""
     scaled: bool = False
     """Whether residual branches have a learnt factor a channel (LayerScale), as DINOv2's."""
-    eps: float = 1e-6
+    eps: Positive = 1e-6
     """Added to the variance in each LayerNorm."""
     patches: bool = False
     """Whether patches are returned beside the class token."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 VARIANTS: dict[str, Config] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from oncoweave.core.ranges import Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
@@ -20,7 +21,7 @@ ORDER_INVARIANT = False
 class Config:
     """Share of the outputs dropped in training."""
 
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share of the outputs dropped in training."""
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.errors import DataError
+from oncoweave.core.ranges import Count, Positive, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.mixtures import fit_mixture, patient_components, responsibilities
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -27,19 +28,19 @@ ORDER_INVARIANT = True
 class Config:
     """Number of prototypes, and what they are fitted to."""
 
-    prototypes: int = 16
+    prototypes: Count = 16
     """Tokens of a patient."""
-    per_patient: int = 100
+    per_patient: Count = 100
     """Tiles drawn from each training patient."""
-    tiles: int = 20_000
+    tiles: Count = 20_000
     """Tiles drawn from all of them."""
-    steps: int = 50
+    steps: Count = 50
     """Of EM at most."""
-    floor: float = 1e-2
+    floor: Positive = 1e-2
     """Added to every variance; tiles' overall variance is one."""
-    prior: float = 1.0
+    prior: Positive = 1.0
     """Tiles that the common mixture counts for beside a patient's own."""
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Share of the outputs dropped in training."""
 
 

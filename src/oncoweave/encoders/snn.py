@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.blocks import SelfNormalisingStack, lecun_linear
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
@@ -21,9 +22,9 @@ ORDER_INVARIANT = False
 class Config:
     """Widths of the hidden layers, and whether keep joins the inputs."""
 
-    widths: tuple[int, ...] = (256, 256)
+    widths: tuple[Count, ...] = (256, 256)
     """Of the hidden layers."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Alpha dropout, in training."""
     indicators: bool = False
     """Whether which values were measured joins the inputs."""

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Number, Positive, Rate, refuse_uneven
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
@@ -26,24 +27,28 @@ ORDER_INVARIANT = False
 class Config:
     """Size of the transformer, and whether features' tokens are returned beside the summary."""
 
-    width: int = 64
+    width: Count = 64
     """Of the tokens."""
-    depth: int = 2
+    depth: Count = 2
     """Blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
     features: bool = False
     """Whether features' tokens are returned beside the summary."""
     missing: bool = False
     """Whether what was not measured is a token; else it is none."""
-    frequencies: int = 0
+    frequencies: Number = 0
     """Of each value's periodic embedding; 0 embeds it linearly."""
-    sigma: float = 0.3
+    sigma: Positive = 0.3
     """Spread of the frequencies at the start."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 VARIANTS: dict[str, Config] = {

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.core.ranges import Count, Rate, refuse_uneven
 from oncoweave.nn.attention import MultiheadAttention
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.grid import cells
@@ -33,16 +34,20 @@ _GRID = 2048
 class Config:
     """Size of the layers, and what is read out."""
 
-    width: int = 512
+    width: Count = 512
     """Of the tokens."""
-    depth: int = 2
+    depth: Count = 2
     """Layers."""
-    heads: int = 8
+    heads: Count = 8
     """Of the attention; must divide the width."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
     readout: Literal["class", "abmil"] = "class"
     """The class token, or gated attention over contextual tiles with a shortcut from the tiles."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 VARIANTS: dict[str, Config] = {

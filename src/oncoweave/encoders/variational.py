@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, NotNegative, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
@@ -24,15 +25,15 @@ ORDER_INVARIANT = False
 class Config:
     """Width of the layers, number of latents, and the weights of the penalty."""
 
-    hidden: int = 128
+    hidden: Count = 128
     """Width of the layers."""
-    latent: int = 32
+    latent: Count = 32
     """Number of latents."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
-    beta: float = 1.0
+    beta: NotNegative = 1.0
     """Weight of the divergence from the prior beside the reconstruction."""
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     """Of the whole penalty beside the objective's loss."""
 
 

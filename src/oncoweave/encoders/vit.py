@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oncoweave.core.card import TileCard
+from oncoweave.core.ranges import Count, Number, Positive, Rate, refuse_uneven
 from oncoweave.nn.upstream import convert_vit
 from oncoweave.nn.vit_blocks import Block, BlockShape, Feed, Interpolation, PatchEmbed, fit_tiles
 from oncoweave.nn.vit_facts import FACTS, Facts
@@ -35,44 +36,48 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 class Config:
     """Size of the transformer."""
 
-    image: int = 224
+    image: Count = 224
     """Side, in pixels, of the tiles whose positions are stored."""
-    patch: int = 16
+    patch: Count = 16
     """Side of a patch, in pixels."""
-    dim: int = 192
+    dim: Count = 192
     """Width of the tokens."""
-    depth: int = 12
+    depth: Count = 12
     """Blocks."""
-    heads: int = 3
+    heads: Count = 3
     """Of the attention; must divide ``dim``."""
-    hidden: int = 768
+    hidden: Count = 768
     """Outputs of the first feed-forward layer; of SwiGLU gate and value together."""
     feed: Feed = "gelu"
     """Feed-forward layer of the blocks."""
-    layer_scale: float | None = 0.1
+    layer_scale: Positive | None = 0.1
     """Start value of LayerScale (0.1 up to 18 blocks, less for deeper ones); None for none."""
-    registers: int = 0
+    registers: Number = 0
     """Learned tokens beside the class token."""
     prefix_positions: bool = True
     """Whether class token and registers have positions too (timm's ``no_embed_class`` turned round)."""
     pool: Literal["class", "mean", "class_and_mean"] = "class"
     """The class token, the mean of the patch tokens, or both side by side (twice as wide); registers are left out."""
-    resize: int | None = None
+    resize: Count | None = None
     """Side that tiles are resized to before they are encoded; None takes them as they are."""
     interpolation: Interpolation = "bicubic"
     """How tiles are resized."""
-    crop: int | None = None
+    crop: Count | None = None
     """Side of the middle of the tile that is encoded; None for all of it."""
     mean: tuple[float, float, float] = _IMAGENET_MEAN
     """What red, green and blue are centred by before the network, and divided by below; of values from 0 to 1."""
-    deviation: tuple[float, float, float] = _IMAGENET_DEVIATION
+    deviation: tuple[Positive, Positive, Positive] = _IMAGENET_DEVIATION
     """What red, green and blue are divided by."""
-    eps: float = 1e-6
+    eps: Positive = 1e-6
     """Added to the variance in each LayerNorm."""
-    drop_path: float = 0.0
+    drop_path: Rate = 0.0
     """Share of residual branches dropped in training, the same in every block."""
     mask_token: bool = False
     """Whether there is a learnt token that stands for hidden patches."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.dim, self.heads)
 
 
 _LARGE = Config(dim=1024, depth=24, heads=16, hidden=4096, layer_scale=1e-5)

@@ -19,6 +19,13 @@ ORDER_INVARIANT = True
 class Config(PatchConfig):
     """Size of the transformer, whose width divides by 6, for positions in three axes; patches are cubes."""
 
+    def __post_init__(self) -> None:
+        """Refuse a width that neither positions in three axes nor the heads divide."""
+        PatchConfig.__post_init__(self)
+        if self.width % 6:
+            msg = f"positions in three axes need a width that divides by 6, got {self.width}"
+            raise ValueError(msg)
+
 
 VARIANTS: dict[str, Config] = {
     "small": Config(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Positive
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, Views, fuse_with_penalty
 
@@ -22,7 +22,7 @@ class Config:
 
     operator: str = "joint"
     """The intermediate fusion that it stands around."""
-    weight: float = 0.5
+    weight: Positive = 0.5
     """Of the modalities' losses together, against 1 of the fused."""
 
 
@@ -36,13 +36,6 @@ class Auxiliary(Hybrid):
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, num_outputs: int, fusion: nn.Module) -> nn.Module:
-    """Wrap an operator for modalities of widths ``dims``.
-
-    Raises:
-        ConfigError: the weight is not above 0.
-    """
-    if config.weight <= 0:
-        msg = f"auxiliary: wanted a weight above 0, got {config.weight}; for none take {config.operator!r} itself"
-        raise ConfigError(msg)
+    """Wrap an operator for modalities of widths ``dims``."""
     weights = (1.0, *(config.weight / len(dims) for _ in dims))
     return Auxiliary(weights, dims=dims, dim_out=dim_out, num_outputs=num_outputs, fusion=fusion)

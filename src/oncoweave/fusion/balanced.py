@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import NotNegative, Rate
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, Views, fuse_with_penalty
 
@@ -27,9 +27,9 @@ class Config:
 
     operator: str = "joint"
     """The intermediate fusion that it stands around."""
-    alpha: float = 1.0
+    alpha: NotNegative = 1.0
     """Steepness of the coefficient."""
-    memory: float = 0.8
+    memory: Rate = 0.8
     """Share of the past in the running means of the losses."""
 
 
@@ -74,12 +74,5 @@ class Balanced(Hybrid):
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, num_outputs: int, fusion: nn.Module) -> nn.Module:
-    """Wrap an operator for modalities of widths ``dims``.
-
-    Raises:
-        ConfigError: alpha is negative, or memory outside 0 to 1.
-    """
-    if config.alpha < 0 or not 0 <= config.memory < 1:
-        msg = f"balanced: wanted alpha of 0 or more and memory from 0 to below 1, got {config.alpha} and {config.memory}"
-        raise ConfigError(msg)
+    """Wrap an operator for modalities of widths ``dims``."""
     return Balanced(config, dims=dims, dim_out=dim_out, num_outputs=num_outputs, fusion=fusion)

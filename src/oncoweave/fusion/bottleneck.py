@@ -8,12 +8,13 @@ cost linear in the bag.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Range, Rate, refuse_uneven
 from oncoweave.nn.attention_path import AttentionPath, Part, places
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.pooling import masked_mean
@@ -28,18 +29,22 @@ READS = "tokens"
 class Config:
     """Size of the streams, and how many tokens they exchange."""
 
-    bottlenecks: int = 4
+    bottlenecks: Count = 4
     """Tokens through which modalities exchange."""
-    width: int = 64
+    width: Count = 64
     """Of the tokens."""
-    depth: int = 2
+    depth: Annotated[int, Range(least=2)] = 2
     """Layers; the first one to see other modalities is the second."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 class Stream(NamedTuple):
@@ -56,9 +61,6 @@ class BottleneckFusion(nn.Module):
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int, bags: frozenset[str]) -> None:
         super().__init__()
         refuse_unknown(bags, dims)
-        if config.depth < 2:
-            msg = f"bottleneck fusion: wanted a depth of 2 or more, got {config.depth}; modalities first meet in the second layer"
-            raise ValueError(msg)
         self.bags = bags
         self.projections = TokenProjections(dims, config.width)
         self.summaries = nn.Parameter(torch.randn(len(dims), 1, config.width) * 0.02)

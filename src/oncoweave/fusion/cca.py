@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oncoweave.core.ranges import Count, Share
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Projection, SideBySide, principal_axes, standardise
 
@@ -16,11 +17,11 @@ JOINT = True
 class Config:
     """How many variates, and how far noise may pass for agreement."""
 
-    components: int = 8
+    components: Count = 8
     """Variates of each block; fewer where a block is narrower."""
-    shrinkage: float = 0.3
+    shrinkage: Share = 0.3
     """Share of a block's mean variance in the variance that its directions are divided by; 0 is plain CCA."""
-    max_axes: int = 32
+    max_axes: Count = 32
     """Principal components a block is reduced to first (95 % of its variance, where fewer do)."""
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Positive
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, Views, fuse_with_penalty
 
@@ -25,9 +25,9 @@ class Config:
 
     operator: str = "joint"
     """The intermediate fusion that it stands around."""
-    truth: float = 0.5
+    truth: Positive = 0.5
     """Of the heads' losses on the outcome together, against 1 of the fused."""
-    follow: float = 1.0
+    follow: Positive = 1.0
     """Of the heads' distance from the fused output."""
 
 
@@ -64,12 +64,5 @@ def _chosen(
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, num_outputs: int, fusion: nn.Module) -> nn.Module:
-    """Wrap an operator for modalities of widths ``dims``.
-
-    Raises:
-        ConfigError: a weight is not above 0.
-    """
-    if config.truth <= 0 or config.follow <= 0:
-        msg = f"distilled: wanted truth and follow above 0, got {config.truth} and {config.follow}"
-        raise ConfigError(msg)
+    """Wrap an operator for modalities of widths ``dims``."""
     return Distilled(config, dims=dims, dim_out=dim_out, num_outputs=num_outputs, fusion=fusion)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Rate
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.blocks import FeedForward
 from oncoweave.nn.pooling import masked_mean
@@ -21,11 +22,11 @@ READS = "vectors"
 class Config:
     """How many generalists, and how wide an expert is."""
 
-    generalists: int = 2
+    generalists: Count = 2
     """Experts that read the mean of all modalities present; at least 1, so that the gate always chooses."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Hidden width of an expert, in multiples of its width."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Inside an expert, in training."""
 
 
@@ -39,9 +40,6 @@ class Experts(nn.Module):
 
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
-        if config.generalists < 1:
-            msg = f"wanted at least 1 generalist, got generalists={config.generalists}"
-            raise ValueError(msg)
         self.projections = Projections(dims, dim_out)
         number = len(dims) + config.generalists
         self.generalists = config.generalists

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Standard, principal_axes, standardise
 
@@ -20,11 +21,11 @@ _PRIOR = 1e-3
 class Config:
     """How many factors there may be."""
 
-    max_factors: int = 15
+    max_factors: Count = 15
     """Those that explain nothing are switched off."""
-    least_explained: float = 0.02
+    least_explained: Rate = 0.02
     """Share of some block's variance that a factor has to explain to be kept; the largest is kept in any case."""
-    iterations: int = 300
+    iterations: Count = 300
     """Of the fit, at most."""
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import Projections
@@ -20,7 +21,7 @@ READS = "vectors"
 class Config:
     """What is regularised before modulation."""
 
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Of each modality's vector, in training."""
 
 

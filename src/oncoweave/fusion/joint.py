@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
@@ -19,7 +20,7 @@ READS = "vectors"
 class Config:
     """What is regularised between the modalities and the mixing layer."""
 
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Before the mixing layer, in training."""
 
 

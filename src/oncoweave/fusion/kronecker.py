@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tensor_product import outer_with_ones
@@ -21,14 +22,14 @@ READS = "vectors"
 class Config:
     """How large the tensor may become."""
 
-    width: int = 32
+    width: Count = 32
     """Of each modality's vector before the product, where that does not exceed ``max_terms``."""
-    max_terms: int = 4096
+    max_terms: Count = 4096
     """The tensor has (width + 1)^M entries; the width is reduced until they are no more: 32 for two modalities, 15 for three, 7
     for four, 1 for twelve. More modalities than that are refused."""
     gated: bool = False
     """Scale each modality's vector by a sigmoid gate that sees all of them first (Pathomic Fusion; Chen et al. 2020)."""
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Of the tensor, in training."""
 
 
@@ -62,11 +63,8 @@ def fitting_width(num_modalities: int, config: Config) -> int:
     """Give the largest width up to ``config.width`` whose tensor has at most ``config.max_terms`` entries.
 
     Raises:
-        ValueError: a width below 1, or not even a width of 1 fits.
+        ValueError: not even a width of 1 fits.
     """
-    if config.width < 1:
-        msg = f"wanted a width of at least 1, got width={config.width}"
-        raise ValueError(msg)
     for width in range(config.width, 0, -1):
         if (width + 1) ** num_modalities <= config.max_terms:
             return width

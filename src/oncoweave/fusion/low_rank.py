@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
@@ -20,9 +21,9 @@ READS = "vectors"
 class Config:
     """How many outer products."""
 
-    rank: int = 4
+    rank: Count = 4
     """Products of modalities that are added up."""
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Of each modality's vector, in training."""
 
 
@@ -35,9 +36,6 @@ class LowRank(nn.Module):
 
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
-        if config.rank < 1:
-            msg = f"wanted a rank of at least 1, got rank={config.rank}"
-            raise ValueError(msg)
         self.dims = dict(dims)
         self.factors = nn.ModuleList(_factor(dim, config.rank * dim_out) for dim in dims.values())
         self.rank_weight = nn.Parameter(torch.randn(config.rank) * config.rank**-0.5)

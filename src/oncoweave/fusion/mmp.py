@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.nn.attention import MultiheadAttention
 from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.blocks import FeedForward
@@ -31,16 +32,20 @@ ENCODERS = {"slide": "prototypes"}
 class Config:
     """Size of the transformer."""
 
-    width: int = 64
+    width: Count = 64
     """Of the tokens."""
-    depth: int = 1
+    depth: Count = 1
     """Blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 class TypedBlock(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Rate
 from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.projections import Projections
@@ -21,13 +22,13 @@ READS = "vectors"
 class Config:
     """How deep the transformer is."""
 
-    depth: int = 2
+    depth: Count = 2
     """Blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
 
 
@@ -36,9 +37,6 @@ class ModalityTransformer(nn.Module):
 
     def __init__(self, config: Config, *, dims: Mapping[str, int], dim_out: int) -> None:
         super().__init__()
-        if config.depth < 1:
-            msg = f"wanted at least 1 block, got depth={config.depth}: without one the summary token sees no modality"
-            raise ValueError(msg)
         self.projections = Projections(dims, dim_out)
         # small beside the projected vectors: the answer starts out depending on the patient more than on the summary's start
         self.summary = nn.Parameter(0.1 * torch.randn(dim_out))

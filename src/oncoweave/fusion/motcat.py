@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oncoweave.core.ranges import Count, Positive
 from oncoweave.nn.guided import GuidedConfig, GuidedFusion, Reader
 from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.transport import unbalanced_plan
@@ -25,11 +26,11 @@ READS = "tokens"
 class Config(GuidedConfig):
     """Transport, width, and depth and heads of the two set transformers."""
 
-    reg: float = 0.1
+    reg: Positive = 0.1
     """Weight of the entropy: the smaller, the sharper the match."""
-    tau: float = 0.5
+    tau: Positive = 0.5
     """Weight of the marginals: the smaller, the more may stay behind."""
-    iterations: int = 10
+    iterations: Count = 10
     """Of Sinkhorn; the Newton step that follows leaves an error of rounding."""
 
 

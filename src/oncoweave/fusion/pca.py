@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oncoweave.core.ranges import Count, SomeShare
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Projection, SideBySide, principal_axes, standardise
 
@@ -15,9 +16,9 @@ STAGE = "early"
 class Config:
     """How many components a block keeps."""
 
-    explained: float = 0.95
+    explained: SomeShare = 0.95
     """Components are added until they explain this share of a block's variance."""
-    max_components: int = 32
+    max_components: Count = 32
     """Of a block, at most."""
 
 

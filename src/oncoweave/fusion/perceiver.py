@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.nn.attention_path import AttentionPath, Part, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.latents import LatentReading
@@ -27,20 +28,24 @@ READS = "tokens"
 class Config:
     """Latents, and rounds over the modalities."""
 
-    latents: int = 16
+    latents: Count = 16
     """Learned tokens that read the modalities."""
-    width: int = 64
+    width: Count = 64
     """Of the latents."""
-    depth: int = 2
+    depth: Count = 2
     """Rounds."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
     shared: bool = True
     """Whether all rounds have the same weights."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 class Round(nn.Module):

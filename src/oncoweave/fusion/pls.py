@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.endpoint import Target
+from oncoweave.core.ranges import Count
 from oncoweave.evaluate.likelihoods import cox_likelihood
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Projection, SideBySide, standardise
@@ -18,7 +19,7 @@ NEEDS = ("target",)
 class Config:
     """How many components a block gives."""
 
-    components: int = 2
+    components: Count = 2
     """Of a block."""
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import NotNegative, Positive
 from oncoweave.nn.gaussians import kl_to_standard, product_of_experts
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import Projections
@@ -23,12 +24,12 @@ LOG_VARIANCE_BOUND = 6.0
 class Config:
     """How much the network's own loss weighs beside the objective's."""
 
-    kl: float = 0.01
+    kl: NotNegative = 0.01
     """Weight of KL(posterior || N(0, 1)), averaged over latent dimensions."""
-    reconstruction: float = 0.1
+    reconstruction: NotNegative = 0.1
     """Weight of half the squared error with which the vectors of modalities present are told from the latent, averaged over
     dimensions and modalities."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Hidden width of a decoder, in multiples of the latent's width."""
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.core.errors import unknown_name
+from oncoweave.core.ranges import Count, Rate
 from oncoweave.evaluate.hypotheses import Hypotheses, decision_cutoffs, fit_hypotheses
 from oncoweave.nn.availability import present_scores
 
@@ -19,11 +20,11 @@ NEEDS = ("names",)
 class Config:
     """The list, from its last line to its first."""
 
-    k: int = 1
+    k: Count = 1
     """Positive decisions wanted, of all modalities; of those a patient has, the same share, rounded up. 1: any."""
     override: str = ""
     """Modality that can decide alone, such as the clinical one; empty: none can. Left out, it never decides."""
-    override_above: float = 0.9
+    override_above: Rate = 0.9
     """Share of the training patients whom the override calls lower."""
 
 
@@ -72,14 +73,7 @@ class Fitted:
 
 
 def fit(scores: np.ndarray, target: Target, config: Config, names: Sequence[str] = ()) -> Fitted:
-    """Take cut-offs and scores of the lines from out-of-fold scores ``[n, m, c]`` of the training patients.
-
-    Raises:
-        ConfigError: k below 1, or an override that lies outside 0 to 1.
-    """
-    if config.k < 1 or not 0 <= config.override_above < 1:
-        msg = f"rules: wanted k of 1 or more and override_above from 0 to below 1, got {config.k} and {config.override_above}"
-        raise ConfigError(msg)
+    """Take cut-offs and scores of the lines from out-of-fold scores ``[n, m, c]`` of the training patients."""
     present = present_scores(scores)
     hypotheses = fit_hypotheses(scores, target)
     columns, prior = hypotheses.columns(hypotheses.probabilities(scores)), hypotheses.columns(hypotheses.prior)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from oncoweave.core.endpoint import Target
+from oncoweave.core.ranges import Positive
 from oncoweave.evaluate.likelihoods import GaussianLikelihood, Likelihood, SoftmaxLikelihood, cox_likelihood
 from oncoweave.nn.availability import present_scores
 from oncoweave.nn.evidence import EvidenceScale, evidence_scale
@@ -20,7 +21,7 @@ _MIN_PAIRS = 20
 class Config:
     """How far weights may leave the common one."""
 
-    prior_sd: float = 0.5
+    prior_sd: Positive = 0.5
     """Standard deviation of a modality's weight about the common weight, before the outcome is seen; evidence that stands alone
     has weight 1."""
 

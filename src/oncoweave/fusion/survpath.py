@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.pooling import masked_mean
@@ -28,18 +29,22 @@ READS = "tokens"
 class Config:
     """Size of the transformer."""
 
-    width: int = 64
+    width: Count = 64
     """Of the tokens."""
-    depth: int = 1
+    depth: Count = 1
     """Blocks."""
-    heads: int = 1
+    heads: Count = 1
     """Of the attention; must divide the width."""
-    ratio: float = 2.0
+    ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
-    learned: int = 4
+    learned: Count = 4
     """Tokens beside the pathways that are learned, and the same for every patient."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 class PathwayTransformer(nn.Module):

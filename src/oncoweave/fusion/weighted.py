@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.endpoint import Target
+from oncoweave.core.ranges import NotNegative
 from oncoweave.evaluate.skill import skill
 from oncoweave.nn.availability import present_scores, weighted_mean
 from oncoweave.nn.evidence import EvidenceScale, evidence_scale
@@ -16,7 +17,7 @@ STAGE = "late"
 class Config:
     """How sharply skill is rewarded."""
 
-    power: float = 1.0
+    power: NotNegative = 1.0
     """Weights are skill to this power."""
 
 

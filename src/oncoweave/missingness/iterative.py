@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oncoweave.core.ranges import Count
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Standard, principal_axes, standardise
 
@@ -17,9 +18,9 @@ _PENALTIES = np.geomspace(1e-2, 1e4, 13)
 class Config:
     """How finely blocks are told, and how often they are gone through."""
 
-    max_components: int = 20
+    max_components: Count = 20
     """Of each block; 99 % of its variance, where fewer do. A filled-in block has no more than these."""
-    rounds: int = 20
+    rounds: Count = 20
     """Over all blocks, at most."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Standard, standardise
 from oncoweave.nn.neighbours import shared_distances, standard_blocks
@@ -17,7 +17,7 @@ ACTS_ON = "blocks"
 class Config:
     """How many patients stand in."""
 
-    neighbours: int = 10
+    neighbours: Count = 10
     """Training patients whose mean fills a block in."""
 
 
@@ -63,9 +63,6 @@ class Fitted:
 
 def fit(blocks: Mapping[str, np.ndarray], config: Config) -> Fitted:
     """Keep the training patients' blocks ``[n, d]``."""
-    if config.neighbours < 1:
-        msg = f"knn: wanted 1 neighbour or more, got {config.neighbours}"
-        raise ConfigError(msg)
     present = present_blocks(blocks)
     standards = {name: standardise(block, present[name]) for name, block in blocks.items()}
     return Fitted(

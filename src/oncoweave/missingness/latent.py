@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, NotNegative
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.stand_ins import stand_in
@@ -24,9 +25,9 @@ ACTS_ON = "encoded"
 class Config:
     """Size of the predictors, and how much their error counts."""
 
-    hidden: int = 64
+    hidden: Count = 64
     """Width that the predictors share."""
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     """Of the error, against 1 of the loss on the outcome."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from oncoweave.core.ranges import NotNegative
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.stand_ins import stand_in
 from oncoweave.nn.tokens import Tokens
@@ -17,7 +18,7 @@ ACTS_ON = "encoded"
 class Config:
     """How the tokens start."""
 
-    spread: float = 0.02
+    spread: NotNegative = 0.02
     """Standard deviation of their first values."""
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish
+from oncoweave.core.ranges import Count, Share
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
@@ -37,19 +38,16 @@ _DARKEST_SPREAD = 2.0
 class Config:
     """How films are kept and cut into tokens."""
 
-    side: int = 224
+    side: Count = 224
     """Pixels along a side of the square that tokens are cut from: whole patches."""
-    patch: int = 16
+    patch: Count = 16
     """Pixels along a side of a token."""
-    vary: float = 0.0
+    vary: Share = 0.0
     """How much a training step varies each film, 0 to 1: at 1 by shifts of a patch, and 30% of brightness and contrast."""
 
     def __post_init__(self) -> None:
-        """Refuse a side that is not whole patches, and more variation than there is."""
-        if not 0 <= self.vary <= 1:
-            msg = f"wanted vary from 0 to 1, got {self.vary}"
-            raise ValueError(msg)
-        if self.patch < 1 or self.side < 1 or self.side % self.patch:
+        """Refuse a side that is not whole patches."""
+        if self.side % self.patch:
             msg = f"wanted a side of whole patches of {self.patch} px, got {self.side}"
             raise ValueError(msg)
 

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, Int16
 
 from oncoweave.core.errors import DataError, missing_extra
 from oncoweave.core.files import publish
+from oncoweave.core.ranges import Count, Positive
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, line_up, make_record, place, whose
@@ -40,22 +41,19 @@ NUM_COMPONENTS = 16
 class Config:
     """How scans are kept, windowed and cut into tokens."""
 
-    spacing_mm: tuple[float, float, float] = (5.0, 5.0, 5.0)
+    spacing_mm: tuple[Positive, Positive, Positive] = (5.0, 5.0, 5.0)
     """Between voxels, right to left, back to front, feet to head."""
-    size: tuple[int, int, int] = (80, 64, 56)
+    size: tuple[Count, Count, Count] = (80, 64, 56)
     """Voxels of the box about the middle of the scan: whole patches, 10 x 8 x 7 at least."""
-    patch: int = 8
+    patch: Count = 8
     """Voxels along a side of a token."""
     window: tuple[int, int] = (-1000, 400)
     """Hounsfield units that CT is clipped to, from -2048 to 4095: air to soft bone."""
 
     def __post_init__(self) -> None:
         """Refuse a box or a window that cannot be cut."""
-        if min(self.spacing_mm) <= 0:
-            msg = f"wanted spacing_mm of more than 0 mm along each axis, got {self.spacing_mm}"
-            raise ValueError(msg)
         small = any(n < least for n, least in zip(self.size, COARSE, strict=True))
-        if self.patch < 1 or small or any(n % self.patch for n in self.size):
+        if small or any(n % self.patch for n in self.size):
             msg = f"wanted a size of whole patches of {self.patch} voxels, {COARSE} at least, got {self.size}"
             raise ValueError(msg)
         if not _STORED_HU[0] <= self.window[0] < self.window[1] <= _STORED_HU[1]:

@@ -10,19 +10,21 @@ numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.core.ranges import refuse_uneven
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.blocks import FeedForward
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.tokens import Tokens
 
-EXCHANGES = ("average", "learned", "gated", "co_only", "one_way", "one_way_back", "none")
+Exchange = Literal["average", "learned", "gated", "co_only", "one_way", "one_way_back", "none"]
+EXCHANGES = get_args(Exchange)
 """How a query's attention is shared among the streams. ``average``: alike. ``learned``: by numbers of each block and head.
 ``gated``: by numbers that each query computes. ``co_only``: alike among the other streams, its own where there is no other.
 ``one_way``: alike among its own stream and those before it; ``one_way_back``: and those after it. ``none``: its own only."""
@@ -48,10 +50,8 @@ class Shape:
     """Keep what the peer's weights hold to no effect: biases of keys, and a second output projection."""
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not divide, more mixing blocks than blocks, and unknown exchanges."""
-        if self.width % self.heads:
-            msg = f"width {self.width} does not divide into {self.heads} heads"
-            raise ValueError(msg)
+        """Refuse heads that do not divide the width, more mixing blocks than blocks, and unknown exchanges."""
+        refuse_uneven(self.width, self.heads)
         if not 0 <= self.mixing <= self.depth or self.depth < 1:
             msg = f"wanted at least 1 block, of which 0 to all exchange; got mixing {self.mixing}, depth {self.depth}"
             raise ValueError(msg)

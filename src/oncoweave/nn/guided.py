@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, Rate, refuse_uneven
 from oncoweave.nn.attention_path import AttentionPath, Part, Step
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.pooling import GatedAttentionPool
@@ -46,16 +47,20 @@ class SetTransformer(nn.Module):
 class GuidedConfig:
     """Width, and depth and heads of the two set transformers."""
 
-    width: int = 64
+    width: Count = 64
     """Of the tokens."""
-    depth: int = 2
+    depth: Count = 2
     """Blocks of each set transformer."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    learned: int = 4
+    learned: Count = 4
     """Queries that are learned, and the same for every patient."""
-    dropout: float = 0.25
+    dropout: Rate = 0.25
     """Share dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 class Reader(nn.Module, ABC):

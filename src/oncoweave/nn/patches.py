@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oncoweave.core.ranges import Count, Rate, refuse_uneven
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -80,16 +81,20 @@ class SineCode(nn.Module):
 class PatchConfig:
     """Size of the transformer, and whether patches are returned beside the summary."""
 
-    width: int = 96
+    width: Count = 96
     """Of the tokens."""
-    depth: int = 2
+    depth: Count = 2
     """Blocks."""
-    heads: int = 4
+    heads: Count = 4
     """Of the attention; must divide the width."""
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     """Share dropped in training."""
     patches: bool = False
     """Whether patches are returned beside the summary."""
+
+    def __post_init__(self) -> None:
+        """Refuse heads that do not divide the width."""
+        refuse_uneven(self.width, self.heads)
 
 
 class PatchTransformer(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, NotNegative, Number, Positive, Share, SomeShare
 from oncoweave.nn.assignments import Centre, cross_entropy, entropy, sinkhorn
 from oncoweave.nn.augment import Views, multi_crop
 from oncoweave.nn.dino_head import DinoHead
@@ -36,33 +37,33 @@ class Config:
 
     views: Views = field(default_factory=lambda: Views(crops=multi_crop()))
     """Two crops named ``global``, and any number named ``local``."""
-    hidden: int = 2048
+    hidden: Count = 2048
     """Width inside the projection heads."""
-    bottleneck: int = 256
-    prototypes: int = 65_536
+    bottleneck: Count = 256
+    prototypes: Count = 65_536
     patch_head: bool = False
     """Whether hidden patches have a head of their own (ViT-g) or share the class token's."""
     centring: Literal["centre", "sinkhorn"] = "centre"
-    sinkhorn_iterations: int = 3
-    centre_momentum: float = 0.9
-    patch_weight: float = 1.0
+    sinkhorn_iterations: Count = 3
+    centre_momentum: Share = 0.9
+    patch_weight: NotNegative = 1.0
     """Of the loss on hidden patches; that of the class token has weight 1."""
     spread: Literal["koleo", "kde"] = "koleo"
     """What keeps class tokens of different tiles apart; Virchow2 takes the kernel density with a weight of 0.05."""
-    spread_weight: float = 0.1
-    kde_concentration: float = 5.0
-    student_temperature: float = 0.1
-    teacher_temperature: float = 0.07
-    teacher_temperature_start: float = 0.04
-    teacher_temperature_warm_up: int = 37_500
-    momentum: float = 0.992
+    spread_weight: NotNegative = 0.1
+    kde_concentration: Positive = 5.0
+    student_temperature: Positive = 0.1
+    teacher_temperature: Positive = 0.07
+    teacher_temperature_start: Positive = 0.04
+    teacher_temperature_warm_up: Number = 37_500
+    momentum: Share = 0.992
     """Of the teacher at the first step; it goes to ``momentum_end`` by half a cosine."""
-    momentum_end: float = 1.0
+    momentum_end: Share = 1.0
     masking: Blocks = field(default_factory=Blocks)
-    freeze_prototypes: int = 1250
+    freeze_prototypes: Number = 1250
     """Steps before the prototypes start to move."""
-    layer_decay: float = 0.9
-    patch_rate: float = 0.2
+    layer_decay: SomeShare = 0.9
+    patch_rate: NotNegative = 0.2
     """Factor on the learning rate of the patch projection, beside layer decay."""
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import NotNegative, SomeShare
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.nn.distillation import mismatch, projector, regridded
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
@@ -31,12 +32,12 @@ class Config:
 
     views: Views = field(default_factory=_views)
     """One crop named ``image``, seen by student and teacher alike."""
-    class_weight: float = 1.0
-    patch_weight: float = 1.0
-    cosine: float = 0.9
-    smooth: float = 0.1
+    class_weight: NotNegative = 1.0
+    patch_weight: NotNegative = 1.0
+    cosine: NotNegative = 0.9
+    smooth: NotNegative = 0.1
     """Weight of the smooth L1 distance, beside that of the cosine's."""
-    layer_decay: float = 1.0
+    layer_decay: SomeShare = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""

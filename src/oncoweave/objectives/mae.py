@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from oncoweave.core.ranges import Count, ProperShare
 from oncoweave.nn.coordinates import SlideView
 from oncoweave.nn.dilated import Branch
 from oncoweave.nn.drawn import seeded
@@ -35,25 +36,22 @@ PRETRAINS = "slide"
 class Config:
     """Masking, decoder, and how the loader shows a slide."""
 
-    mask_ratio: float = 0.75
+    mask_ratio: ProperShare = 0.75
     """Share of a slide's tiles that are hidden."""
-    mask_block: int = 1
+    mask_block: Count = 1
     """Side, in cells, of the squares that are hidden together; 1 hides tile by tile."""
-    decoder_dim: int = 512
-    decoder_depth: int = 2
-    decoder_heads: int = 8
-    segments: tuple[int, ...] = ()
+    decoder_dim: Count = 512
+    decoder_depth: Count = 2
+    decoder_heads: Count = 8
+    segments: tuple[Count, ...] = ()
     """Segments of the decoder's dilated attention; none for plain attention, whose cost is quadratic in a slide's tiles."""
-    dilations: tuple[int, ...] = ()
+    dilations: tuple[Count, ...] = ()
     """Dilation of each segment."""
     views: SlideView = field(default_factory=SlideView)
     """How the loader shows a slide; its grid bounds the cells that a batch may have."""
 
     def __post_init__(self) -> None:
         """Refuse a masking or decoder that cannot be built."""
-        if not 0 < self.mask_ratio < 1 or self.mask_block < 1 or self.decoder_depth < 1:
-            msg = f"wanted mask_ratio above 0 and below 1, mask_block and decoder_depth from 1 on, got {self}"
-            raise ValueError(msg)
         if len(self.segments) != len(self.dilations):
             msg = f"wanted one dilation a segment, got segments {self.segments} and dilations {self.dilations}"
             raise ValueError(msg)

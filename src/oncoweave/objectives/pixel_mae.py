@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, ProperShare, SomeShare
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.nn.drawn import drawn
 from oncoweave.nn.masking import random_visible
@@ -28,14 +29,14 @@ class Config:
 
     views: Views = field(default_factory=_views)
     """One crop named ``image``; colours are not varied, as they are what is drawn."""
-    hidden: float = 0.75
+    hidden: ProperShare = 0.75
     """Share of patches hidden."""
-    decoder_dim: int = 512
-    decoder_depth: int = 8
-    decoder_heads: int = 16
+    decoder_dim: Count = 512
+    decoder_depth: Count = 8
+    decoder_heads: Count = 16
     standardise: bool = True
     """Whether each patch's pixels are brought to mean 0 and deviation 1 before they are drawn."""
-    layer_decay: float = 1.0
+    layer_decay: SomeShare = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""

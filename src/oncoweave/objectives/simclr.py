@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import Count, Positive, SomeShare
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.nn.contrast import nt_xent
 from oncoweave.nn.drawn import drawn
@@ -26,10 +27,10 @@ class Config:
 
     views: Views = field(default_factory=_views)
     """Two crops named ``views``."""
-    dim: int = 128
+    dim: Count = 128
     """Width of what is contrasted."""
-    temperature: float = 0.1
-    layer_decay: float = 1.0
+    temperature: Positive = 0.1
+    layer_decay: SomeShare = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
+from oncoweave.core.ranges import NotNegative
 from oncoweave.nn.coordinates import SlideView
 from oncoweave.nn.distillation import mismatch, projector
 from oncoweave.nn.drawn import seeded
@@ -31,12 +32,12 @@ TAUGHT = True
 class Config:
     """Weights of the distances, and how the loader shows a slide."""
 
-    slide_weight: float = 1.0
+    slide_weight: NotNegative = 1.0
     """Of the mean of the tiles' tokens."""
-    tile_weight: float = 1.0
+    tile_weight: NotNegative = 1.0
     """Of each tile's token."""
-    cosine: float = 0.9
-    smooth: float = 0.1
+    cosine: NotNegative = 0.9
+    smooth: NotNegative = 0.1
     """Weight of the smooth L1 distance, beside that of the cosine's."""
     views: SlideView = field(default_factory=SlideView)
 

@@ -5,13 +5,13 @@ gives what they hold as further fields, which are stored with a fitted network: 
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from oncoweave.core import shelf
-from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.core.settings import configured
 
 
 def check_settings(
@@ -26,31 +26,8 @@ def check_settings(
         ConfigError: a value is of another type than the encoder's own, or out of its range.
         DataError: a file cannot be read.
     """
-    usual: Any = shelf.variant("encoders", encoder)
-    check_fields(usual, settings, of=f"encoder {encoder!r}", where=where)
-    try:
-        replace(usual, **{**start, **settings})
-    except ValueError as error:
-        msg = f"{where}: settings of encoder {encoder!r}: {error}"
-        raise ConfigError(msg) from error
+    configured(shelf.variant("encoders", encoder), settings, of=f"encoder {encoder!r}", where=where, start=start)
     read_files(encoder, settings)
-
-
-def check_fields(usual: shelf.Configuration, settings: Mapping[str, object], *, of: str, where: str) -> None:
-    """Refuse settings that a ``Config`` has no field for, or that are of another type than its own.
-
-    Raises:
-        UnknownNameError: there is no such field; names the nearest.
-        ConfigError: a value is of another type.
-    """
-    known = [f.name for f in fields(usual)]
-    for key, value in settings.items():
-        if key not in known:
-            raise unknown_name(f"setting of {of} ({where})", key, known)
-        own = getattr(usual, key)
-        if not _fits(value, own):
-            msg = f"{where}: setting {key!r} of {of} wanted {type(own).__name__} as in {own!r}, got {value!r}"
-            raise ConfigError(msg)
 
 
 def read_files(encoder: str, settings: Mapping[str, object]) -> dict[str, object]:
@@ -76,11 +53,3 @@ def placed(encoder: str, settings: Mapping[str, Any], folder: Path) -> dict[str,
         if Path(name).suffix or (folder / name).is_file()
     }
     return {**settings, **paths}
-
-
-def _fits(value: object, own: object) -> bool:
-    if own is None or isinstance(own, bool) or isinstance(value, bool):
-        return own is None or type(value) is type(own)
-    if isinstance(own, tuple) and isinstance(value, tuple) and own:
-        return all(_fits(v, own[0]) for v in value)
-    return isinstance(value, int | float if isinstance(own, float) else type(own))

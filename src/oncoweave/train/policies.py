@@ -37,7 +37,7 @@ def check_missing(model: "ModelSpec", stage: str, kinds: dict[str, str]) -> None
         return
     if model.missing not in policies:
         raise unknown_name(f"missingness policy ({where})", model.missing, policies)
-    shelf.configure("missingness", model.missing, model.missing_settings)
+    shelf.configure("missingness", model.missing, model.missing_settings, where=f"{where}, missing_settings")
     if acts_on_blocks(model.missing):
         _check_columns(model, stage, kinds, gives=policies[model.missing].get("GIVES"))
     elif stage in ("early", "late") and model.missing != MASK:

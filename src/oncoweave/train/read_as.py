@@ -5,7 +5,7 @@ from typing import Any
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
-from oncoweave.train.encoder_settings import check_fields
+from oncoweave.core.settings import configured
 
 
 def read_as(kinds: Mapping[str, str], given: Mapping[str, Mapping[str, object]]) -> dict[str, shelf.Configuration]:
@@ -28,27 +28,10 @@ def read_as(kinds: Mapping[str, str], given: Mapping[str, Mapping[str, object]])
         name = modality if modality in given else kind
         config: Any = getattr(shelf.load("modalities", kind), "Config", None)
         if config is not None:
-            configs[modality] = _built(
-                config, given.get(name, {}), of=f"modalities of kind {kind!r}", where=f"preparation: {name}"
-            )
+            of, where = f"modalities of kind {kind!r}", f"preparation: {name}"
+            configs[modality] = configured(config(), given.get(name, {}), of=of, where=where)
         elif name in given:
             having = [k for k in shelf.names("modalities") if hasattr(shelf.load("modalities", k), "Config")]
             msg = f"preparation: {name}: modalities of kind {kind!r} have no settings; those that have: {', '.join(having)}"
             raise ConfigError(msg)
     return configs
-
-
-def _built(config: Any, settings: Mapping[str, object], *, of: str, where: str) -> shelf.Configuration:  # noqa: ANN401
-    usual = config()
-    check_fields(usual, settings, of=of, where=where)
-    for key, value in settings.items():
-        own = getattr(usual, key)
-        if isinstance(own, tuple) and isinstance(value, tuple) and len(value) != len(own):
-            msg = f"{where}: setting {key!r} of {of} wanted {len(own)} values as in {own}, got {len(value)}"
-            raise ConfigError(msg)
-    try:
-        built: shelf.Configuration = config(**settings)
-    except ValueError as error:
-        msg = f"{where}: {error}"
-        raise ConfigError(msg) from error
-    return built

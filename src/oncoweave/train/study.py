@@ -13,11 +13,11 @@ from oncoweave.core.schema import Strict, read_config
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.persons import whose
 from oncoweave.data.row_groups import groups_of
-from oncoweave.model import operator_of
 from oncoweave.nn.views import Levels
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
+from oncoweave.train.fusion_settings import check_fusion
 from oncoweave.train.policies import check_missing
 from oncoweave.train.protocol_defaults import fill_in
 from oncoweave.train.read_as import read_as
@@ -74,9 +74,14 @@ class ModelSpec(Strict):
         return str(entries[self.fusion].constants["STAGE"])
 
     @property
+    def config(self) -> Any:  # noqa: ANN401  (each file has a Config of its own)
+        """The fusion's ``Config``, with the settings; those that it cannot take are refused."""
+        return shelf.configure("fusion", self.fusion, self.settings, where=f"model {self.name!r}")
+
+    @property
     def wrapped(self) -> dict[str, str]:
         """The fusions that a hybrid wraps, by the setting that names them; none for all others."""
-        config = shelf.configure("fusion", self.fusion, self.settings) if self.stage == "hybrid" else None
+        config = self.config if self.stage == "hybrid" else None
         return {key: str(getattr(config, key)) for key in ("operator", "feature", "decision") if hasattr(config, key)}
 
     @property
@@ -84,7 +89,7 @@ class ModelSpec(Strict):
         """The two fusions of a model that has two levels; None for all others."""
         if self.stage != "hybrid" or not hasattr(module := shelf.load("fusion", self.fusion), "levels"):
             return None
-        found: Levels = module.levels(shelf.configure("fusion", self.fusion, self.settings))
+        found: Levels = module.levels(self.config)
         return found
 
 
@@ -279,7 +284,7 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     _refuse_repeats(f"model {model.name!r}: modalities", chosen)
     if strange := [name for name in chosen if name not in kinds]:
         raise unknown_name(f"modality of model {model.name!r}", strange[0], kinds)
-    _check_fusion(model, chosen, endpoint_kind)
+    check_fusion(model, chosen, endpoint_kind)
     seen = stage if model.levels is None else ModelSpec(name=model.name, fusion=model.levels.feature).stage
     check_missing(model, seen, {m: kinds[m] for m in chosen})
     if model.penalty != "shared" and seen != "early":
@@ -290,42 +295,6 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
         raise ConfigError(msg)
     _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
     return model.model_copy(update={"modalities": chosen})
-
-
-def _check_fusion(model: ModelSpec, modalities: tuple[str, ...], endpoint_kind: str) -> None:
-    config, module = shelf.configure("fusion", model.fusion, model.settings), shelf.load("fusion", model.fusion)
-    if hasattr(module, "check"):
-        module.check(config, modalities)
-    decides = model.fusion
-    if model.levels is not None:
-        decides = model.levels.decision
-        for level, name, stages in (
-            ("feature", model.levels.feature, ("early", "intermediate")),
-            ("decision", decides, ("late",)),
-        ):
-            stage = ModelSpec(name=model.name, fusion=name).stage
-            if stage not in stages:
-                msg = f"model {model.name!r}: the {level} level is {' or '.join(stages)}; {name!r} is {stage}"
-                raise ConfigError(msg)
-    elif model.stage == "hybrid":
-        operator_of(model.fusion, model.settings)
-    _check_wrapped(model, modalities)
-    kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
-    if kinds is not None and endpoint_kind not in kinds:
-        msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
-        raise ConfigError(msg)
-
-
-def _check_wrapped(model: ModelSpec, modalities: tuple[str, ...]) -> None:
-    for key in model.wrapped_settings:
-        if key not in model.wrapped:
-            raise unknown_name(
-                f"wrapped fusion of {model.fusion!r} (wrapped_settings of model {model.name!r})", key, model.wrapped
-            )
-    for key, fusion in model.wrapped.items():
-        config, module = shelf.configure("fusion", fusion, model.wrapped_settings.get(key, {})), shelf.load("fusion", fusion)
-        if hasattr(module, "check"):
-            module.check(config, modalities)
 
 
 def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) -> None:

@@ -176,7 +176,7 @@ def check_bench(bench: Bench) -> None:
             msg = f"bench {bench.name!r}: {tile_encoder.name!r} reads tiles; its settings are those of its variant, give none"
             raise ConfigError(msg)
     for fusion in bench.fused:
-        shelf.configure("fusion", fusion.fusion, fusion.settings)
+        shelf.configure("fusion", fusion.fusion, fusion.settings, where=f"bench {bench.name!r}: fused {fusion.name!r}")
         if fusion.modalities is not None or fusion.weights or fusion.frozen:
             msg = f"bench {bench.name!r}: fusion {fusion.name!r} is tried on all modalities; weights belong to an aggregator"
             raise ConfigError(msg)

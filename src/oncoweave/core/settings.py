@@ -1,0 +1,106 @@
+"""What a user sets of a file, held against the annotations of its ``Config``."""
+
+from collections.abc import Mapping
+from dataclasses import Field, fields, replace
+from difflib import get_close_matches
+from math import isfinite
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
+
+from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.core.ranges import Range
+
+
+@runtime_checkable
+class Configuration(Protocol):
+    """What a file's ``Config`` is, whichever: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+def configured(
+    usual: Configuration,
+    settings: Mapping[str, object],
+    *,
+    of: str,
+    where: str = "",
+    start: Mapping[str, object] = MappingProxyType({}),
+) -> Any:  # noqa: ANN401  (each file has a Config of its own)
+    """Set fields of a ``Config``.
+
+    Args:
+        usual: what stands where nothing is set.
+        settings: what a user sets.
+        of: whose settings they are, such as ``fusion 'mdt'``.
+        where: whose model or which key sets them; empty where nothing but the file is known.
+        start: what stands before the user's settings, from oncoweave's own files: not held against the annotations.
+
+    Raises:
+        UnknownNameError: there is no such field; names the nearest.
+        ConfigError: a value is of another type, is none of the words allowed, lies out of its range or does not fit the others.
+    """
+    known = {f.name for f in fields(usual)}
+    hints, before = get_type_hints(type(usual), include_extras=True), f"{where}: " if where else ""
+    for key, value in settings.items():
+        if key not in known:
+            raise unknown_name(f"setting of {of}" + (f" ({where})" if where else ""), key, known)
+        if not fits(value, hints[key]):
+            own = getattr(usual, key)
+            msg = f"{before}setting {key!r} of {of} wanted {wanted(hints[key])} as in {own!r}, got {value!r}"
+            raise ConfigError(msg + _hint(value, hints[key]))
+    try:
+        return replace(usual, **{**start, **settings})
+    except ValueError as error:
+        msg = f"{before}settings of {of}: {error}"
+        raise ConfigError(msg) from error
+
+
+def fits(value: object, annotation: object) -> bool:
+    """Say whether a value is what an annotation wants; whole numbers pass for others, truth values for none."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        ranges = (a for a in arguments[1:] if isinstance(a, Range))
+        return fits(value, arguments[0]) and all(isinstance(value, int | float) and value in r for r in ranges)
+    if origin in (Union, UnionType):
+        return any(fits(value, a) for a in arguments)
+    if origin is Literal:
+        return any(value == word and type(value) is type(word) for word in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple) or (arguments[-1] is not ... and len(value) != len(arguments)):
+            return False
+        wanted_each = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        return all(fits(v, a) for v, a in zip(value, wanted_each, strict=True))
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return value is None if annotation in (None, type(None)) else isinstance(value, annotation)  # type: ignore[arg-type]
+
+
+def wanted(annotation: object) -> str:
+    """Write an annotation as the listing and errors show it: ``int (1 or more)``, ``curve | hazard``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return f"{wanted(arguments[0])} ({', '.join(str(a) for a in arguments[1:])})"
+    if origin in (Union, UnionType):
+        return " | ".join(wanted(a) for a in arguments)
+    if origin is Literal:
+        return " | ".join(str(word) for word in arguments)
+    if origin is tuple:
+        each = [wanted(a) for a in arguments if a is not ...]
+        return f"{'' if ... in arguments else f'{len(each)} '}values: {', '.join(dict.fromkeys(each))}"
+    return "None" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
+
+
+def _hint(value: object, annotation: object) -> str:
+    if not isinstance(value, str):
+        return ""
+    words = [str(a) for a in get_args(annotation)] if get_origin(annotation) is Literal else []
+    near = get_close_matches(value.lower(), words, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    return f"; in YAML that is text, write {number!r}" if fits(number, annotation) else ""

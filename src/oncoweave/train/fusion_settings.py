@@ -1,0 +1,53 @@
+"""Whether a model's fusion, and what it wraps, can be what a study makes of them."""
+
+from typing import TYPE_CHECKING
+
+from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.model import operator_of
+
+if TYPE_CHECKING:
+    from oncoweave.train.study import ModelSpec
+
+
+def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind: str) -> None:
+    """Refuse settings that a fusion cannot take, and modalities, wrapped fusions and endpoints that it does not serve.
+
+    Raises:
+        ConfigError: of what the fusion, or one that it wraps, cannot take; names the model.
+        UnknownNameError: there is no such setting, file or modality; names the nearest.
+    """
+    config, module = model.config, shelf.load("fusion", model.fusion)
+    if hasattr(module, "check"):
+        module.check(config, modalities)
+    decides = model.fusion
+    if model.levels is not None:
+        decides = model.levels.decision
+        for level, name, stages in (
+            ("feature", model.levels.feature, ("early", "intermediate")),
+            ("decision", decides, ("late",)),
+        ):
+            stage = str(shelf.load("fusion", name).STAGE)
+            if stage not in stages:
+                msg = f"model {model.name!r}: the {level} level is {' or '.join(stages)}; {name!r} is {stage}"
+                raise ConfigError(msg)
+    elif model.stage == "hybrid":
+        operator_of(model.fusion, model.settings)
+    _check_wrapped(model, modalities)
+    kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
+    if kinds is not None and endpoint_kind not in kinds:
+        msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
+        raise ConfigError(msg)
+
+
+def _check_wrapped(model: "ModelSpec", modalities: tuple[str, ...]) -> None:
+    for key in model.wrapped_settings:
+        if key not in model.wrapped:
+            raise unknown_name(
+                f"wrapped fusion of {model.fusion!r} (wrapped_settings of model {model.name!r})", key, model.wrapped
+            )
+    for key, fusion in model.wrapped.items():
+        given, where = model.wrapped_settings.get(key, {}), f"model {model.name!r}, wrapped_settings: {key}"
+        config, module = shelf.configure("fusion", fusion, given, where=where), shelf.load("fusion", fusion)
+        if hasattr(module, "check"):
+            module.check(config, modalities)
