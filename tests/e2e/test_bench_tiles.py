@@ -55,6 +55,9 @@ def test_tasks_about_tiles_have_figures_comparisons_and_a_place_on_the_page(tmp_
     assert duels["note"].str.contains("^tiles, as which are of one slide is not known").all()
     page = (tmp_path / "out" / "bench.md").read_text(encoding="utf-8")
     assert wording.number(duels.loc["main", "difference"], sign=True) in page
+    assert "other tiles" in page and "yes" not in page  # twenty tiles a side are not MHIST
+    audit = found.audits.set_index("task").loc["mhist_tiles"]
+    assert (audit["audit"], audit["n"]) == ("near-same tile on both sides", 40)
     assert (
         "In mhist tiles the bootstrap draws tiles, as which" in page
         and "(of tiles, colour statistics and networks with random weights)" in page

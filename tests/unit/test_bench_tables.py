@@ -14,6 +14,7 @@ from oncoweave.serve.bench.results import Results
 from oncoweave.train.bench.collect import corrected, joined, ranking_of, with_ranks
 from oncoweave.train.bench.panel import grid
 from oncoweave.train.bench.spec import Aggregator, Bench, check_bench, entries, read_bench
+from oncoweave.train.bench.tiles import AS_MANY, NOT_KNOWN, OTHER_TILES
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.study import ModelSpec
 
@@ -225,11 +226,14 @@ def test_tables_are_joined_whatever_columns_are_empty_in_some():
 
 def test_published_figures_of_tiles_stand_beside_ours_and_alike_rows_are_one():
     given = scores({"luad_lusc_tiles": {"vit": 0.8}, "pcam_tiles": {"vit": 0.7}}, main=True, rank=1.0, low=0.6, high=0.9)
-    given = given.assign(level="tiles", metric="balanced accuracy", stand_in=given["task"] == "pcam_tiles")
+    given = given.assign(level="tiles", metric="balanced accuracy", stand_in=given["task"] == "pcam_tiles", sides=AS_MANY)
     table = published_section(results(given)).blocks[0]
     floor = next(row.cells for row in table.rows if row.cells[0] == "luad lusc tiles")
     assert floor[1].startswith("colour and LBP, random forest\nsimple floor")
-    assert floor[3:] == ("yes\nthe released sides", "0.717\nbalanced accuracy", "0.800 (0.600 to 0.900)")
+    assert floor[3:] == ("yes\nas many as released", "0.717\nbalanced accuracy", "0.800 (0.600 to 0.900)")
+    for sides in (OTHER_TILES, NOT_KNOWN):
+        changed = published_section(results(given.assign(sides=sides))).blocks[0]
+        assert [r.cells[3] for r in changed.rows if r.cells[0] == "luad lusc tiles"] == [f"context\n{sides}"]
     pcam = [row for row in table.rows if row.cells[0] == "pcam tiles"]
     assert pcam and all(row.cells[3] == "no\nstand-in" and row.faint for row in pcam)
     twice = pd.concat([given, given[given["task"] == "luad_lusc_tiles"].assign(task="luad_lusc_tiles@again")])

@@ -31,6 +31,7 @@ TASK = TileTask(
         "As released, by tile: no patient is named, so that one may be on both sides. Tubular and villous differ in stain as"
         " well."
     ),
+    tiles=(1_250, 500),
     metrics=("balanced accuracy",),
     tile_px=224,
     mpp=None,

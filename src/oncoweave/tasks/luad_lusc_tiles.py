@@ -20,6 +20,7 @@ TASK = TileTask(
         "As released. Files number the patients of each side from 0, so whether one is on both cannot be told. Sixty test"
         " tiles make wide intervals."
     ),
+    tiles=(130, 60),
     metrics=("balanced accuracy",),
     tile_px=256,
     mpp=0.5,

@@ -17,6 +17,7 @@ TASK = TileTask(
     labels=("no tumour", "tumour"),
     layout=TileLayout(train="train", test="test", folders={"no tumour": "0", "tumour": "1"}),
     split="As released: the slides of Camelyon16 are on one side only; half of the tiles of each side are positive.",
+    tiles=(262_144, 32_768),
     metrics=("balanced accuracy",),
     tile_px=96,
     mpp=0.97,

@@ -10,6 +10,7 @@ always runs.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ class LabelledTiles:
     """Number of the slide, or of the file."""
     groups: tuple[str, ...] = ()
     """Names of the slides or files, where they matter."""
+    digests: tuple[str, ...] = ()
+    """Hash of the pixels of each tile as it was read, where it matters; empty for a tile of a single colour."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -200,9 +203,20 @@ def _interval(predicted: np.ndarray, test: LabelledTiles, *, seed: int, replicat
 
 
 def _load(source: TileSource, side: int) -> LabelledTiles:
-    images = torch.stack([resized(source.read(i), side) for i in range(len(source.index))])
-    index = source.index
-    return LabelledTiles(images=images, label=index.label, group=index.group, groups=index.groups)
+    index, images, digests = source.index, list[Tensor](), list[str]()
+    for number in range(len(index)):
+        read = source.read(number)
+        images.append(resized(read, side))
+        digests.append(_digest(read))
+    return LabelledTiles(
+        images=torch.stack(images), label=index.label, group=index.group, groups=index.groups, digests=tuple(digests)
+    )
+
+
+def _digest(tile: UInt8[np.ndarray, "height width 3"]) -> str:
+    if (tile == tile[0, 0]).all():
+        return ""
+    return sha256(repr(tile.shape).encode() + tile.tobytes()).hexdigest()
 
 
 def _quiet(text: str) -> None:

@@ -44,6 +44,8 @@ class TileTask:
     layout: TileLayout
     split: str
     """Who is on which side, and whether patients are kept apart."""
+    tiles: tuple[int, int] | None = None
+    """How many tiles train and are tested in the figures, where that is known; others are not held against them."""
     metrics: tuple[str, ...]
     """As ``train.tile_protocols`` calls them; the first decides."""
     tile_px: int

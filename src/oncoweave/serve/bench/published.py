@@ -8,6 +8,7 @@ from oncoweave.serve.bench.names import model_name, task_name
 from oncoweave.serve.bench.results import Results
 from oncoweave.serve.page import Row, Section, Table, absent
 from oncoweave.train.bench.asked import GIVEN, LESS, OTHER, OWN, SAME, Asked, whose_split
+from oncoweave.train.bench.tiles import AS_MANY
 from oncoweave.train.task import Figure, Task
 from oncoweave.train.tile_task import TileTask, load_tile_task
 
@@ -74,10 +75,10 @@ def _split(asked: Asked, figure: Figure) -> str:
 
 def _of_tiles(results: Results, key: str) -> _Finished:
     name, _, place = key.partition("@")
-    stand_in = bool(results.of(key)["stand_in"].any())
-    return _Finished(
-        key=key, task=load_tile_task(name), place=place, stand_in=stand_in, alike=lambda _: "yes\nthe released sides"
-    )
+    mine = results.of(key)
+    whose, stand_in = str(mine["sides"].iloc[0]), bool(mine["stand_in"].any())
+    alike = f"yes\n{whose}" if whose == AS_MANY else f"context\n{whose}"
+    return _Finished(key=key, task=load_tile_task(name), place=place, stand_in=stand_in, alike=lambda _: alike)
 
 
 def _rows(results: Results, finished: _Finished) -> list[Row]:

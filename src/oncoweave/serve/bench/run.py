@@ -74,9 +74,10 @@ def run_bench(bench: Bench, out: Path, *, jobs: int = 1, tell: Tell = lambda _: 
 def _attempt(bench: Bench, entry: Entry, out: Path, collected: _Collected, jobs: int) -> str:
     try:
         if entry.place.tiles is not None:
-            rows, duels = ask_tiles(entry, bench.tiles, out, protocol=bench.protocol, earlier=collected.tiles)
+            rows, duels, audits = ask_tiles(entry, bench.tiles, out, protocol=bench.protocol, earlier=collected.tiles)
             collected.scores.append(rows)
             collected.duels.append(duels)
+            collected.audits.append(audits)
             collected.pages[entry.key] = f"{rows['run'].iloc[0]}/page.md"
             return _told(str(rows["same_as"].iloc[0]))
         return _ask_patients(bench, entry, out, collected, jobs)

@@ -25,13 +25,14 @@ ALPHA = 0.05
 
 SCORES = (
     "task", "level", "same_as", "stand_in", "endpoint", "metric", "higher_is_better", "model", "name", "role", "encoder", "start",
-    "main", "value", "low", "high", "n", "events", "stratum", "all_pairs", "all_pairs_low", "all_pairs_high", "seconds",
+    "main", "value", "low", "high", "n", "events", "sides", "stratum", "all_pairs", "all_pairs_low", "all_pairs_high", "seconds",
     "parameters", "run",
 )  # fmt: skip
-"""Columns of the table of figures. ``model`` is the run's name, ``name`` the one that is the same over tasks; ``encoder`` is that
-of a model of one modality and ``start`` what became of its first weights (``random``, ``tuned``, ``frozen``); ``seconds`` is the
-mean time that fitting and predicting took a fold. ``stratum`` is the column within whose values patients are ranked (empty where
-all are); the figure over all pairs, such as papers give, stands in ``all_pairs`` with its interval."""
+"""Columns of the table of figures. ``model`` is the run's name, ``name`` the one that is the same over tasks; ``encoder`` is
+that of a model of one modality and ``start`` what became of its first weights (``random``, ``tuned``, ``frozen``); ``seconds``
+is the mean time that fitting and predicting took a fold. ``sides`` says of tiles whether they are as many as were released (see
+``tiles``). ``stratum`` is the column within whose values patients are ranked (empty where all are); the figure over all pairs,
+such as papers give, stands in ``all_pairs`` with its interval."""
 
 
 DUELS = (
@@ -58,6 +59,7 @@ def scores_of(asked: Asked) -> pd.DataFrame:
     names = _reference_name(asked)
     pooled = metrics[metrics["metric"] == asked.metric + ALL_PAIRS].set_index("model").reindex(rows["model"])
     frame = rows.merge(_cost(asked.run), on="model", how="left").assign(
+        sides="",
         stratum=asked.study.stratum or "",
         all_pairs=pooled["value"].to_numpy(dtype=float),
         all_pairs_low=pooled["low"].to_numpy(dtype=float),

@@ -13,19 +13,22 @@ from oncoweave.train.builtin_weights import builtin_weights, has_builtin
 from oncoweave.train.study import Protocol
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_protocols.run import TileProtocolOptions, run_tile_protocols
+from oncoweave.train.tile_protocols.sides import said, suspicious
 from oncoweave.train.tile_protocols.tables import tile_duel
-from oncoweave.train.tile_task import load_tile_task, tile_folders
+from oncoweave.train.tile_task import TileTask, load_tile_task, tile_folders
 
 PROTOCOL = "linear probe"
 """The protocol whose score decides; all others stand on the page of the task's folder."""
+AS_MANY, OTHER_TILES, NOT_KNOWN = "as many as released", "other tiles", "released number not known"
+"""What the tiles of a task are to those that were released, as far as their numbers tell."""
 STAND_IN = "phantom-tiles"
 """Name of a folder whose tiles are of the phantom."""
 
 
 def ask_tiles(
     entry: Entry, spec: TileSpec, out: Path, *, protocol: Protocol, earlier: dict[str, pd.DataFrame]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run the tile-level protocols of a task; returns rows of :data:`oncoweave.train.bench.collect.SCORES` and of ``DUELS``.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Run the tile-level protocols of a task; returns rows of ``collect.SCORES`` and of ``DUELS``, and audits.
 
     Tasks whose parts the same tissues of the phantom play are one question: the second has the rows of the first, of which
     ``earlier`` keeps what was found, and no duels. Of ``protocol`` the seed and the bootstrap samples are taken.
@@ -39,7 +42,7 @@ def ask_tiles(
     question = str(sorted(task.stand_in.classes.values())) if stands_in else entry.key
     if question in earlier:
         first = earlier[question]
-        return first.assign(task=entry.key, same_as=first["task"]), pd.DataFrame(columns=list(DUELS))
+        return first.assign(task=entry.key, same_as=first["task"]), pd.DataFrame(columns=list(DUELS)), pd.DataFrame()
     train, test = tile_folders(task, entry.place.tiles)
     options = TileProtocolOptions(
         title=task.question,
@@ -57,7 +60,9 @@ def ask_tiles(
         msg = f"task {entry.key!r}: no {PROTOCOL} with metric {task.metrics[0]!r} among {sorted(set(table['protocol']))}"
         raise DataError(msg)
     rows = rows.drop_duplicates("encoder").rename(columns={"encoder": "model"})
+    near = pd.read_parquet(done.sides)
     found = rows.assign(
+        sides=_sides(task, near),
         task=entry.key,
         level="tiles",
         same_as="",
@@ -79,7 +84,20 @@ def ask_tiles(
     def fight(first: str, second: str) -> Versus:
         return tile_duel(held, first, second, rng=np.random.default_rng([protocol.seed, 6]), replicates=protocol.bootstrap)
 
-    return found, duels_between(found, fight)
+    return found, duels_between(found, fight), _audit(entry, near)
+
+
+def _sides(task: TileTask, near: pd.DataFrame) -> str:
+    counts = int(near["trained"].iloc[0]), int(near["tested"].iloc[0])
+    return NOT_KNOWN if task.tiles is None else AS_MANY if counts == task.tiles else OTHER_TILES
+
+
+def _audit(entry: Entry, near: pd.DataFrame) -> pd.DataFrame:
+    """Judge whether tiles stand on both sides, as a run of patients judges itself; equal ones were refused."""
+    verdict = "failed" if suspicious(near) else "passed"
+    return pd.DataFrame(
+        [{"task": entry.key, "audit": "near-same tile on both sides", "verdict": verdict, "evidence": said(near)}]
+    ).assign(n=int(near["tested"].iloc[0]))
 
 
 def _weights(encoder: Aggregator) -> Path | None:

@@ -22,6 +22,7 @@ from oncoweave.train.tile_protocols import (
     perturb,
     retrieval,
     robustness,
+    sides,
     simpleshot,
 )
 from oncoweave.train.tile_protocols.contenders import (
@@ -75,6 +76,8 @@ class TileProtocolRun:
     """Parquet: each encoder less each control, on the same tiles."""
     tiles: Path
     """Parquet: what each score is the mean of, one row for each encoder, score and test tile."""
+    sides: Path
+    """Parquet: how many test tiles are near-equal to a training tile, by each encoder; see ``sides.COLUMNS``."""
     versions: Path | None
     """Parquet: cosine with the tiles as they are and balanced accuracy, for each encoder, stain and scanner."""
     page: Path
@@ -108,12 +111,14 @@ def run_tile_protocols(
 
     Raises:
         ConfigError: no encoder is given, one twice, or another run writes to ``out``.
-        DataError: tiles have no label, classes differ between the sides, a slide has tiles on both, or there are too few tiles.
+        DataError: tiles have no label, classes differ between the sides, a slide has tiles on both or a tile is on both, or there
+            are too few tiles.
     """
     out, some = Path(out), contenders(encoders)
     with locked(out):
         data = load_probe(train_folder, test_folder, side=max(SIDE, *(c.side for c in some)))
         _refuse_shared_slides(data, train_folder, test_folder)
+        sides.refuse_equal_tiles(data, train_folder, test_folder)
         count = options.perturbed_tiles
         chosen = spread_over_classes(data.test.label, count, np.random.default_rng(options.seed))
         task = _Task(data=data, chosen=chosen, cache=out / "cache", options=options)
@@ -121,27 +126,32 @@ def run_tile_protocols(
             return _write(out, some, _score(some, task, step), task)
 
 
-def _score(some: Sequence[Contender], task: _Task, step: Step) -> tuple[dict[str, list[tuple[TileScores, Embedded]]], list]:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Found:
+    scored: dict[str, list[tuple[TileScores, Embedded]]]
+    versions: list[pd.DataFrame]
+    near: list[dict[str, object]]
+
+
+def _score(some: Sequence[Contender], task: _Task, step: Step) -> _Found:
     versions: dict[str, np.ndarray] = {}
     if len(task.chosen):
         images = task.data.test.images[task.chosen]
         versions = embed_versions(some, images, task.cache, done=lambda: step("stains and scanners"))
-    scored, by_version = {}, []
+    found = _Found(scored={}, versions=[], near=[])
     for contender in some:
-        scored[contender.name], table = _protocols(contender, versions.get(contender.name), task, step)
-        by_version += table
-    return scored, by_version
+        _protocols(contender, versions.get(contender.name), task, step, found)
+    return found
 
 
-def _protocols(
-    contender: Contender, versions: np.ndarray | None, task: _Task, step: Step
-) -> tuple[list[tuple[TileScores, Embedded]], list[pd.DataFrame]]:
+def _protocols(contender: Contender, versions: np.ndarray | None, task: _Task, step: Step, into: _Found) -> None:
     """Run all protocols for one encoder; every encoder meets the same draws."""
     options, data = task.options, task.data
     x, z = (embed(contender, side.images, task.cache).astype(np.float64) for side in (data.train, data.test))
     mean, scale = column_scale(x) if contender.role == "colour" else (0.0, 1.0)  # its columns have different units
     train, test = embedded((x - mean) / scale, data.train), embedded((z - mean) / scale, data.test)
     step(contender.name)
+    into.near.append(sides.near_tiles(contender.name, train, test, rng=np.random.default_rng([options.seed, 8])))
     cost = linear_probe.choose_cost(train, seed=options.seed)
     shots = [k for k in k_shot.SHOTS if k <= np.bincount(data.train.label).min()]
 
@@ -159,15 +169,15 @@ def _protocols(
     if options.tuning_epochs and contender.role != "colour":
         found.append(_tuned(contender, train, test, task, cost))
         step(contender.name)
-    scored = [(scores, test) for scores in found]
+    into.scored[contender.name] = scored = [(scores, test) for scores in found]
     if versions is None:
-        return scored, []
+        return
     label, group = data.test.label[task.chosen], data.test.group[task.chosen]
     made = Versions(features=(versions.astype(np.float64) - mean) / scale, label=label, group=group)
     scored.append((robustness.evaluate(made, rng=rng(6)), made.original))
     scored.append((out_of_distribution.evaluate(train, made, rng=rng(7), cost=cost), made.original))
     step(contender.name)
-    return scored, [_by_version(contender, train, made, cost)]
+    into.versions.append(_by_version(contender, train, made, cost))
 
 
 def _tuned(contender: Contender, train: Embedded, test: Embedded, task: _Task, cost: float) -> TileScores:
@@ -193,14 +203,14 @@ def _by_version(contender: Contender, train: Embedded, versions: Versions, cost:
     return pd.DataFrame(rows, columns=["encoder", "stain", "scanner", "cosine", "balanced_accuracy"])
 
 
-def _write(out: Path, some: Sequence[Contender], results: tuple[dict, list[pd.DataFrame]], task: _Task) -> TileProtocolRun:
-    scored, by_version = results
-    title = task.options.title
+def _write(out: Path, some: Sequence[Contender], found: _Found, task: _Task) -> TileProtocolRun:
+    scored, near, title = found.scored, pd.DataFrame(found.near), task.options.title
     paths = TileProtocolRun(
         scores=out / "scores.parquet",
         differences=out / "differences.parquet",
         tiles=out / "tiles.parquet",
-        versions=out / "versions.parquet" if by_version else None,
+        sides=out / "sides.parquet",
+        versions=out / "versions.parquet" if found.versions else None,
         page=out / "page.md",
         figure=out / "scores.svg",
     )
@@ -208,9 +218,11 @@ def _write(out: Path, some: Sequence[Contender], results: tuple[dict, list[pd.Da
     write_table(paths.scores, scores)
     write_table(paths.differences, differences)
     write_table(paths.tiles, tile_table(some, scored, tiles=len(task.data.test.label)))
+    write_table(paths.sides, near)
     if paths.versions is not None:
-        write_table(paths.versions, pd.concat(by_version, ignore_index=True))
-    page = write_page(scores, differences, title=title, facts=_facts(task), figure=paths.figure.name)
+        write_table(paths.versions, pd.concat(found.versions, ignore_index=True))
+    facts = [*_facts(task), "", f"Both sides: {sides.said(near)}"]
+    page = write_page(scores, differences, title=title, facts=facts, figure=paths.figure.name)
     for path, text in ((paths.figure, draw_scores(scores, title=title)), (paths.page, page)):
         with publish(path) as partial:
             partial.write_text(text, encoding="utf-8")
