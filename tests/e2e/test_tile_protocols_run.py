@@ -46,8 +46,12 @@ def test_a_run_writes_every_protocol_beside_its_controls(tmp_path, few_versions,
     by_encoder = scores.groupby("encoder")["protocol"].agg(set)
     assert by_encoder["built in"] == by_encoder[names[1]] == PROTOCOLS
     assert by_encoder["colour statistics"] == PROTOCOLS - {"fine-tuning"}
-    assert (scores["low"] <= scores["value"] + 1e-9).all()
-    assert (scores["value"] <= scores["high"] + 1e-9).all()
+    sure = scores[scores["low"].notna()]  # all right is the same in every sample and has no interval
+    assert (sure["low"] <= sure["value"] + 1e-9).all()
+    assert (sure["value"] <= sure["high"] + 1e-9).all()
+    near = pd.read_parquet(made.sides)
+    assert near["encoder"].tolist() == names
+    assert (near[["tested", "trained"]] == [16, 24]).all(axis=None)
     assert set(scores["n"]) == {16, 12}
     assert set(scores.loc[scores["protocol"] != "k-shot", "resampled"]) == {"slides"}
     assert set(scores.loc[scores["n"] == 16, "groups"]) == {4}
@@ -67,6 +71,7 @@ def test_a_run_writes_every_protocol_beside_its_controls(tmp_path, few_versions,
     page = made.page.read_text()
     assert "Left out: k-shot for k = 16, as a class has 12 training tiles." in page
     assert "16 test tiles of 4 slides or patients" in page
+    assert "Both sides: " in page
     assert all(f"| {name} |" in page for name in names)
     assert made.figure.read_text().count("<circle") > 2 * 15
 
