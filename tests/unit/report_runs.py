@@ -292,6 +292,7 @@ def _operating(plan: Plan, reference: str) -> pd.DataFrame:
                 row |= {"high": value + 0.07, "n": 30.5 + k, "events": 12.0, "note": ""}
                 tested = model == plan.main and k < 2
                 row |= {"p_all": 0.024 if k < 2 else np.nan, "n_all": 28.0 + k if k < 2 else np.nan}
+                row |= {"p_all_adjusted": 0.19 if k < 2 else np.nan, "p_adjusted": 0.25 if tested else np.nan}
                 rows.append({**row, "reference": reference if tested else None, "p": 0.031 if tested else np.nan})
     return pd.DataFrame(rows)
 

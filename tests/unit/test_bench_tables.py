@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from oncoweave.core.errors import ConfigError, UnknownNameError
-from oncoweave.evaluate.compare import holm
+from oncoweave.evaluate.compare import benjamini_hochberg, holm
 from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
 from oncoweave.serve.bench.published import published_section
@@ -199,19 +199,23 @@ def test_p_values_are_corrected_within_each_question_across_tasks():
     best = main.assign(question="best", p=[0.5, 0.6, 0.7])
     found = corrected(pd.concat([main, best], ignore_index=True))
     assert found["p_adjusted"].tolist()[:3] == pytest.approx(holm(np.array(p)).tolist())
+    assert found["q"].tolist() == pytest.approx([*benjamini_hochberg(np.array(p)), *benjamini_hochberg(best["p"].to_numpy())])
     assert found["differs"].tolist() == [True, False, False, False, False, False]
 
 
 def test_gains_over_tasks_of_one_measure_are_tested_together():
     gains = [0.05, 0.02, 0.03, 0.04, 0.01, 0.06]
     duels = pd.DataFrame({"task": list("abcdef"), "difference": gains, "metric": "auroc", "question": "main", "note": ""})
-    duels = duels.assign(low=-0.1, high=0.2, p=0.2, p_adjusted=0.5, p_folds=0.4, detectable=0.08, differs=False)
+    duels = duels.assign(low=-0.1, high=0.2, p=0.2, p_adjusted=0.5, q=0.3, p_folds=0.4, detectable=0.08, differs=False)
     duels = duels.assign(first="fused", second="only_record")
     rows = scores({task: {"fused": 0.8} for task in "abcdef"}, level="patients")
     said = [block.text for block in gains_section(results(rows, duels)).blocks if block.kind == "prose"]
     assert said[0].startswith(
         "Wilcoxon’s signed-rank test of the gains, a task counted once: over the 6 tasks measured by AUROC p = 0.031"
     )
+    table = next(block for block in gains_section(results(rows, duels)).blocks if block.kind == "table")
+    assert table.rows[0].cells[table.header.index("q")] == "0.30"
+    assert "q by Benjamini and Hochberg across tasks" in table.caption
     fewer = results(rows, duels.iloc[:5])
     assert not [block for block in gains_section(fewer).blocks if block.kind == "prose"]
 

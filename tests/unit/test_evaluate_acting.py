@@ -9,6 +9,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.acting import decision_table, operating_table, reclassification_table, thresholds
 from oncoweave.evaluate.censoring import fit_censoring
+from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.measure import draw
 from oncoweave.evaluate.reclassification import integrated_discrimination, reclassification
 from oncoweave.evaluate.significance import cochran_q
@@ -76,6 +77,11 @@ def test_cochrans_q_is_over_all_models_on_the_patients_whom_all_call():
         of = found[found["measure"] == measure]
         assert of["p_all"].tolist() == pytest.approx([cochran_q(decisions).p] * 4) and of["n_all"].eq(len(decisions)).all()
     assert found.loc[found["measure"].str.contains("predictive"), "p_all"].isna().all()
+    asked = found[found["model"].isin(["m", "t"]) & found["p"].notna()]  # permuted models are no questions
+    assert len(asked) == 4 and asked["p_adjusted"].tolist() == pytest.approx(holm(asked["p"].to_numpy()).tolist())
+    assert found.loc[~found.index.isin(asked.index), "p_adjusted"].isna().all()
+    questions = found.drop_duplicates(["point", "measure"])
+    assert questions["p_all_adjusted"].to_numpy() == pytest.approx(holm(questions["p_all"].to_numpy()), nan_ok=True)
     assert operating_table(table, ["m"], reference=None)["p_all"].isna().all()
 
 

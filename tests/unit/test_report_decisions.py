@@ -37,15 +37,16 @@ def test_operating_points_stand_as_the_table_has_them_with_patients_and_p(runs):
     assert cells[:2] == ("specificity 0.95", "stacking")
     for cell, (_, row) in zip(cells[2:], first.iterrows(), strict=True):
         assert cell.startswith(wording.estimate(row["value"], row["low"], row["high"], 2) + f"\nn = {round(row['n'])}")
-    assert [("p = 0.031" in cell) for cell in cells[2:]] == [True, True, False, False]
+    assert [("p = 0.031, adjusted 0.25" in cell) for cell in cells[2:]] == [True, True, False, False]
+    assert "adjusted by Holm over all models, cut-offs and both measures" in block.caption
     assert not any("p = " in cell for cell in block.rows[1].cells)  # the baseline is not held against itself
 
 
 def test_cochrans_test_over_all_models_stands_below_the_calls(runs):
     said = section(runs["binary"], "acting").blocks[1].text
     assert "in the first repeat, 28 with the outcome and 29 without it)" in said
-    assert "at specificity 0.95, sensitivity p = 0.024 and specificity p = 0.024; at specificity 0.90, sensitivity p" in said
-    old = runs["binary"].operating.drop(columns=["p_all", "n_all"])
+    assert "at specificity 0.95, sensitivity p = 0.024 (adjusted by Holm 0.19) and specificity p = 0.024 (adjusted" in said
+    old = runs["binary"].operating.drop(columns=["p_all", "p_all_adjusted", "n_all"])
     assert "Cochran" not in words(section(replace(runs["binary"], operating=old), "acting"))
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.calibration import wilson
+from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.displays import first_repeat
 from oncoweave.evaluate.intervals import Interval, percentile_interval, replicate
 from oncoweave.evaluate.measure import Resamples, count
@@ -22,7 +23,9 @@ from oncoweave.evaluate.significance import cochran_q, mcnemar
 from oncoweave.evaluate.tables import CALLED, PredictionTable, horizon_column
 from oncoweave.evaluate.utility import net_benefit, number_needed_to_test, survival_benefit
 
-OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "events", "reference", "p", "p_all", "n_all", "note"]
+OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "events", "reference", "p", "p_adjusted"]
+_OF_ALL = ["p_all", "p_all_adjusted", "n_all"]
+OPERATING += [*_OF_ALL, "note"]
 DECISION = ["model", "horizon", "threshold", "net_benefit", "low", "high", "treat_all", "over_default", "over_default_low"]
 DECISION += ["over_default_high", "reference", "over_reference", "over_reference_low", "over_reference_high"]
 DECISION += ["to_test", "to_test_low", "to_test_high", "n", "events"]
@@ -40,8 +43,10 @@ def operating_table(
 
     Values are means over all rows. ``n`` is how many patients a value rests on and ``events`` those who have the outcome, both
     means over repeats; intervals are Wilson's for so many patients. ``p`` is McNemar's mid-p against ``reference`` at the same
-    point, among patients with the outcome for sensitivity, among the others for specificity, in the first repeat. ``p_all`` is
-    Cochran's Q over all models of ``together`` at the point, on the ``n_all`` such patients whom all of them call.
+    point, among patients with the outcome for sensitivity, among the others for specificity, in the first repeat; ``p_adjusted``
+    is Holm's over all of them in this table: the models of ``together``, points and both measures. ``p_all`` is Cochran's Q over
+    all models of ``together`` at the point, on the ``n_all`` such patients whom all of them call, and ``p_all_adjusted`` Holm's
+    over points and measures.
     """
     points = [c.removeprefix(CALLED) for c in table.frame.columns if str(c).startswith(CALLED)]
     found: list[dict[str, object]] = []
@@ -56,12 +61,14 @@ def operating_table(
                 for row in (r for r in measured if r["measure"] in ("sensitivity", "specificity")):
                     row |= _against(table, rows, reference, point, str(row["measure"]))
             found += measured
-    frame = pd.DataFrame(found, columns=[c for c in OPERATING if c not in ("p_all", "n_all")])
+    frame = pd.DataFrame(found, columns=[c for c in OPERATING if c not in _OF_ALL])
+    asked = frame["p"].where(frame["model"].isin(together or models))
+    frame["p_adjusted"] = holm(asked.to_numpy(dtype=float))
     return frame.merge(_among_all(table, together, points), how="left", on=["point", "measure"])[OPERATING]
 
 
 def _among_all(table: PredictionTable, models: Sequence[str], points: Sequence[str]) -> pd.DataFrame:
-    """Test at each point whether several models' calls are right equally often: point, measure, p_all, n_all."""
+    """Test at each point whether several models' calls are right equally often: point, measure, p_all, n_all, p_all_adjusted."""
     keys, found = ["repeat", "fold", "patient_id", "y"], []
     for point in points if len(models) > 1 else ():
         each = [first_repeat(table.of(model))[[*keys, f"{CALLED}{point}"]] for model in models]
@@ -72,7 +79,8 @@ def _among_all(table: PredictionTable, models: Sequence[str], points: Sequence[s
             right = calls[known & among] == wanted
             p = cochran_q(right).p if len(right) else float("nan")
             found.append({"point": point, "measure": measure, "p_all": p, "n_all": len(right)})
-    return pd.DataFrame(found, columns=["point", "measure", "p_all", "n_all"]).astype({"p_all": float, "n_all": float})
+    frame = pd.DataFrame(found, columns=["point", "measure", "p_all", "n_all"]).astype({"p_all": float, "n_all": float})
+    return frame.assign(p_all_adjusted=holm(frame["p_all"].to_numpy()))
 
 
 def _calls(rows: pd.DataFrame, point: str) -> np.ndarray:

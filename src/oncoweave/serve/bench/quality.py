@@ -187,6 +187,7 @@ def _duel_table(duels: pd.DataFrame) -> Table:
                 wording.interval(row["low"], row["high"], sign=True),
                 wording.p_value(row["p"]),
                 wording.p_value(row["p_adjusted"]),
+                wording.p_value(row["q"]),
                 wording.p_value(row["p_folds"]),
                 wording.number(row["detectable"]),
             ),
@@ -195,12 +196,13 @@ def _duel_table(duels: pd.DataFrame) -> Table:
         for _, row in duels.iterrows()
     ]
     caption = (
-        "p by a paired bootstrap over patients (of tiles, see below); adjusted by Holm across tasks; over folds by the corrected"
-        " resampled t test of Nadeau and Bengio, which asks whether another training set would show the same. Detectable: the"
-        " smallest difference that so precise a comparison finds with p < .05, before correction, in four studies of five; what"
-        " is not shown to differ may differ by less."
+        "p by a paired bootstrap over patients (of tiles, see below); adjusted by Holm across tasks, so that not one of"
+        " them is likely to be wrong; q by Benjamini and Hochberg across tasks: of the tasks below a q, that share may be."
+        " Over folds by the corrected resampled t test of Nadeau and Bengio, which asks whether another training set would"
+        " show the same. Detectable: the smallest difference that so precise a comparison finds with p < .05, before"
+        " correction, in four studies of five; what is not shown to differ may differ by less."
     )
-    tests = ("Difference", "95% interval", "p", "Adjusted p", "p over folds", "Detectable")
+    tests = ("Difference", "95% interval", "p", "Adjusted p", "q", "p over folds", "Detectable")
     header = ("Task", "Main model", "Best simple model", *tests)
     return Table(caption=caption, header=header, rows=tuple(rows), num_text=3)
 

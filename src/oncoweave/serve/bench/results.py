@@ -21,7 +21,7 @@ class Results:
     scores: pd.DataFrame
     """See ``train.bench.collect.SCORES``; with ``rank`` and ``best_differs``."""
     duels: pd.DataFrame
-    """See ``train.bench.collect.duels_of``; with ``p_adjusted`` and ``differs``."""
+    """See ``train.bench.collect.duels_of``; with ``p_adjusted``, ``q`` and ``differs``."""
     curves: pd.DataFrame
     """See ``train.bench.label_curve.COLUMNS``."""
     audits: pd.DataFrame

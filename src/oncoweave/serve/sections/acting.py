@@ -49,7 +49,8 @@ def _operating(run: RunFolder) -> Block:
         "Calls at cut-offs that were chosen on training patients of each fold, to have the sensitivity or specificity named, and"
         " applied to patients kept out; what is reached there may differ. Share (95% interval by Wilson), below it the patients"
         " it rests on (mean over repeats) and, of sensitivity and specificity, McNemar’s p against the baseline’s calls (first"
-        " repeat). Read the two together: who gains in one and loses in the other has moved the cut-off, and not improved."
+        " repeat), adjusted by Holm over all models, cut-offs and both measures of operating.parquet. Read the two together: who"
+        " gains in one and loses in the other has moved the cut-off, and not improved."
         f"{f' {wording.capital(notes)}.' if notes else ''}"
     )
     header = ("Cut-off chosen for", "Model", *(wording.capital(m) for m in _SHARES))
@@ -64,7 +65,7 @@ def _among_all(run: RunFolder) -> list[Block]:
     rows = table[table["p_all"].notna()].drop_duplicates(["point", "measure"]).set_index(["point", "measure"])
     told, sizes = [], rows.groupby("measure")["n_all"].max()
     for point in dict.fromkeys(rows.index.get_level_values("point")):
-        found = [f"{m} {wording.p_equals(rows.loc[(point, m), 'p_all'])}" for m in _SHARES if (point, m) in rows.index]
+        found = [f"{m} {_of_all(rows.loc[(point, m)])}" for m in _SHARES if (point, m) in rows.index]
         told.append(f"at {_point(str(point))}, {wording.listed(found)}")
     among = {"sensitivity": "with the outcome", "specificity": "without it"}
     whom = wording.listed([f"{wording.count(sizes[m])} {words}" for m, words in among.items() if m in sizes])
@@ -75,8 +76,14 @@ def _among_all(run: RunFolder) -> list[Block]:
     return [Prose(text=text, role="note")]
 
 
+def _of_all(row: pd.Series) -> str:
+    adjusted = f" (adjusted by Holm {wording.p_value(row['p_all_adjusted'])})" if "p_all_adjusted" in row else ""
+    return wording.p_equals(row["p_all"]) + adjusted
+
+
 def _share(row: pd.Series) -> str:
     p = f"; {wording.p_equals(row['p'])}" if wording.known(row["p"]) else ""
+    p += f", adjusted {wording.p_value(row['p_adjusted'])}" if p and wording.known(row.get("p_adjusted")) else ""
     return f"{wording.estimate(row['value'], row['low'], row['high'], 2)}\nn = {wording.count(float(row['n']))}{p}"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from oncoweave.core.errors import DataError
 from oncoweave.core.files import read_json
 from oncoweave.data.cohort import Cohort
-from oncoweave.evaluate.compare import holm
+from oncoweave.evaluate.compare import benjamini_hochberg, holm
 from oncoweave.evaluate.metrics import ALL_PAIRS
 from oncoweave.evaluate.ranking import Ranking, rank_models
 from oncoweave.evaluate.versus import Versus, versus
@@ -159,10 +159,15 @@ def duels_between(scores: pd.DataFrame, fight: Callable[[str, str], Versus]) -> 
 
 
 def corrected(duels: pd.DataFrame) -> pd.DataFrame:
-    """Add ``p_adjusted`` and ``differs``: Holm across tasks, each question a family of its own."""
-    adjusted = duels.groupby("question")["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
+    """Add ``p_adjusted`` (Holm), ``q`` (Benjamini and Hochberg) and ``differs``: across tasks, each question a family of its own.
+
+    ``differs`` is Holm's: that any of the differences is none is unlikely. Of those with q below .05 one in twenty may be none.
+    """
+    families = duels.groupby("question")["p"]
+    adjusted = families.transform(lambda p: holm(p.to_numpy(dtype=float)))
+    share = families.transform(lambda p: benjamini_hochberg(p.to_numpy(dtype=float)))
     clear = (duels["low"] > 0) | (duels["high"] < 0)
-    return duels.assign(p_adjusted=adjusted, differs=clear & (adjusted < ALPHA))
+    return duels.assign(p_adjusted=adjusted, q=share, differs=clear & (adjusted < ALPHA))
 
 
 def independent(scores: pd.DataFrame) -> pd.DataFrame:
