@@ -152,7 +152,7 @@ def test_temperature_undoes_overconfidence(rng):
     [
         (lambda: fit_platt(np.zeros(3), np.arange(3.0)), "got 0 positive of 3 training patients"),
         (lambda: fit_isotonic(np.array([0, 1]), np.zeros(2)), "scores that vary"),
-        (lambda: fit_temperature(np.array([3]), np.array([[0.5, 0.5]])), r"class indices from 0 to 1, got \[3\]"),
+        (lambda: fit_temperature(np.array([3]), np.array([[0.5, 0.5]])), r"class indices from 0 to 1, got 3 in row"),
         (lambda: distribution_calibration(np.array([1.2]), np.array([1])), "wanted probabilities"),
     ],
 )

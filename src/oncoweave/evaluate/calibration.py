@@ -13,6 +13,7 @@ from scipy import special, stats
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.cox import fit_cox
 from oncoweave.evaluate.curves import breslow_baseline, kaplan_meier, survival_at
+from oncoweave.evaluate.discrimination import as_positive
 from oncoweave.evaluate.inputs import finite, outcome
 
 CLIP = 1e-6
@@ -89,9 +90,9 @@ def reliability(
     probability of the most probable class, and whether it was right.
 
     Raises:
-        DataError: NaN, or a probability outside [0, 1].
+        DataError: an outcome that is not 0 or 1, NaN, or a probability outside [0, 1].
     """
-    y = finite("y", y)
+    y = as_positive(y).astype(np.float64)
     probability = _probability(probability, len(y))
     member, n = bin_by_mass(probability, bins) if by == "mass" else _bin_by_width(probability, bins)
     observed = np.bincount(member, weights=y) / n
@@ -143,9 +144,10 @@ def recalibrate(y: np.ndarray, probability: np.ndarray) -> Recalibration:
     """Logistic recalibration of probabilities of a 0/1 outcome (Cox 1958; Van Calster et al. 2016).
 
     Raises:
-        DataError: NaN, probabilities outside [0, 1] or all equal, one class only, or outcomes that a logit separates completely.
+        DataError: an outcome that is not 0 or 1, NaN, probabilities outside [0, 1] or all equal, one class only, or outcomes that
+            a logit separates completely.
     """
-    y = finite("y", y)
+    y = as_positive(y).astype(np.float64)
     probability = _probability(probability, len(y))
     logit = special.logit(probability.clip(CLIP, 1 - CLIP))
     if np.ptp(y) == 0 or np.ptp(logit) == 0:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.inputs import check_level
 from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate, strata_of_patients, varies
 from oncoweave.evaluate.pairs import PairStatistic, Statistic
 
@@ -116,6 +117,7 @@ def corrected_resampled_t(differences: np.ndarray, *, test_to_train: float, leve
     Raises:
         DataError: fewer than two folds, a NaN difference, or a ratio that is not positive.
     """
+    check_level(level)
     differences = np.asarray(differences, dtype=np.float64)
     num_folds = len(differences)
     if num_folds < 2 or np.isnan(differences).any() or not test_to_train > 0:

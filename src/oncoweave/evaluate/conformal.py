@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.discrimination import as_class_probabilities
+from oncoweave.evaluate.discrimination import as_distribution, class_indices
 from oncoweave.evaluate.inputs import finite
 
 Score = Literal["lac", "aps"]
@@ -45,7 +45,7 @@ class SetCalibration:
             DataError: another number of classes, something that is not a probability, or a generator where none calibrated, or
                 none where one did: the two do not fit together and would break the guarantee.
         """
-        probability = as_class_probabilities(probability, len(probability))
+        probability = as_distribution(probability, len(probability))
         if probability.shape[1] != len(self.cutoffs):
             msg = f"prediction sets: wanted {len(self.cutoffs)} classes, got {probability.shape[1]}"
             raise DataError(msg)
@@ -82,12 +82,9 @@ def calibrate_sets(
     Raises:
         DataError: no patients, an index outside the classes, or something that is not a probability.
     """
-    probability = as_class_probabilities(probability, len(y))
-    true = finite("y", y).astype(int)
+    probability = as_distribution(probability, len(y))
     num_classes = probability.shape[1]
-    if not len(true) or true.min() < 0 or true.max() >= num_classes:
-        msg = f"prediction sets: wanted class indices from 0 to {num_classes - 1} of one patient or more, got {np.unique(true)}"
-        raise DataError(msg)
+    true = class_indices("y", y, num_classes)
     luck = np.zeros(len(true)) if generator is None else generator.random(len(true))
     strange = _strangeness(probability, score, luck)[np.arange(len(true)), true]
     groups = [strange[true == index] if by_class else strange for index in range(num_classes)]

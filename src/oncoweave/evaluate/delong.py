@@ -12,7 +12,8 @@ from scipy import stats
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.compare import Difference, without_spread
-from oncoweave.evaluate.inputs import finite
+from oncoweave.evaluate.discrimination import as_positive
+from oncoweave.evaluate.inputs import check_level, finite
 from oncoweave.evaluate.pairs import rows_by_stratum
 
 _ZERO = 1e-12
@@ -38,6 +39,7 @@ class Areas:
 
         An area of exactly 0 or 1 has no variance and no interval (NaN).
         """
+        check_level(level)
         area, variance = float(self.values[model]), float(self.covariance[model, model])
         if not (variance > 0 and 0 < area < 1):
             return float("nan"), float("nan")
@@ -52,6 +54,7 @@ class Areas:
         A variance of zero gives no interval, and no p but 1 for models of one area: areas of exactly 1, 0 or .5 (all scores
         equal) have no variance however few the patients.
         """
+        check_level(level)
         value = float(self.values[first] - self.values[second])
         contrast = np.zeros(len(self.values))
         contrast[[first, second]] = 1.0, -1.0
@@ -97,15 +100,11 @@ def delong(y: np.ndarray, scores: np.ndarray, *, strata: np.ndarray | None = Non
     Raises:
         DataError: a label that is not 0 or 1, a NaN score, or a patient with two outcomes.
     """
-    y = finite("y", y)
-    if not np.isin(y, (0.0, 1.0)).all():
-        msg = f"y: wanted 0 or 1, got {y[~np.isin(y, (0.0, 1.0))][0]}"
-        raise DataError(msg)
+    positive = as_positive(y)
     columns = np.asarray(scores, dtype=np.float64).reshape(len(y), -1)
     for column in columns.T:
         finite("score", column, len(y))
     owner = np.arange(len(y)) if patients is None else np.unique(patients, return_inverse=True)[1]
-    positive = y > 0.5
     of_owner = np.zeros(int(owner.max(initial=-1)) + 1, dtype=bool)
     of_owner[owner[positive]] = True
     if (of_owner[owner] != positive).any():

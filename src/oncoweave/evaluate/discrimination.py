@@ -12,8 +12,10 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.inputs import finite
+from oncoweave.evaluate.inputs import finite, labels
 
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the class probabilities of a patient may sum, as rounded ones do."""
 PROBABILITY_FLOOR = 1e-15
 """Log loss clips probabilities here, as scikit-learn does for float64."""
 
@@ -67,13 +69,13 @@ def auprc(y: np.ndarray, score: np.ndarray) -> Score:
 
 
 def accuracy(y: np.ndarray, predicted: np.ndarray) -> Score:
-    """Share of patients whose predicted class (any labels) is the true one."""
+    """Share of patients whose predicted class (any labels) is the true one; a row without one is refused (DataError)."""
     y, predicted = _classes(y, predicted)
     return Score((y == predicted).mean())
 
 
 def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> Score:
-    """Mean recall over the classes that occur among the true ones."""
+    """Mean recall over the classes that occur among the true ones; a row without one is refused (DataError)."""
     y, predicted = _classes(y, predicted)
     classes, code = np.unique(y, return_inverse=True)
     reason = f"recall of one class alone: all {len(y)} patients have it" if len(classes) == 1 else ""
@@ -86,11 +88,8 @@ def log_loss(y: np.ndarray, probability: np.ndarray) -> Score:
     Raises:
         DataError: a class index outside the columns, or something that is not a probability.
     """
-    probability = as_class_probabilities(probability, len(y))
-    index = finite("y", y).astype(int)
-    if len(index) and not (index.min() >= 0 and index.max() < probability.shape[1]):
-        msg = f"y: wanted class indices from 0 to {probability.shape[1] - 1}, got {index.min()} to {index.max()}"
-        raise DataError(msg)
+    probability = as_distribution(probability, len(y))
+    index = class_indices("y", y, probability.shape[1])
     chosen = np.clip(probability[np.arange(len(index)), index], PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     return Score(-np.log(chosen).mean())
 
@@ -105,8 +104,13 @@ def f1(y: np.ndarray, predicted: np.ndarray, *, average: Average = "binary") -> 
         y: class indices.
         predicted: class indices.
         average: how classes are put together.
+
+    Raises:
+        DataError: a row without a class, or text where the class 1 is asked about.
     """
     y, predicted = _classes(y, predicted)
+    if average == "binary":
+        y, predicted = finite("y", y), finite("predicted", predicted)
     classes = np.array([1]) if average == "binary" else np.union1d(y, predicted)
     true, called = (y[:, None] == classes), (predicted[:, None] == classes)
     hits, wanted, given = (true & called).sum(axis=0), true.sum(axis=0), called.sum(axis=0)
@@ -151,10 +155,14 @@ def micro_auprc(y: np.ndarray, probability: np.ndarray) -> Score:
 
 
 def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int, *, weighting: Weighting = "none") -> Score:
-    """Cohen's kappa of class indices (1960; weighted 1968): agreement beyond chance; NaN where chance agreement is complete."""
+    """Cohen's kappa of class indices (1960; weighted 1968): agreement beyond chance; NaN where chance agreement is complete.
+
+    Raises:
+        DataError: see :func:`class_indices`.
+    """
     y, predicted = _classes(y, predicted)
     table = np.zeros((num_classes, num_classes))
-    np.add.at(table, (y.astype(int), predicted.astype(int)), 1.0)
+    np.add.at(table, (class_indices("y", y, num_classes), class_indices("predicted", predicted, num_classes)), 1.0)
     distance = disagreement(num_classes, weighting)
     expected = (distance * np.outer(table.sum(axis=1), table.sum(axis=0))).sum() / table.sum()
     if not expected:
@@ -197,6 +205,39 @@ def as_class_probabilities(probability: np.ndarray, length: int) -> np.ndarray:
     return probability
 
 
+def as_distribution(probability: np.ndarray, length: int) -> np.ndarray:
+    """Return ``Float[n, class]`` of probabilities that sum to 1 a patient; see :func:`as_class_probabilities`.
+
+    Raises:
+        DataError: a row that sums to something else.
+    """
+    probability = as_class_probabilities(probability, length)
+    total = probability.sum(axis=1)
+    off = np.flatnonzero(np.abs(total - 1) > SUM_TOLERANCE)
+    if len(off):
+        msg = (
+            f"probability: wanted class probabilities that sum to 1, got {total[off[0]]:.4g} in row {int(off[0])}"
+            f" ({len(off)} such row(s) of {length}); divide each row by its sum, or give labels that are not exclusive one by one"
+        )
+        raise DataError(msg)
+    return probability
+
+
+def class_indices(name: str, y: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return ``Int[n]``, the class of each patient.
+
+    Raises:
+        DataError: no patient, text, NaN, a number that is not whole, or one outside the classes.
+    """
+    y = finite(name, y)
+    strange = np.flatnonzero((y != np.floor(y)) | (y < 0) | (y >= num_classes))
+    if len(strange) or not len(y):
+        got = f"{y[strange[0]]:g} in row {int(strange[0])} ({len(strange)} such row(s))" if len(strange) else "no patient"
+        msg = f"{name}: wanted whole numbers, class indices from 0 to {num_classes - 1}, got {got}"
+        raise DataError(msg)
+    return y.astype(int)
+
+
 def as_positive(y: np.ndarray) -> np.ndarray:
     """Return ``Bool[n]``, who is positive.
 
@@ -217,7 +258,8 @@ def known_labels(y: np.ndarray, num_classes: int) -> np.ndarray:
     Raises:
         DataError: another number of columns, or a class index outside them.
     """
-    y = np.asarray(y, dtype=np.float64)
+    y = np.asarray(y)
+    y = finite("y", y) if y.ndim == 1 else y.astype(np.float64)
     if y.ndim == 1 and np.isin(y, np.arange(num_classes)).all():
         return np.eye(num_classes)[y.astype(int)]
     if y.ndim != 2 or y.shape[1] != num_classes:
@@ -228,10 +270,10 @@ def known_labels(y: np.ndarray, num_classes: int) -> np.ndarray:
 
 def _of_each(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], Score]) -> tuple[Score, ...]:
     probability = as_class_probabilities(probability, len(y))
-    labels = known_labels(y, probability.shape[1])
-    known = ~np.isnan(labels)
+    truth = known_labels(y, probability.shape[1])
+    known = ~np.isnan(truth)
     return tuple(
-        metric(labels[rows, i], probability[rows, i]) if rows.any() else Score(float("nan"), "no patient with a known label")
+        metric(truth[rows, i], probability[rows, i]) if rows.any() else Score(float("nan"), "no patient with a known label")
         for i, rows in enumerate(known.T)
     )
 
@@ -246,9 +288,9 @@ def _macro(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray,
 
 def _micro(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], Score]) -> Score:
     probability = as_class_probabilities(probability, len(y))
-    labels = known_labels(y, probability.shape[1])
-    known = ~np.isnan(labels)
-    value = metric(labels[known], probability[known])
+    truth = known_labels(y, probability.shape[1])
+    known = ~np.isnan(truth)
+    value = metric(truth[known], probability[known])
     return Score(value, "; ".join([value.reason] * bool(value.reason) + _unknown(y)))
 
 
@@ -258,7 +300,7 @@ def _unknown(y: np.ndarray) -> list[str]:
 
 
 def _classes(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    y, predicted = np.asarray(y), np.asarray(predicted)
+    y, predicted = labels("y", y), labels("predicted", predicted)
     if y.shape != predicted.shape or y.ndim != 1 or not len(y):
         msg = f"classes: wanted one true and one predicted class a patient, got shapes {y.shape} and {predicted.shape}"
         raise DataError(msg)

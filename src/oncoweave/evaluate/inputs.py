@@ -9,9 +9,18 @@ def finite(name: str, values: np.ndarray, length: int | None = None) -> np.ndarr
     """Return a float64 vector, or say which row cannot be used.
 
     Raises:
-        DataError: not one-dimensional, of another length than the outcomes, or a value that is NaN or infinite.
+        DataError: no numbers, not one-dimensional, of another length than the outcomes, or a value that is NaN or infinite.
     """
-    vector = np.asarray(values, dtype=np.float64)
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"{name}: wanted numbers, got {_first_without_number(values)}; give classes as 0, 1, ... in the order of the columns"
+        )
+        raise DataError(msg) from error
+    if np.asarray(values).dtype.kind in "US":
+        msg = f"{name}: wanted numbers, got text such as {np.asarray(values).ravel()[0].item()!r}; turn it into numbers first"
+        raise DataError(msg)
     if vector.ndim != 1 or (length is not None and len(vector) != length):
         wanted = "one value a patient" if length is None else f"{length} values, one a patient"
         msg = f"{name}: wanted {wanted}, got an array of shape {vector.shape}"
@@ -25,6 +34,28 @@ def finite(name: str, values: np.ndarray, length: int | None = None) -> np.ndarr
         )
         raise DataError(msg)
     return vector
+
+
+def _first_without_number(values: np.ndarray) -> str:
+    """Name the first value that is no number, and its row."""
+    for row, value in enumerate(np.asarray(values, dtype=object).ravel()):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return f"{value!r} in row {row}"
+    return f"rows of different lengths ({type(values).__name__})"
+
+
+def check_level(level: float) -> None:
+    """Refuse the level of an interval that is not a share.
+
+    Raises:
+        DataError: not between 0 and 1; 95 is said to be .95.
+    """
+    if not 0 < level < 1:
+        percent = f"; {level:g} per cent is {level / 100:g}" if 1 <= level < 100 else ""
+        msg = f"level: wanted a share between 0 and 1, such as 0.95, got {level!r}{percent}"
+        raise DataError(msg)
 
 
 def labels(name: str, values: np.ndarray, length: int | None = None) -> np.ndarray:

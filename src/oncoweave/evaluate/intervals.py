@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.inputs import check_level
 from oncoweave.evaluate.pairs import Statistic, contiguous
 
 _CHUNK = 1 << 21
@@ -80,6 +81,7 @@ def percentile_interval(value: float, replicates: np.ndarray, *, level: float = 
 
     Where more than half were not defined there is no interval (NaN): what is left is no sample of the patients.
     """
+    check_level(level)
     return _quantiles(value, replicates, np.array([0.5 - level / 2, 0.5 + level / 2]))
 
 
@@ -98,6 +100,7 @@ def bca_interval(
     Where the value lies outside all replicates, or the jackknife is not defined for some patient, no correction can be told and
     the ends are NaN. A statistic that no patient influences has no acceleration.
     """
+    check_level(level)
     defined = replicates[~np.isnan(replicates)]
     share = ((defined < value).sum() + 0.5 * (defined == value).sum()) / max(len(defined), 1)
     if not 0 < share < 1 or np.isnan(left_out).any():

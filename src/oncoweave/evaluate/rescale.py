@@ -12,7 +12,7 @@ import numpy as np
 from scipy import optimize, special
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, as_class_probabilities, as_positive
+from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, as_distribution, as_positive, class_indices
 from oncoweave.evaluate.inputs import finite
 
 
@@ -48,7 +48,7 @@ class Temperature:
 
     def apply(self, probability: np.ndarray) -> np.ndarray:
         """Rescale ``Float[n, class]``; the most probable class stays so."""
-        probability = as_class_probabilities(probability, len(probability))
+        probability = as_distribution(probability, len(probability))
         return special.softmax(np.log(probability.clip(PROBABILITY_FLOOR, 1)) / self.value, axis=1)
 
 
@@ -102,11 +102,8 @@ def fit_temperature(y: np.ndarray, probability: np.ndarray) -> Temperature:
     Raises:
         DataError: no patient, a class index outside the columns, or something that is not a probability.
     """
-    probability = as_class_probabilities(probability, len(y))
-    index = finite("y", y).astype(int)
-    if not len(index) or not (index.min() >= 0 and index.max() < probability.shape[1]):
-        msg = f"temperature: wanted class indices from 0 to {probability.shape[1] - 1}, got {np.unique(index).tolist()}"
-        raise DataError(msg)
+    probability = as_distribution(probability, len(y))
+    index = class_indices("y", y, probability.shape[1])
     logs = np.log(probability.clip(PROBABILITY_FLOOR, 1))
 
     def loss(log_temperature: float) -> float:

@@ -15,6 +15,7 @@ from oncoweave.evaluate.acting import DECISION, RECLASSIFICATION, decision_table
 from oncoweave.evaluate.certainty import certainty_table, novelty_table
 from oncoweave.evaluate.comparisons import Compared, comparison_table
 from oncoweave.evaluate.displays import calibration_table, distribution_table, km_tables
+from oncoweave.evaluate.inputs import check_level
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
 from oncoweave.evaluate.metrics import ALL_PAIRS, MAIN, Curves, Metric, Prevalence, metrics_of, training_curves
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
@@ -22,6 +23,9 @@ from oncoweave.evaluate.tables import PredictionTable, check_predictions
 MIN_PATIENTS = 10
 MIN_EVENTS = 5
 """Groups with fewer patients or events are listed without a value."""
+
+ROLES = ("baseline", "single", "fusion", "null", "ablation")
+"""What a model of a study may be."""
 
 _BY_GROUP = ("site", "pattern")
 _UNKNOWN = "unknown"
@@ -140,13 +144,16 @@ def summarise(
 
     Raises:
         DataError: the table is not as the schema says.
-        UnknownNameError: a model without a role, or a reference that is not among the models.
+        UnknownNameError: a model without a role, a role that there is not, or a reference that is not among the models.
     """
     options = options or SummaryOptions()
     table = predictions if isinstance(predictions, PredictionTable) else check_predictions(predictions, endpoint)
     for model in table.models:
         if model not in roles:
             raise unknown_name("role of a model", model, roles)
+        if roles[model] not in ROLES:
+            raise unknown_name(f"role (of model {model!r})", roles[model], ROLES)
+    check_level(options.level)
     for reference in (*options.references, *(options.pair or ())):
         if reference not in table.models:
             raise unknown_name("reference model", reference, table.models)

@@ -90,6 +90,12 @@ def check_predictions(frame: pd.DataFrame, endpoint: Endpoint) -> PredictionTabl
         reason = f"lacks the column(s) {missing}; it has {list(frame.columns)}" if missing else "has no rows"
         msg = f"predictions of the {endpoint.kind} endpoint {endpoint.name!r}: the table {reason}"
         raise DataError(msg)
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        msg = (
+            f"predictions of the {endpoint.kind} endpoint {endpoint.name!r}: wanted each column once, got {twice} more than once"
+        )
+        raise DataError(msg)
     frame = frame.reset_index(drop=True).sort_values(["model", "repeat", "fold", "patient_id"], kind="stable")
     horizons = _horizons(frame) if endpoint.kind == "survival" else ()
     _check_keys(frame)
@@ -210,6 +216,9 @@ def _check_constant(frame: pd.DataFrame, columns: list[str]) -> None:
 
 def _numbers(frame: pd.DataFrame, column: str, accept: Callable[[np.ndarray], np.ndarray], wanted: str) -> None:
     values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    if not pd.api.types.is_numeric_dtype(frame[column]):
+        text = frame[column].map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+        _refuse(frame, column, text & ~np.isnan(values), f"{wanted}, as a number and not as text")
     _refuse(frame, column, ~accept(values) | np.isnan(values), wanted)
 
 

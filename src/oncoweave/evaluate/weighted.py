@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oncoweave.evaluate.discrimination import Weighting, disagreement
+from oncoweave.evaluate.discrimination import Weighting, class_indices, disagreement
 from oncoweave.evaluate.inputs import finite, labels
 from oncoweave.evaluate.pairs import Statistic, contiguous, rows_by_stratum
 
@@ -63,7 +63,8 @@ def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> S
 
 def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int, *, weighting: Weighting = "quadratic") -> Statistic:
     """Weighted kappa of class indices; see :func:`oncoweave.evaluate.discrimination.kappa`."""
-    cell = np.eye(num_classes * num_classes)[y.astype(int) * num_classes + predicted.astype(int)]
+    true, called = class_indices("y", y, num_classes), class_indices("predicted", predicted, num_classes)
+    cell = np.eye(num_classes * num_classes)[true * num_classes + called]
     distance = disagreement(num_classes, weighting)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
