@@ -153,7 +153,12 @@ def test_tasks_that_fail_are_reported_and_the_others_finish(results, place, tmp_
         ({"tasks": {"tcga_survivl": "cohort"}}, UnknownNameError, "no task named 'tcga_survivl'; did you mean 'tcga_survival'"),
         ({"aggregators": ["abmill"]}, UnknownNameError, "did you mean 'abmil'"),
         ({"aggregators": ["abmil/tinny"]}, UnknownNameError, "no variant of 'abmil' named 'tinny'; did you mean 'tiny'"),
-        ({"aggregators": ["snn"]}, ConfigError, "encoder 'snn' reads .* not slide"),
+        ({"aggregators": ["snn"]}, ConfigError, "encoder 'snn' reads .* not slide; choose one of abmil, agata, longnet"),
+        (
+            {"encoders": {"film": ["pretrained_vit"]}},
+            ConfigError,
+            "encoder 'pretrained_vit' .*; give their file: {name: pretrained_vit, encoder: pretrained_vit, weights: FILE}",
+        ),
         (
             {"aggregators": [{"name": "a", "encoder": "longnet", "frozen": True}]},
             ConfigError,

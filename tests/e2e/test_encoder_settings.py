@@ -1,5 +1,6 @@
 """Settings of encoders in a study: own gene sets, from the study file to a stored model; what does not fit is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from oncoweave.data.genes import gene_of
 from oncoweave.data.store import write_cohort
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import draw_cohort
+from oncoweave.train.encoder_settings import check_settings
 from oncoweave.train.predict import predict_cohort
 from oncoweave.train.study import read_study, resolve, run_study
 
@@ -78,13 +80,28 @@ def test_settings_that_an_encoder_does_not_have_are_refused_before_anything_is_f
         resolve(study, Cohort.open(study.cohort))
 
 
+@pytest.mark.parametrize("encoder", ["abmil", "bert/tiny", "vit/nano", "cnn3d"])
+@pytest.mark.parametrize("key", ["rna", "expression"])
+def test_an_encoder_of_another_kind_is_refused_with_those_that_fit(folder, encoder, key):
+    cohort = Cohort.open(folder / "cohort")
+    named = {"modalities": {"rna": replace(cohort.modalities["expression"], name="rna")}}
+    named |= {"tables": {"rna": cohort.tables["expression"]}}
+    study = read_study(write_study(folder, {}))
+    model = study.models[0].model_copy(update={"modalities": ("rna",), "encoders": {key: encoder}, "encoder_settings": {}})
+    asked = study.model_copy(update={"models": (model,)})
+    told = (
+        rf"model 'paths': encoder '{encoder}' reads \w+, not expression; choose one of linear, pathways, project, snn, tabular,"
+    )
+    with pytest.raises(ConfigError, match=told):
+        resolve(asked, replace(cohort, **named))
+
+
 def test_settings_belong_to_an_encoder_that_is_named_and_in_their_range(folder):
     cohort, study = Cohort.open(folder / "cohort"), read_study(write_study(folder, {"width": 4}))
     nameless = study.models[0].model_copy(update={"encoders": {}})
     with pytest.raises(ConfigError, match="encoder_settings of 'expression' belong to an encoder; name it"):
         resolve(study.model_copy(update={"models": (nameless,)}), cohort)
-    longnet = {"encoders": {"expression": "longnet/tiny"}, "encoder_settings": {"expression": {"heads": 5}}}
     with pytest.raises(ConfigError, match="model 'paths': settings of encoder 'longnet/tiny': width 32 does not divide into 5"):
-        resolve(study.model_copy(update={"models": (study.models[0].model_copy(update=longnet),)}), cohort)
+        check_settings("longnet/tiny", {"heads": 5}, where="model 'paths'")
     named = read_study(write_study(folder, {"gene_sets": "hallmark"})).models[0]
     assert named.encoder_settings == {"expression": {"gene_sets": "hallmark"}}

@@ -17,7 +17,7 @@ from oncoweave.core.state import load_state
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.store import write_cohort
 from oncoweave.train.predict import predict_cohort
-from oncoweave.train.study import read_study, run_study
+from oncoweave.train.study import read_study, resolve, run_study
 from reference.make_bert import CONFIG, weights
 
 FILLER = ("cough", "fever", "hypertension", "no allergies", "lives alone", "walks", "smoker", "diabetes")
@@ -79,6 +79,15 @@ def test_the_words_that_name_the_outcome_are_what_the_notes_know_of_it(root, tmp
     assert (summary.predicted, summary.warnings) == (80, ())
     fitted = load_state(out / "models" / "only_masked.safetensors").fitted
     assert not any("icu" in term for term in fitted.preparations["masked"].tfidf.terms)
+
+
+@pytest.mark.parametrize("key", ["notes", "report"])
+def test_an_encoder_that_is_its_weights_is_refused_without_them(root, key):
+    models = [{"name": "main", "fusion": "mean", "encoders": {key: "pretrained_bert"}}]
+    study = read_study(write_study(root, "none", models=models))
+    told = rf"model 'main': encoder 'pretrained_bert' is made to start from .*; give their file: weights: {{{key}: FILE}}"
+    with pytest.raises(ConfigError, match=told):
+        resolve(study, Cohort.open(study.cohort))
 
 
 def test_a_network_starts_from_a_folder_and_only_with_its_vocabulary(root, tmp_path):

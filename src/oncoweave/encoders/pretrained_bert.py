@@ -22,6 +22,7 @@ from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_to
 from oncoweave.nn.tokens import Tokens
 
 KINDS = ("report",)
+NEEDS = ("weights",)
 ORDER_INVARIANT = False
 
 

@@ -27,6 +27,7 @@ from oncoweave.nn.upstream import convert_vit
 from oncoweave.nn.vit_blocks import Block, BlockShape, PatchEmbed
 
 KINDS = ("film",)
+NEEDS = ("weights",)
 ORDER_INVARIANT = True
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from oncoweave.core import shelf
+from oncoweave.core.errors import ConfigError
 from oncoweave.core.settings import configured
 
 
@@ -28,6 +29,33 @@ def check_settings(
     """
     configured(shelf.variant("encoders", encoder), settings, of=f"encoder {encoder!r}", where=where, start=start)
     read_files(encoder, settings)
+
+
+def check_encoder(encoder: str, kind: str, *, weights: object, where: str, key: str) -> None:
+    """Refuse an encoder (``file/variant``) for a kind of modality that it does not read, or without the weights that it is.
+
+    Args:
+        encoder: as a study names it.
+        kind: of the modality.
+        weights: what the encoder starts from; None for random numbers.
+        where: begins the message.
+        key: how weights are given there.
+
+    Raises:
+        UnknownNameError: there is no such encoder or variant; names the nearest.
+        ConfigError: it does not fit; names those that do, or the key to give.
+    """
+    shelf.variant("encoders", encoder)
+    module = shelf.load("encoders", encoder)
+    if kind not in module.KINDS:
+        reading = [e.name for e in shelf.catalogue("encoders") if kind in cast("tuple[str, ...]", e.constants["KINDS"])]
+        msg = f"{where}: encoder {encoder!r} reads {' or '.join(module.KINDS)}, not {kind}; choose one of {', '.join(reading)}"
+        raise ConfigError(msg)
+    if weights is None and "weights" in getattr(module, "NEEDS", ()):
+        msg = (
+            f"{where}: encoder {encoder!r} is made to start from released weights, and random ones never take their place; {key}"
+        )
+        raise ConfigError(msg)
 
 
 def read_files(encoder: str, settings: Mapping[str, object]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from oncoweave.data.persons import whose
 from oncoweave.data.row_groups import groups_of
 from oncoweave.nn.views import Levels
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
-from oncoweave.train.encoder_settings import check_settings, named_files, placed
+from oncoweave.train.encoder_settings import check_encoder, check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.fusion_settings import check_fusion
 from oncoweave.train.policies import check_missing
@@ -303,8 +303,10 @@ def _check_network(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
         for name in getattr(model, field):
             if name not in named:
                 raise unknown_name(f"modality or kind ({field} of model {model.name!r})", name, named)
-    for encoder in model.encoders.values():
-        shelf.variant("encoders", encoder)
+    for key, kind in ((k, kind) for m, kind in kinds.items() if (k := m if m in model.encoders else kind) in model.encoders):
+        told = f"give their file: weights: {{{key}: FILE}}"
+        weights = model.weights.get(key)
+        check_encoder(model.encoders[key], kind, weights=weights, where=f"model {model.name!r}", key=told)
     if model.objective is not None and endpoint_kind not in getattr(shelf.load("objectives", model.objective), "KINDS", ()):
         msg = f"model {model.name!r}: objective {model.objective!r} does not fit a {endpoint_kind} endpoint"
         raise ConfigError(msg)

@@ -10,7 +10,7 @@ from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict, read_config
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
-from oncoweave.train.encoder_settings import check_settings, placed
+from oncoweave.train.encoder_settings import check_encoder, check_settings, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Setting
 from oncoweave.train.task import task_names
@@ -160,11 +160,8 @@ def check_bench(bench: Bench) -> None:
     entries(bench)
     for kind, tried in bench.by_kind.items():
         for aggregator in tried:
-            shelf.variant("encoders", aggregator.encoder)
-            kinds = shelf.load("encoders", aggregator.encoder).KINDS
-            if kind not in kinds:
-                msg = f"bench {bench.name!r}: encoder {aggregator.encoder!r} reads {' or '.join(kinds)}, not {kind}"
-                raise ConfigError(msg)
+            told = f"give their file: {{name: {aggregator.name}, encoder: {aggregator.encoder}, weights: FILE}}"
+            check_encoder(aggregator.encoder, kind, weights=aggregator.weights, where=f"bench {bench.name!r}", key=told)
             _check_start(bench, aggregator)
         _refuse_twice(bench, f"encoders of kind {kind}", [a.name for a in tried])
     for tile_encoder in (named(a) for a in bench.tiles.encoders):
