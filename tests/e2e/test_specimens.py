@@ -14,10 +14,12 @@ from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import read_splits
 from oncoweave.data.store import write_cohort
+from oncoweave.serve import wording
+from oncoweave.serve.bench.run import run_bench
 from oncoweave.tasks.detection_pancancer import COMMON, RARE
 from oncoweave.train.bench.asked import ask
-from oncoweave.train.bench.spec import entries, read_bench
-from oncoweave.train.study import ModelSpec, Protocol, Study, run_study
+from oncoweave.train.bench.spec import Bench, entries, read_bench
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run_study
 
 PROTOCOL = Protocol(folds=3, repeats=1, inner_folds=2, bootstrap=100, permutations=0, group_by_site=False)
 
@@ -95,3 +97,37 @@ def test_a_study_of_specimens_never_parts_a_person_and_says_so(place, tmp_path):
     leaking = study.model_copy(update={"protocol": PROTOCOL.model_copy(update={"splits": str(tmp_path / "parted.csv")})})
     with pytest.raises(DataError, match=r"24 person\(s\) have rows on two sides of a repeat"):
         run_study(leaking, tmp_path / "leaking")
+
+
+def test_the_page_tells_common_and_rare_cancers_apart_and_names_those_that_are_not_there(place, tmp_path):
+    own = Cohort.open(place / "own")
+    kinds = np.repeat(["breast", "prostate", "liver", "bone"], [30, 26, 32, 8])
+    rng = np.random.default_rng(0)
+    write_cohort(replace(own, patients=own.patients.assign(cancer=rng.permutation(kinds))), tmp_path / "few")
+    bench = Bench(
+        name="b",
+        tasks={"detection_pancancer": str(tmp_path / "few")},
+        aggregators=("pool/mean",),
+        main=("pool-mean",),
+        protocol=Protocol(folds=2, repeats=1, inner_folds=2, permutations=0, bootstrap=100, scheme="cross_validation"),
+        network=NetworkConfig(epochs=1, members=1, width=8),
+    )
+    found = run_bench(bench, tmp_path / "out")
+    assert not found.failures
+    groups = pd.read_parquet(tmp_path / "out" / "groups.parquet")
+    assert set(groups["metric"]) == {"auroc", "auroc_all_pairs"}
+    sizes = groups[groups["metric"] == "auroc"].set_index("group")["n"]
+    assert sizes.to_dict() == {
+        "seen in training": 56, "not seen in training": 40, "breast": 30, "prostate": 26, "liver": 32, "bone": 8,
+    }  # fmt: skip
+    assert sizes.index[:2].tolist() == ["not seen in training", "seen in training"]
+    small = groups[groups["group"] == "bone"]
+    assert small["value"].isna().all() and small["note"].eq("fewer than 10 patients").all()
+    page = (tmp_path / "out" / "bench.md").read_text(encoding="utf-8")
+    row = groups[(groups["group"] == "not seen in training") & (groups["metric"] == "auroc")].iloc[0]
+    line = next(line for line in page.splitlines() if "| not seen in training |" in line)
+    assert wording.estimate(row["value"], row["low"], row["high"]) in line
+    told = "5 groups that the task tests without training on it are not in this cohort: stomach, brain, ovary, cervix and testis."
+    assert told in page
+    assert "2 of 7 unseen groups, without stomach, brain, ovary, cervix, testis" in found.asked[0].study.name
+    assert "split of our own" in page and "released split" not in page

@@ -53,7 +53,7 @@ def said(name: str, folder: Path, *, given: pd.DataFrame | None, used: pd.DataFr
     )
     results = Results(
         bench=Bench(name="b", tasks={name: "c"}), asked=(asked,), scores=scores, duels=pd.DataFrame(columns=["task", "question"]),
-        curves=pd.DataFrame(), audits=pd.DataFrame(), failures={}, pages={}, seconds=1.0,
+        groups=pd.DataFrame(), curves=pd.DataFrame(), audits=pd.DataFrame(), failures={}, pages={}, seconds=1.0,
     )  # fmt: skip
     return published_section(results).blocks[0].rows[0].cells[3]
 

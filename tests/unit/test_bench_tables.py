@@ -101,7 +101,7 @@ def test_settings_and_weights_that_cannot_be_are_refused_before_anything_runs(ag
 def results(scores: pd.DataFrame, duels: pd.DataFrame | None = None) -> Results:
     return Results(
         bench=bench(), asked=(), scores=scores, duels=pd.DataFrame(columns=["task", "question"]) if duels is None else duels,
-        curves=pd.DataFrame(), audits=pd.DataFrame(), failures={}, pages={}, seconds=1.0,
+        groups=pd.DataFrame(), curves=pd.DataFrame(), audits=pd.DataFrame(), failures={}, pages={}, seconds=1.0,
     )  # fmt: skip
 
 

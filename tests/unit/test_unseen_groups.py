@@ -5,7 +5,7 @@ import pytest
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import DataError, InfeasibleSplitError, UnknownNameError
 from oncoweave.data.splits import TRAIN_ONLY, check_splits
-from oncoweave.data.unseen_groups import Unseen, check_unseen, unseen_splits
+from oncoweave.data.unseen_groups import Unseen, check_unseen, lacking_groups, unseen_splits
 
 ENDPOINT = Endpoint(name="cancer", kind="binary", columns=("y",))
 BONE = Unseen(column="organ", groups=("bone", "brain"))
@@ -79,3 +79,14 @@ def test_what_cannot_be_told_apart_is_refused(rng):
     patients.iloc[7, 0] = None
     with pytest.raises(DataError, match=r"'organ' is not known for 1 patient\(s\), first in row 8"):
         unseen_splits(patients, target, BONE, folds=2, seed=0)
+
+
+def test_a_cohort_that_lacks_some_unseen_groups_is_split_by_the_others(rng):
+    patients, target = drawn(rng)
+    wanted = Unseen(column="organ", groups=("bone", "testis", "brain", "liver"))
+    assert lacking_groups(patients, wanted) == ("testis", "liver")
+    splits = unseen_splits(patients, target, wanted, folds=3, seed=0)
+    pd.testing.assert_frame_equal(splits, unseen_splits(patients, target, BONE, folds=3, seed=0))
+    check_unseen(splits, patients, wanted)
+    with pytest.raises(UnknownNameError, match="testis"):
+        unseen_splits(patients, target, Unseen(column="organ", groups=("testis", "liver")), folds=2, seed=0)

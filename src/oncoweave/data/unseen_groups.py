@@ -49,7 +49,7 @@ def unseen_splits(
 
     Raises:
         DataError: the column is missing, or a patient's group is.
-        UnknownNameError: no patient is of a group.
+        UnknownNameError: no patient is of any of the groups.
         InfeasibleSplitError: the other groups cannot be split into so many folds.
     """
     hidden = _hidden(patients, unseen)
@@ -79,12 +79,18 @@ def unseen_splits(
     return pd.concat(frames, ignore_index=True)[["patient_id", "repeat", "fold"]]
 
 
+def lacking_groups(patients: pd.DataFrame, unseen: Unseen) -> tuple[str, ...]:
+    """Name the unseen groups of which there is no patient, so that those who are asked of the others can say so."""
+    held = set(patients[unseen.column].astype("string").dropna()) if unseen.column in patients else set()
+    return tuple(name for name in unseen.groups if name not in held)
+
+
 def check_unseen(splits: pd.DataFrame, patients: pd.DataFrame, unseen: Unseen) -> None:
     """Refuse splits in which a patient of an unseen group trains: with fold ``TRAIN_ONLY``, or where another fold is tested.
 
     Raises:
         DataError: one does, the column is missing, or a patient's group is.
-        UnknownNameError: no patient is of a group.
+        UnknownNameError: no patient is of any of the groups.
     """
     hidden = set(patients.index[_hidden(patients, unseen)])
     tested = splits[splits["fold"] >= 0].groupby("repeat")["fold"].nunique()
@@ -110,7 +116,6 @@ def _hidden(patients: pd.DataFrame, unseen: Unseen) -> np.ndarray:
             f" {int(group.isna().to_numpy().argmax()) + 1}; leave them out, as they may be of a group that must not be seen"
         )
         raise DataError(msg)
-    for name in unseen.groups:
-        if not (group == name).any():
-            raise unknown_name(f"group of column {unseen.column!r}", name, sorted(group.unique()))
+    if not group.isin(unseen.groups).any():
+        raise unknown_name(f"group of column {unseen.column!r}", unseen.groups[0], sorted(group.unique()))
     return group.isin(unseen.groups).to_numpy(dtype=bool)

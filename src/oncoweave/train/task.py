@@ -16,7 +16,7 @@ from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.published_splits import read_published
 from oncoweave.data.store import read_documents, write_cohort
-from oncoweave.data.unseen_groups import Unseen, check_unseen
+from oncoweave.data.unseen_groups import Unseen, check_unseen, lacking_groups
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study
 
 PHANTOM = "phantom"
@@ -259,6 +259,10 @@ def study_of(task: Task, cohort: Path | str, *, splits: Path | str | None = None
     stratum = None if opened.name == PHANTOM else next((c for c in task.strata if c in opened.patients), None)
     if task.strata and stratum is None and not stands_in:
         notes.append(f"all pairs, as there is no column {' or '.join(task.strata)}")
+    unseen = unseen_of(task, opened)
+    if unseen is not None and (lacking_names := lacking_groups(opened.patients, unseen)):
+        held = len(unseen.groups) - len(lacking_names)
+        notes.append(f"{held} of {len(unseen.groups)} unseen groups, without {', '.join(lacking_names)}")
     if absent := [role for role in task.roles if role not in played]:
         notes.append(f"without {', '.join(absent)}")
     return Study(

@@ -6,6 +6,7 @@ import yaml
 
 from oncoweave.serve import wording
 from oncoweave.serve.bench.cost import cost_section, curves_section, sizes_section
+from oncoweave.serve.bench.groups import groups_section
 from oncoweave.serve.bench.names import task_name
 from oncoweave.serve.bench.published import published_section
 from oncoweave.serve.bench.quality import gains_section, quality_section, ranks_section
@@ -19,6 +20,7 @@ def bench_page(results: Results) -> Page:
         quality_section(results),
         gains_section(results),
         ranks_section(results),
+        groups_section(results),
         published_section(results),
         cost_section(results),
         curves_section(results),

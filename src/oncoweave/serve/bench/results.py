@@ -22,6 +22,8 @@ class Results:
     """See ``train.bench.collect.SCORES``; with ``rank`` and ``best_differs``."""
     duels: pd.DataFrame
     """See ``train.bench.collect.duels_of``; with ``p_adjusted``, ``q`` and ``differs``."""
+    groups: pd.DataFrame
+    """See ``train.bench.collect.GROUPS``."""
     curves: pd.DataFrame
     """See ``train.bench.label_curve.COLUMNS``."""
     audits: pd.DataFrame

@@ -35,6 +35,7 @@ class _Collected:
         self.tiles: dict[str, pd.DataFrame] = {}
         self.scores: list[pd.DataFrame] = []
         self.duels: list[pd.DataFrame] = []
+        self.groups: list[pd.DataFrame] = []
         self.curves: list[pd.DataFrame] = []
         self.audits: list[pd.DataFrame] = []
         self.failures: dict[str, str] = {}
@@ -45,7 +46,7 @@ def run_bench(bench: Bench, out: Path, *, jobs: int = 1, tell: Tell = lambda _: 
     """Run every task of a bench into its folder under ``out/tasks`` and write the page; what is finished there is kept.
 
     A task that fails is reported, and the others go on. Written are ``bench.html``, ``bench.md``, ``bench.parquet`` (figures),
-    ``duels.parquet`` (comparisons) and, where asked for, ``curves.parquet``.
+    ``duels.parquet`` (comparisons) and, where there are any, ``groups.parquet`` (by type of cancer) and ``curves.parquet``.
 
     Args:
         bench: checked names; see ``train.bench.spec.read_bench``.
@@ -103,6 +104,7 @@ def _ask_patients(bench: Bench, entry: Entry, out: Path, collected: _Collected, 
     if bench.curves.labels and not asked.same_as:
         collected.curves.append(label_curve(asked, bench.curves, out, jobs=jobs))
     if not asked.same_as:
+        collected.groups.append(collect.groups_of_task(asked))
         audits = pd.read_parquet(asked.run / "audits.parquet").assign(task=entry.key)
         collected.audits.append(audits.reindex(columns=list(_AUDITS)))
     collected.asked.append(asked)
@@ -126,6 +128,7 @@ def _together(bench: Bench, collected: _Collected, *, seconds: float) -> Results
         asked=tuple(collected.asked),
         scores=collect.with_ranks(scores, duels),
         duels=duels,
+        groups=collect.joined(collected.groups, collect.GROUPS),
         curves=collect.joined(collected.curves, CURVES),
         audits=collect.joined(collected.audits, _AUDITS),
         failures=collected.failures,
@@ -137,6 +140,8 @@ def _together(bench: Bench, collected: _Collected, *, seconds: float) -> Results
 def _write(out: Path, results: Results) -> None:
     write_table(out / "bench.parquet", results.scores)
     write_table(out / "duels.parquet", results.duels)
+    if len(results.groups):
+        write_table(out / "groups.parquet", results.groups)
     if len(results.curves):
         write_table(out / "curves.parquet", results.curves)
     page = bench_page(results)

@@ -9,6 +9,7 @@ from oncoweave.core.files import read_json, sha256, write_json
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.published_splits import read_published
 from oncoweave.data.splits import read_splits, splits_hash
+from oncoweave.data.unseen_groups import lacking_groups
 from oncoweave.train.bench.panel import bench_study
 from oncoweave.train.bench.spec import Bench, Entry, overrides
 from oncoweave.train.study import Study
@@ -30,6 +31,8 @@ class Asked:
     """The one that decides."""
     run: Path
     """The run folder."""
+    lacking: tuple[str, ...] = ()
+    """Groups that the task tests and never trains on of which the cohort has no patient."""
     same_as: str
     """Key of an earlier task that asks the same of the same patients, whose run this is; empty for a run of its own."""
 
@@ -66,8 +69,8 @@ def ask(bench: Bench, entry: Entry, out: Path, *, earlier: list[Asked]) -> Asked
     cohort = _admitted(task, Path(entry.place.cohort), out / "cohorts")
     opened = Cohort.open(cohort)
     endpoint, stands_in = endpoint_of(task, opened)
-    splits = entry.place.splits
-    if splits is None and unseen_of(task, opened) is not None:
+    splits, unseen = entry.place.splits, unseen_of(task, opened)
+    if splits is None and unseen is not None:
         path = out / "splits" / f"{entry.folder}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         protocol = task.protocol.model_copy(update=overrides(bench.protocol))
@@ -82,6 +85,7 @@ def ask(bench: Bench, entry: Entry, out: Path, *, earlier: list[Asked]) -> Asked
         endpoint=opened.endpoint(endpoint),
         stand_in=stands_in,
         metric=task.metrics[opened.endpoint(endpoint).kind],
+        lacking=() if unseen is None else lacking_groups(opened.patients, unseen),
         run=out / "tasks" / entry.folder if same is None else same.run,
         same_as="" if same is None else same.entry.key,
     )

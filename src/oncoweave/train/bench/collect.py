@@ -16,6 +16,7 @@ from oncoweave.evaluate.ranking import Ranking, rank_models
 from oncoweave.evaluate.versus import Versus, versus
 from oncoweave.train.bench.asked import Asked
 from oncoweave.train.results import trained
+from oncoweave.train.rows import TRAINING
 
 SIMPLE = ("baseline", "single")
 """Roles of the models that need no network and no fusion: the hospital, and a linear model of one modality."""
@@ -76,6 +77,23 @@ def scores_of(asked: Asked) -> pd.DataFrame:
         run=f"tasks/{asked.run.name}",
     )
     return frame[list(SCORES)].reset_index(drop=True)
+
+
+GROUPS = ("task", "model", "grouping", "group", "metric", "value", "low", "high", "n", "events", "stratum", "note")
+"""Columns of :func:`groups_of_task`."""
+
+
+def groups_of_task(asked: Asked) -> pd.DataFrame:
+    """Read the main model's figures in each of the groups that the task tells apart, with those over all pairs of a group.
+
+    Patients that nothing was trained on come first, where there are such, then the task's own groups. Columns: :data:`GROUPS`.
+    """
+    table = pd.read_parquet(asked.run / "groups.parquet")
+    wanted = (TRAINING, *asked.study.groups)
+    chosen = table[(table["model"] == asked.study.main) & table["grouping"].isin(wanted)]
+    chosen = chosen[chosen["metric"].isin([asked.metric, asked.metric + ALL_PAIRS])]
+    ordered = chosen.sort_values("grouping", key=lambda names: names.map(wanted.index), kind="stable")
+    return ordered.assign(task=asked.entry.key, stratum=asked.study.stratum or "").reindex(columns=list(GROUPS))
 
 
 def _reference_name(asked: Asked) -> dict[str, str]:
