@@ -112,17 +112,19 @@ def slides(run: Audited, change: Callable[[list[slide.Sample]], list[slide.Sampl
     return replace(run, cohort=cohort, data=data, study=run.study.model_copy(update={"modalities": modalities}))
 
 
-def borrowed(samples: list[slide.Sample], *, noise: float = 0.0) -> list[slide.Sample]:
-    """The second patient's bags are the first one's under other ids, all but exact where there is noise."""
+def borrowed(samples: list[slide.Sample], *, noise: float = 0.0, half: bool = False) -> list[slide.Sample]:
+    """The second patient's bags are the first one's under other ids, with noise in standard deviations, or half of them."""
     rng = np.random.default_rng(1)
     bags = [
         replace(
             b,
-            features=(b.features + noise * rng.normal(size=b.features.shape)).astype(np.float32),
+            features=(b.features + noise * b.features.std(axis=0) * rng.normal(size=b.features.shape)).astype(np.float32),
             attrs=replace(b.attrs, slide_id=f"copy-{i}"),
         )
         for i, b in enumerate(samples[0].bags)
     ]
+    if half:
+        bags = [replace(b, features=b.features[::2], coords=b.coords[::2], tissue_fraction=None) for b in bags]
     copy = slide.from_bags(samples[1].patient_id, bags, paths=[f"copy {i}" for i in range(len(bags))])
     return [samples[0], copy, *samples[2:]]
 
@@ -155,10 +157,11 @@ def spelt_twice(run: Audited) -> Audited:
     return replace(run, cohort=replace(run.cohort, patients=patients, tables=tables), data=data, **frames)
 
 
-def twin(run: Audited) -> Audited:
+def twin(run: Audited, *, noise: float = 0.0) -> Audited:
     def change(table: pd.DataFrame) -> pd.DataFrame:
         values = [c for c in table.columns if c not in ("patient_id", "sample_id")]
-        table.loc[table.index[5], values] = table.loc[table.index[2], values].to_numpy()
+        table[values] = table[values].astype(float)
+        table.loc[table.index[5], values] = table.loc[table.index[2], values].to_numpy() * (1 + noise)
         return table
 
     return with_table(run, "expression", change)
@@ -228,7 +231,9 @@ FAULTS: dict[str, tuple[Callable[[Audited], Audit], Callable[[Audited], Audited]
     "a hospital on both sides": (audit_sites, grouped, "hospitals stand on both sides"),
     "a patient twice under other ids": (audit_twins, twin, "equal rows of values: expression: 1"),
     "the same slide under another id": (audit_slides, lambda r: slides(r, borrowed), "1 pair.s. of patients hold near-equal"),
-    "a near-copy of a slide": (audit_slides, lambda r: slides(r, lambda s: borrowed(s, noise=1e-4)), "1 pair.s. of patients"),
+    "a near-copy of a slide": (audit_slides, lambda r: slides(r, lambda s: borrowed(s, noise=0.1)), "1 pair.s. of patients"),
+    "half the tiles of a slide": (audit_slides, lambda r: slides(r, lambda s: borrowed(s, half=True)), "1 pair.s. of patients"),
+    "a patient twice in other digits": (audit_twins, lambda r: twin(r, noise=1e-6), "equal rows of values: expression: 1"),
     "follow-up among the features": (
         audit_columns,
         lambda r: with_column(r, "lab_7", r.cohort.patients["os_months"].to_numpy() + 1e-3 * np.arange(100)),

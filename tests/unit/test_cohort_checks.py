@@ -170,6 +170,12 @@ FOUND = {
         "duplicates",
         r"1 row\(s\) repeat a sample that is already there \(row 2\)",
     ),
+    "a site in two spellings": (
+        lambda r: build(r, patients={"site": ["A", "B", "C", "a ", "B", "C"] * (SIZE // 6)}),
+        "warning",
+        "sites",
+        "1 site.s. are spelt in several ways that differ by case or spaces only, for 20 patient",
+    ),
     "no site": (lambda r: build(r, patients={"site": None}), "note", "sites", "no site is known"),
     "spreadsheet gene": (
         lambda r: build(r, rna=("expression", {"2-Sep": r.normal(size=SIZE)})),

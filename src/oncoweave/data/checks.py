@@ -11,6 +11,7 @@ from oncoweave.data.duplicates import check_duplicates
 from oncoweave.data.findings import Finding, Level, rows_text, sorted_findings
 from oncoweave.data.genes import GeneTable, check_genes
 from oncoweave.data.plausible import LARGEST, check_age, check_scale, check_times
+from oncoweave.data.splits import site_names
 from oncoweave.data.store import verify
 
 IDS = ("patient_id", "sample_id")
@@ -58,6 +59,7 @@ def check_patients(cohort: Cohort) -> list[Finding]:
     if absent.any():
         message = f"{int(absent.sum())} patient(s) have no modality at all ({_rows(absent)}); no model can say anything of them"
         findings.append(Finding(level="warning", area="values", where="patient table", message=message, count=int(absent.sum())))
+    findings += _check_spellings(cohort)
     if cohort.site.nunique() < 2:
         known = "one site" if cohort.site.nunique() else "no site"
         message = f"{known} is known: nothing can be said of other hospitals, and no split can be grouped by site"
@@ -66,6 +68,20 @@ def check_patients(cohort: Cohort) -> list[Finding]:
         message = f"the site of {unknown} patient(s) is not known"
         findings.append(Finding(level="note", area="sites", where="patient table", message=message, count=unknown))
     return findings
+
+
+def _check_spellings(cohort: Cohort) -> list[Finding]:
+    """Look for hospitals whose names differ by case or spaces only; splits take them as one."""
+    spelt = pd.DataFrame({"site": cohort.site.to_numpy(dtype=object), "name": site_names(cohort.site, len(cohort)).to_numpy()})
+    spelt = spelt.dropna()
+    several = spelt.groupby("name")["site"].transform("nunique") > 1
+    if not several.any():
+        return []
+    message = (
+        f"{spelt.loc[several, 'name'].nunique()} site(s) are spelt in several ways that differ by case or spaces only, for"
+        f" {int(several.sum())} patient(s): splits take each as one, models and tables by site as several; spell them alike"
+    )
+    return [Finding(level="warning", area="sites", where="patient table", message=message, count=int(several.sum()))]
 
 
 def check_endpoints(cohort: Cohort) -> list[Finding]:

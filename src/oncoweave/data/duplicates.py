@@ -1,6 +1,6 @@
 """Rows that say the same twice: repeated samples, and vectors, texts or files that two patients share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,13 @@ from oncoweave.data.audit import shared_files
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.columns import MEASURED_AT
 from oncoweave.data.findings import Finding, Level, rows_text
+from oncoweave.data.near_copies import near_pairs
 
 _IDS = ["patient_id", "sample_id"]
 _BY_CHANCE = 1e-3
 _COLUMNS = 200
+_MEASURED = 0.5
+"""Share of a column's known values that differ, from which on it counts as a measurement."""
 _FEW = 5
 """Rows of fewer numbers may well be equal by chance."""
 
@@ -62,30 +65,51 @@ def vector_key(table: pd.DataFrame) -> pd.Series:
     return pd.Series([hash(row.tobytes()) for row in values], index=table.index, dtype="int64")
 
 
-def equal_patients(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """List the patients whose rows hold the same values, where that is no chance.
+def alike_patients(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """List the patients whose rows hold the same values, where that is no chance: equal rows, and near-copies of measurements.
 
-    A row's values have the probability, taken one by one, of the product of their shares in the table; that anybody else of the
-    table holds them all must be expected less than once in a thousand tables. What is missing is a value like any other, and a
-    row of fewer than two values tells nothing.
+    Equal rows: taken one by one, a row's values have the probability of the product of their shares in the table; that anybody
+    else of the table holds them all must be expected less than once in a thousand tables, and rows must not differ in one value
+    only as often as in none, as they do where columns go together. What is missing is a value like any other, and a row of fewer
+    than two values tells nothing. Near-copies are sought among columns of measurements, most of whose values differ, over those
+    that both patients have (see :func:`oncoweave.data.near_copies.near_pairs`).
     """
     values = table.drop(columns=[c for c in (*_IDS, MEASURED_AT) if c in table])
-    values = values.astype({c: "string" for c in values.columns if values[c].dtype == object})
-    key = pd.util.hash_pandas_object(values, index=False).to_numpy()
-    patients = table["patient_id"].groupby(key).unique()
-    groups = []
-    for code, members in patients[patients.map(len) > 1].items():
-        row = int((key == code).argmax())
-        if values.iloc[row].notna().sum() >= 2 and _expected(values, row) < _BY_CHANCE:
-            groups.append(tuple(map(str, members)))
+    owner = table["patient_id"].to_numpy(dtype=object)
+    groups = _equal_groups(values, owner)
+    numbers = values.select_dtypes("number")
+    measured = [c for c in numbers if numbers[c].nunique() > _MEASURED * numbers[c].notna().sum()]
+    for left, right in sorted(near_pairs(numbers[measured].to_numpy(dtype=float, na_value=np.nan), owner)):
+        if not any({owner[left], owner[right]} <= set(group) for group in groups):
+            groups.append((str(owner[left]), str(owner[right])))
     return groups
 
 
-def _expected(values: pd.DataFrame, row: int) -> float:
-    """Rows that hold the values of one, were columns independent; of many columns some hundred tell enough."""
+def _equal_groups(values: pd.DataFrame, owner: np.ndarray) -> list[tuple[str, ...]]:
     columns = values.columns[:: max(1, len(values.columns) // _COLUMNS)]
-    codes = [pd.factorize(values[c])[0] for c in columns]
-    return float(len(values) * np.exp(sum(np.log(max(1, (code == code[row]).sum() - 1) / len(code)) for code in codes)))
+    codes = np.column_stack([pd.factorize(values[c])[0] for c in columns]) if len(columns) else np.empty((len(values), 0), int)
+    values = values.astype({c: "string" for c in values.columns if values[c].dtype == object})
+    key = pd.util.hash_pandas_object(values, index=False).to_numpy()
+    patients = pd.Series(owner).groupby(key).unique()
+    groups, rows = [], list[int]()
+    for code, members in patients[patients.map(len) > 1].items():
+        row = int((key == code).argmax())
+        if values.iloc[row].notna().sum() >= 2 and _expected(codes, row) < _BY_CHANCE:
+            groups.append(tuple(map(str, members)))
+            rows.append(row)
+    equal = sum(len(group) * (len(group) - 1) // 2 for group in groups)
+    return groups if equal > _differ_once(codes, rows) else []
+
+
+def _differ_once(codes: np.ndarray, rows: Sequence[int]) -> int:
+    """Count the rows that differ in one value only from one of those given."""
+    return sum(int(((codes != codes[row]).sum(axis=1) == 1).sum()) for row in rows)
+
+
+def _expected(codes: np.ndarray, row: int) -> float:
+    """Rows that hold the values of one, were columns independent; of many columns some hundred tell enough."""
+    shares = np.maximum(1, (codes == codes[row]).sum(axis=0) - 1) / len(codes)
+    return float(len(codes) * np.exp(np.log(shares).sum()))
 
 
 def _embeddings(cohort: Cohort) -> list[dict[str, pd.DataFrame]]:

@@ -6,22 +6,19 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.data.audit import PERSONS, SLIDES, Crossing, crossings
-from oncoweave.data.duplicates import equal_patients
+from oncoweave.data.duplicates import alike_patients
+from oncoweave.data.near_copies import near_pairs
 from oncoweave.data.persons import persons_on_both_sides
 from oncoweave.modalities import embedding, slide
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 
-SKETCH = 64
-"""Tiles of a patient that are held against those of others: the ones whose features hash lowest, so copies are among them."""
-SHARED_TILES, SHARED_SHARE = 3, 0.05
-"""Two patients hold the same slide where they share so many different tiles of the sketch, and this share of it."""
-NEAR = 0.05
-"""So do two whose pooled features lie nearer than this part of the usual distance to the nearest other patient."""
+COLUMNS = 64
+"""Features of a tile that are read."""
+DIRECTIONS = 16
+"""Along which the outermost tiles of a bag are taken, two each."""
+SHARED_TILES = 3
+"""Two bags hold the same slide where so many different ones of these tiles are near-copies."""
 _VALUES = ("record", "expression", "embedding")
-_AT_ONCE = 1024
-"""Rows whose distances are in memory together."""
-_PLENTY = 8
-"""Numbers of a vector from which on a near one is no chance."""
 
 
 def audit_patients(run: Audited) -> Audit:
@@ -58,20 +55,23 @@ def audit_sites(run: Audited) -> Audit:
 
 
 def audit_twins(run: Audited) -> Audit:
-    """No two patients have rows of equal values."""
+    """No two patients have rows of equal values, nor of measurements that are equal but for noise."""
     name, groups = "duplicate patients under other ids", []
     tables = {m: t for m, t in run.studied.tables.items() if run.studied.modalities[m].kind in _VALUES}
     if not tables:
         return not_applicable(name, "The study reads no table of values.")
     told = []
     for modality, table in tables.items():
-        equal = equal_patients(table)
-        groups += equal
-        told += [f"{modality}: {len(equal)}"] if equal else []
-    evidence = f"No two patients hold equal rows of values in {', '.join(tables)} (beyond what chance gives)."
+        alike = alike_patients(table)
+        groups += alike
+        told += [f"{modality}: {len(alike)}"] if alike else []
+    evidence = f"No two patients hold equal or near-equal rows of values in {', '.join(tables)} (beyond what chance gives)."
     if groups:
         crossing = sum(_crosses(run, group) for group in groups)
-        evidence = f"Groups of patients with equal rows of values: {', '.join(told)}; {crossing} stand on both sides of a split."
+        evidence = (
+            f"Groups of patients with equal or near-equal rows of values: {', '.join(told)}; {crossing} stand on both sides of a"
+            " split."
+        )
     n = len(set().union(*(t["patient_id"] for t in tables.values())))
     return judged(name, fault=bool(groups), evidence=evidence, n=n)
 
@@ -105,59 +105,48 @@ def _crosses(run: Audited, group: Sequence[str]) -> bool:
 
 
 def _near(run: Audited) -> tuple[set[tuple[int, int]], int]:
+    """Pairs of patients, by place, who hold near-copies, and how many were compared; specimens of one person are not."""
     pairs: set[tuple[int, int]] = set()
     compared: set[int] = set()
+    person = np.arange(len(run.data)) if run.data.person is None else np.unique(run.data.person, return_inverse=True)[1]
     for modality, samples in run.data.samples.items():
-        rows = [i for i, s in enumerate(samples) if isinstance(s, slide.Sample | embedding.Sample)]
-        some = [samples[i] for i in rows]
-        slides = [s for s in some if isinstance(s, slide.Sample)]
-        vectors = [s.values.mean(axis=0) for s in some if isinstance(s, embedding.Sample)]
-        close = near_pairs(np.stack(vectors)) if vectors else set()
-        if slides:
-            pooled = np.stack([np.concatenate([s.mean, s.std]) for s in slides])
-            close = near_pairs(pooled) | sharing_pairs([sketch(s) for s in slides])
-        compared |= set(rows)
-        pairs |= {(rows[i], rows[j]) for i, j in close}
-        assert len(vectors) in (0, len(rows)), f"{modality!r} mixes bags and vectors"
+        bags = [(i, bag) for i, s in enumerate(samples) if isinstance(s, slide.Sample) for bag in s.bags]
+        vectors = [(i, s.values.mean(axis=0)) for i, s in enumerate(samples) if isinstance(s, embedding.Sample)]
+        assert not bags or not vectors, f"{modality!r} mixes bags and vectors"
+        rows = np.array([i for i, _ in bags or vectors], dtype=int)
+        close: set[tuple[int, int]] = set()
+        if bags:
+            tiles = [some_columns(bag.features) for _, bag in bags]
+            pooled = np.stack([t.mean(axis=0, dtype=np.float64) for t in tiles])
+            close = near_pairs(pooled, person[rows]) | sharing_pairs(tiles, person[rows])
+        elif vectors:
+            close = near_pairs(np.stack([v for _, v in vectors]), person[rows])
+        compared |= set(rows.tolist())
+        pairs |= {(min(a, b), max(a, b)) for a, b in ((int(rows[i]), int(rows[j])) for i, j in close)}
     return pairs, len(compared)
 
 
-def sketch(sample: slide.Sample) -> np.ndarray:
-    """Hash a patient's tiles by their features and keep the lowest, ``UInt[at most SKETCH]``: equal tiles hash equally."""
-    factors = np.random.default_rng(0).integers(1, 2**63, size=8, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    keys = []
-    for bag in sample.bags:
-        words = np.ascontiguousarray(bag.features[:, :8], dtype=np.float32).view(np.uint32).astype(np.uint64)
-        keys.append((words * factors[: words.shape[1]]).sum(axis=1, dtype=np.uint64))
-    return np.unique(np.concatenate(keys))[:SKETCH]
+def some_columns(features: np.ndarray) -> np.ndarray:
+    """Take evenly spaced features of tiles, ``[tile, at most COLUMNS]``."""
+    return features[:, :: max(1, features.shape[1] // COLUMNS)][:, :COLUMNS]
 
 
-def sharing_pairs(sketches: Sequence[np.ndarray]) -> set[tuple[int, int]]:
-    """List the pairs whose sketches have tiles in common: three different ones, and a twentieth of the smaller sketch."""
-    owner = np.repeat(np.arange(len(sketches)), [len(s) for s in sketches])
-    table = pd.DataFrame({"key": np.concatenate(sketches), "owner": owner})
-    table = table[table.duplicated("key", keep=False)]
-    both = table.merge(table, on="key")
-    pairs, counts = np.unique(both.loc[both["owner_x"] < both["owner_y"], ["owner_x", "owner_y"]], axis=0, return_counts=True)
-    return {
-        (i, j)
-        for (i, j), count in zip(pairs.tolist(), counts, strict=True)
-        if count >= max(SHARED_TILES, SHARED_SHARE * min(len(sketches[i]), len(sketches[j])))
-    }
+def sharing_pairs(tiles: Sequence[np.ndarray], owner: np.ndarray) -> set[tuple[int, int]]:
+    """List the pairs of bags (``[tile, d]`` each) of different owners that share tiles, or all but share them.
 
-
-def near_pairs(vectors: np.ndarray) -> set[tuple[int, int]]:
-    """List the pairs of rows ``[n, d]`` that lie far nearer to each other than rows usually do to their nearest."""
-    if len(vectors) < 3 or vectors.shape[1] < _PLENTY:
-        return set()
-    spread = vectors.std(axis=0)
-    z = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    square, nearest, distance = (z**2).sum(axis=1), np.zeros(len(z), dtype=int), np.zeros(len(z))
-    for start in range(0, len(z), _AT_ONCE):
-        rows = np.arange(start, min(start + _AT_ONCE, len(z)))
-        apart = square[rows][:, None] + square - 2 * z[rows] @ z.T
-        apart[np.arange(len(rows)), rows] = np.inf
-        nearest[rows] = apart.argmin(axis=1)
-        distance[rows] = np.sqrt(np.maximum(apart.min(axis=1), 0.0))
-    close = np.flatnonzero(distance <= NEAR * np.median(distance))
-    return {(min(int(i), int(nearest[i])), max(int(i), int(nearest[i]))) for i in close}
+    Of each bag the tiles are held against those of others that lie farthest out along some directions, the same for all bags: a
+    copy's are the same tiles, also where every tile has changed a little or half of them are gone.
+    """
+    spread = np.mean([t.std(axis=0, dtype=np.float64) for t in tiles], axis=0)
+    signs = (
+        np.random.default_rng(0).choice([-1.0, 1.0], size=(len(spread), DIRECTIONS)) / np.where(spread > 0, spread, 1.0)[:, None]
+    )
+    outer = []
+    for t in tiles:
+        along = t.astype(np.float32) @ signs
+        outer.append(np.concatenate([along.argmax(axis=0), along.argmin(axis=0)]))
+    alike: dict[tuple[int, int], set[tuple[int, int]]] = {}
+    for k in range(2 * DIRECTIONS):
+        for i, j in near_pairs(np.stack([t[o[k]] for t, o in zip(tiles, outer, strict=True)]), owner):
+            alike.setdefault((i, j), set()).add((int(outer[i][k]), int(outer[j][k])))
+    return {pair for pair, of in alike.items() if min(len({a for a, _ in of}), len({b for _, b in of})) >= SHARED_TILES}
