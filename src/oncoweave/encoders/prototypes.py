@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from oncoweave.core.errors import DataError
 from oncoweave.core.ranges import Count, Positive, Rate
 from oncoweave.nn.dropout import Dropout
-from oncoweave.nn.mixtures import fit_mixture, patient_components, responsibilities
+from oncoweave.nn.mixtures import Mixture, fit_mixture, patient_components, responsibilities
 from oncoweave.nn.tokens import Tokens, require_shape
 
 KINDS = ("slide",)
@@ -80,13 +80,7 @@ class Prototypes(nn.Module):
         tiles = tiles[torch.randperm(len(tiles), generator=generator)[: self.config.tiles]]
         centre, scale = tiles.mean(dim=0), tiles.std(dim=0, correction=0)
         scale = torch.where(scale > 0, scale, 1.0)
-        mixture = fit_mixture(
-            ((tiles - centre) / scale).double().numpy(),
-            components=self.config.prototypes,
-            floor=self.config.floor,
-            steps=self.config.steps,
-            seed=int(torch.randint(2**31 - 1, (1,), generator=generator)),
-        )
+        mixture = self._mixture((tiles - centre) / scale, generator)
         known = {
             "centre": centre,
             "scale": scale,
@@ -98,6 +92,16 @@ class Prototypes(nn.Module):
         }
         for name, value in known.items():
             self.get_buffer(name).copy_(value)
+
+    def _mixture(self, tiles: Float[Tensor, "tile dim"], generator: torch.Generator) -> Mixture:
+        seed, config = int(torch.randint(2**31 - 1, (1,), generator=generator)), self.config
+        try:
+            return fit_mixture(
+                tiles.double().numpy(), components=config.prototypes, floor=config.floor, steps=config.steps, seed=seed
+            )
+        except DataError as error:
+            msg = f"{error} tiles of training patients; the encoder's setting prototypes asks for fewer, and pool for none"
+            raise DataError(msg) from error
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Summarise each patient's kept tiles.

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from oncoweave.core import shelf
+from oncoweave.core.errors import DataError
 from oncoweave.model import ModalityShape, Model, ModelConfig, operator_of
 from oncoweave.nn.fitted import SupervisedObjective
 from oncoweave.nn.tokens import Tokens
-from oncoweave.train.batches import parts_of
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.default_encoders import columns_of, default_encoder
 from oncoweave.train.encoder_settings import read_files
@@ -196,13 +196,15 @@ def _fit_member(
     member: int,
     watch: Callable[[int, float, _Weights], None] | None,
 ) -> _Weights:
-    # everything that tells two networks of a fold apart is in it: equal seeds would share a checkpoint
-    purpose = (type(goal).__name__, config, spec.loop, spec.starts, spec.options.layer_decay, member)
+    # everything that tells two networks of a fold apart is in it, as equal seeds would share a checkpoint; what fits into memory
+    # tells none apart
+    loop = replace(spec.loop, tokens=LoopConfig().tokens)
+    purpose = (type(goal).__name__, config, loop, spec.starts, spec.options.layer_decay, member)
     seed = int(fold.rng("network", *purpose).integers(2**31))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Model(config)
-    initialise_encoders(model, given.source(), rows[0], tokens=spec.loop.tokens, seed=seed)
+    initialise_encoders(model, given.source(), rows[0], seed=seed)
     frozen = start_encoders(model, fold, spec.starts)
     source = given.source(features_of(model, fold, frozen, given.counts, spec.loop))
     objective = goal
@@ -223,19 +225,28 @@ def _fit_member(
     )
 
 
-def initialise_encoders(model: Model, source: Source, rows: np.ndarray, *, tokens: int, seed: int) -> None:
-    """Show each encoder that starts from data the training rows that have its modality, a part of them at a time."""
+def initialise_encoders(model: Model, source: Source, rows: np.ndarray, *, seed: int) -> None:
+    """Show each encoder that starts from data the training rows that have its modality, one by one.
+
+    Raises:
+        DataError: they are too few to start from; names modality and encoder.
+    """
     for place, (modality, encoder) in enumerate(model.encoders.items()):
-        if "training_tokens" in getattr(shelf.load("encoders", model.config.modalities[modality].encoder), "NEEDS", ()):
+        name = model.config.modalities[modality].encoder
+        if "training_tokens" in getattr(shelf.load("encoders", name), "NEEDS", ()):
             assert isinstance(encoder, StartsFromData), f"{modality!r}: an encoder that needs training tokens has no initialise"
-            encoder.initialise(_tokens_of(source, modality, rows, tokens), torch.Generator().manual_seed(seed + place))
+            try:
+                encoder.initialise(_tokens_of(source, modality, rows), torch.Generator().manual_seed(seed + place))
+            except DataError as error:
+                msg = f"modality {modality!r}, encoder {name!r}: {error}"
+                raise DataError(msg) from error
 
 
-def _tokens_of(source: Source, modality: str, rows: np.ndarray, budget: int) -> Iterator[Tokens]:
-    for part in parts_of(source.sizes_of(rows), budget):
-        tokens = source.load(rows[part])[0][modality]
+def _tokens_of(source: Source, modality: str, rows: np.ndarray) -> Iterator[Tokens]:
+    for row in rows:  # not as many as fit into memory: what is drawn of them would depend on that
+        tokens = source.load(np.array([row]))[0][modality]
         if bool(tokens.present.any()):
-            yield tokens.take(tokens.present)
+            yield tokens
 
 
 def _config(fold: Fold, preparations: Mapping[str, Preparation], spec: NetworkSpec, *, num_outputs: int) -> ModelConfig:
