@@ -22,10 +22,22 @@ def test_minimal_study_is_valid():
             {"models": [{"name": "a", "fusion": "concat", "encoder": {}}]},
             r"unknown key 'models.0.encoder'; did you mean 'encoders'\?",
         ),
-        ({"models": [{"name": "../escape", "fusion": "concat"}]}, r"models.0.name: string should match pattern"),
-        ({"protocol": {"horizons": [-5]}}, r"protocol.horizons.0: input should be greater than 0 \(got -5\)"),
-        ({"modalities": []}, r"modalities: tuple should have at least 1 item"),
-        ({"protocol": {"folds": 1}}, r"protocol.folds: input should be greater than or equal to 2 \(got 1\)"),
+        ({"models": [{"name": "../escape", "fusion": "concat"}]}, r"models.0.name: wanted text that matches .*, got '../escape'"),
+        ({"protocol": {"horizons": [-5]}}, "protocol.horizons.0: wanted a number above 0, got -5"),
+        ({"modalities": []}, r"modalities: wanted 1 or more of them, got \[\]"),
+        ({"protocol": {"folds": 1}}, "protocol.folds: wanted a number of 2 or more, got 1"),
+        ({"protocol": {"folds": 2.5}}, "protocol.folds: wanted a whole number, got 2.5"),
+        (
+            {"network": {"modality_dropout": 1.5}},
+            "study: network.modality_dropout: wanted a number below 1 or keys and values, got 1.5$",
+        ),
+        ({"network": {"modality_dropout": {"he": 2}}}, "study: network.modality_dropout.he: wanted a number below 1, got 2$"),
+        ({"network": {"precision": 16}}, "network.precision: wanted '32-true', 'bf16-mixed' or '16-mixed', got 16"),
+        ({"texts": {"notes": {"mask_words": "icu"}}}, r"texts.notes.mask_words: wanted a list, got 'icu'; write \[icu\]"),
+        (
+            {"models": [{"name": "a", "fusion": "rank", "encoder_settings": {"he": {"width": {}}}}]},
+            "models.0.encoder_settings.he.width: wanted a number or a whole number or text or true or false or a list, got {}",
+        ),
     ],
 )
 def test_misfits_name_their_place(extra, message):

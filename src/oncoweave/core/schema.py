@@ -1,6 +1,7 @@
 """Strict configuration: an unknown key fails and names the nearest valid one."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
@@ -55,16 +56,68 @@ def parse_config(schema: type[Config], content: object, *, where: str) -> Config
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(schema, e) for e in error.errors()]
-        msg = f"{where}: " + "; ".join(lines)
+        msg = f"{where}: " + "; ".join(_explained(schema, error.errors()))
         raise ConfigError(msg) from error
 
 
-def _explain(schema: type[BaseModel], error: "ErrorDetails") -> str:
-    place = [str(p) for p in error["loc"]]
-    if error["type"] != "extra_forbidden":
-        shown = f" (got {error['input']!r})" if error["type"] != "missing" else ""
-        return f"{'.'.join(place)}: {str(error['msg'])[:1].lower()}{str(error['msg'])[1:]}{shown}"
+_ALTERNATIVE = re.compile(r"(constrained-)?(float|int|str|bool)|(dict|tuple|list|literal)\[.*\]")
+"""What pydantic puts behind a key of which several types are wanted: one of them."""
+_WANTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "keys and values",
+    "model": "keys and values",
+}
+"""By the start of the kind of an error."""
+_LIMITS = {
+    "gt": "a number above {:g}",
+    "ge": "a number of {:g} or more",
+    "lt": "a number below {:g}",
+    "le": "a number of {:g} or less",
+}
+
+
+def _explained(schema: type[BaseModel], errors: "Sequence[ErrorDetails]") -> list[str]:
+    """Write a line a key: what was wanted there, each of several types once, and what came."""
+    lines, wanted = [], dict[tuple[str, ...], list[str]]()
+    came: dict[tuple[str, ...], object] = {}
+    for error in errors:
+        place = tuple(str(p) for p in error["loc"])
+        if error["type"] == "extra_forbidden":
+            lines.append(_unknown_key(schema, list(place)))
+        elif error["type"] == "missing":
+            lines.append(f"{'.'.join(place)}: is missing")
+        else:
+            key = tuple(p for p in place if not _ALTERNATIVE.fullmatch(p))
+            wanted.setdefault(key, []).append(_wanted(error))
+            came[key] = error["input"]
+    for key, words in wanted.items():  # where faults lie deeper, the value was meant as the type that has them
+        if not any(other[: len(key)] == key and len(other) > len(key) for other in wanted):
+            hint = f"; write [{came[key]}]" if "a list" in words and isinstance(came[key], str) else ""
+            lines.append(f"{'.'.join(key)}: wanted {' or '.join(dict.fromkeys(words))}, got {came[key]!r}{hint}")
+    return lines
+
+
+def _wanted(error: "ErrorDetails") -> str:
+    context = error.get("ctx", {})
+    for limit, words in _LIMITS.items():
+        if limit in context:
+            return words.format(context[limit])
+    if error["type"] == "literal_error":
+        return str(context["expected"])
+    if error["type"] == "too_short":
+        return f"{context['min_length']} or more of them"
+    if error["type"] == "string_pattern_mismatch":
+        return f"text that matches {context['pattern']}"
+    kind, _, fault = error["type"].partition("_")
+    return _WANTED[kind] if kind in _WANTED and fault in ("type", "parsing", "from_float") else str(error["msg"])
+
+
+def _unknown_key(schema: type[BaseModel], place: list[str]) -> str:
     valid = _keys_at(schema, place[:-1])
     near = get_close_matches(place[-1], valid, n=1, cutoff=0.0)
     hint = f"; did you mean {near[0]!r}?" if near else ""
