@@ -13,6 +13,8 @@ from oncoweave.train.locked import score_columns
 from oncoweave.train.panel import SITE_ONLY
 
 MISSING_ONLY = "missing_only"
+_ROUNDING = 1e-9
+"""Shares of values that differ by less are equal."""
 _LEVEL = 0.99
 """Of the interval that has to leave out chance: in a run without the fault it does so once in 200 (one side)."""
 
@@ -96,9 +98,13 @@ def _gaps(run: Audited) -> np.ndarray:
         values = table.drop(columns=["patient_id", "sample_id"])
         share = values.notna().groupby(table["patient_id"].to_numpy()).mean().mean(axis=1)
         columns.append(share.reindex(run.data.patient_ids).fillna(0.0).to_numpy()[:, None])
-    joined = np.hstack(columns)
-    spread = joined.std(axis=0)
-    return joined[:, spread > 0] / spread[spread > 0]
+    return _varying(np.hstack(columns))
+
+
+def _varying(joined: np.ndarray) -> np.ndarray:
+    """Keep the columns that vary by more than rounding, each over its standard deviation."""
+    varies = np.ptp(joined, axis=0) > _ROUNDING
+    return joined[:, varies] / joined[:, varies].std(axis=0)
 
 
 def _frame(run: Audited, rows: np.ndarray, scores: np.ndarray) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Is the outcome, or something known only after it, among the features? One column at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from oncoweave.core.errors import NoComparablePairsError
 from oncoweave.core.units import convert_time
 from oncoweave.data.audit import tells_outcome
 from oncoweave.data.columns import ID_COLUMNS, MEASURED_AT
-from oncoweave.evaluate.concordance import harrell_c
+from oncoweave.evaluate.concordance import count_pairs, harrell_c
+from oncoweave.train.audits.luck import chance_of_area, chance_of_correlation, chance_of_order, two_sided
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 
 ORDERS = 0.95
@@ -29,17 +31,22 @@ _EXACT = 25
 """Columns of a modality whose C-index is computed, those that follow the martingale residuals most; all are screened."""
 _LEVELS = 20
 _P = 1e-3
+"""A column is named a leak where the best of so many would be as good by luck less often."""
 
 
 def audit_columns(run: Audited) -> Audit:
     """No single column, of any table that is read, equals or nearly determines the outcome."""
-    name, found, looked = "outcome in a feature", [], 0
+    name, found, doubtful, looked = "outcome in a feature", [], [], 0
     for where, columns in _feature_columns(run):
         looked += columns.shape[1]
         named = {str(c) for c in columns if where[1] == "record" and tells_outcome(str(c).partition("=")[0])}
-        for column, what, value in _telling(columns, run.data.outcome, named):
+        for column, what, value, chance in _telling(columns, run.data.outcome, named):
             after = ", and its name is of something known later" if column in named else ""
-            found.append(f"{where[0]}, column {column!r}: {what} {value:.3f}{after}")
+            told = f"{where[0]}, column {column!r}: {what} {value:.3f}{after}"
+            if chance < _P:
+                found.append(told)
+            else:
+                doubtful.append(f"{told} (chance of the best of so many {chance:.2g})")
     if not looked:
         return not_applicable(name, "The study reads no table of columns.")
     bounds = f"bounds: C-index {ORDERS:g}, AUROC or Spearman {SEPARATES:g}; {NAMED:g} where the name is of something known later"
@@ -47,6 +54,9 @@ def audit_columns(run: Audited) -> Audit:
     evidence = (
         f"{'; '.join(found[:4])}{more} ({looked:,} columns, {bounds})." if found else f"None of {looked:,} columns ({bounds})."
     )
+    if doubtful:
+        others = f" and {len(doubtful) - 4} more" if len(doubtful) > 4 else ""
+        evidence += f" Beyond a bound, but in so few patients that luck may explain it: {'; '.join(doubtful[:4])}{others}."
     return judged(name, fault=bool(found), evidence=evidence, n=len(run.data))
 
 
@@ -94,27 +104,35 @@ def _by_patient(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([numbers, *shown], axis=1).groupby(table["patient_id"].to_numpy()).mean()
 
 
-def _telling(columns: pd.DataFrame, target: Target, named: set[str]) -> Iterator[tuple[str, str, float]]:
-    """Yield columns that are beyond a bound, what of the outcome they tell, and how well."""
-    measured: dict[str, tuple[str, float]] = {}
-    for what, bound, values in _scores(columns, target):
+def _telling(columns: pd.DataFrame, target: Target, named: set[str]) -> list[tuple[str, str, float, float]]:
+    """List columns that are beyond a bound: what of the outcome they tell, how well, and the chance of that by luck.
+
+    The chance is that of the best of all columns (Bonferroni); a column stands once, with what luck explains least.
+    """
+    measured: dict[str, tuple[str, float, float]] = {}
+    for what, bound, values, luck in _scores(columns, target):
         for column in values.index[values >= [min(bound, NAMED) if str(c) in named else bound for c in values.index]]:
-            if values[column] > measured.get(str(column), ("", 0.0))[1]:
-                measured[str(column)] = (what, float(values[column]))
-    yield from ((column, what, value) for column, (what, value) in measured.items())
+            value, chance = float(values[column]), min(1.0, luck(columns[column]) * columns.shape[1])
+            known = measured.get(str(column), ("", 0.0, 1.1))
+            if (chance >= _P, -value) < (known[2] >= _P, -known[1]):
+                measured[str(column)] = (what, value, chance)
+    return [(column, what, value, chance) for column, (what, value, chance) in measured.items()]
 
 
-def _scores(columns: pd.DataFrame, target: Target) -> Iterator[tuple[str, float, pd.Series]]:
+Luck = Callable[[pd.Series], float]
+"""Chance that a column which has nothing to do with the outcome scores as well or better."""
+
+
+def _scores(columns: pd.DataFrame, target: Target) -> Iterator[tuple[str, float, pd.Series, Luck]]:
     kind = target.endpoint.kind
     if kind == "survival":
-        yield "tells the event with AUROC", SEPARATES, _aurocs(columns, target.event.astype(float))
-        yield "orders follow-up with C-index", ORDERS, _concordances(columns, target)
+        event = target.event.astype(float)
+        yield "tells the event with AUROC", SEPARATES, _aurocs(columns, event), partial(_luck_of_area, truth=event)
+        concordances = _concordances(columns, target)
+        yield "orders follow-up with C-index", ORDERS, concordances, partial(_luck_of_concordance, target=target)
     elif kind == "regression":
-        yield (
-            "ranks as the outcome does, Spearman",
-            SEPARATES,
-            _significant(columns, target.values, _correlations(columns, target.values)),
-        )
+        found = _correlations(columns, target.values)
+        yield "ranks as the outcome does, Spearman", SEPARATES, found, partial(_luck_of_correlation, values=target.values)
     else:
         labels = target.endpoint.classes or target.endpoint.columns
         truths = (
@@ -125,11 +143,11 @@ def _scores(columns: pd.DataFrame, target: Target) -> Iterator[tuple[str, float,
             else {label: (target.values == i).astype(float) for i, label in enumerate(labels)}
         )
         for label, truth in truths.items():
-            yield f"tells {label} with AUROC", SEPARATES, _aurocs(columns, truth)
+            yield f"tells {label} with AUROC", SEPARATES, _aurocs(columns, truth), partial(_luck_of_area, truth=truth)
 
 
 def _aurocs(columns: pd.DataFrame, truth: np.ndarray) -> pd.Series:
-    """AUROC of every column, whichever way; 0 where luck could explain it."""
+    """AUROC of every column, whichever way; 0 where a class is lacking."""
     known = columns.notna().to_numpy() & ~np.isnan(truth)[:, None]
     ranks = columns.where(known).rank().fillna(0.0).to_numpy()
     positive = known & (np.nan_to_num(truth) > 0.5)[:, None]
@@ -137,7 +155,7 @@ def _aurocs(columns: pd.DataFrame, truth: np.ndarray) -> pd.Series:
     pairs = np.maximum(num_positive * num_negative, 1)
     area = ((ranks * positive).sum(axis=0) - num_positive * (num_positive + 1) / 2) / pairs
     area = np.where(num_positive * num_negative > 0, np.maximum(area, 1 - area), 0.0)
-    return _significant(columns, truth, pd.Series(area, index=columns.columns))
+    return pd.Series(area, index=columns.columns)
 
 
 def _concordances(columns: pd.DataFrame, target: Target) -> pd.Series:
@@ -152,7 +170,38 @@ def _concordances(columns: pd.DataFrame, target: Target) -> pd.Series:
         except NoComparablePairsError:
             continue  # nothing can be told of it
         found[column] = max(c_index, 1 - c_index)
-    return _significant(columns[list(found)], residual, pd.Series(found, dtype=float))
+    return pd.Series(found, dtype=float)
+
+
+def _luck_of_area(column: pd.Series, truth: np.ndarray) -> float:
+    values, known = column.to_numpy(dtype=float), column.notna().to_numpy() & ~np.isnan(truth)
+    exact = chance_of_area(values[known & (truth > 0.5)], values[known & ~(truth > 0.5)])
+    return _least(exact, column, truth)
+
+
+def _luck_of_concordance(column: pd.Series, target: Target) -> float:
+    values, known = column.to_numpy(dtype=float), column.notna().to_numpy()
+    time, event = target.time[known], target.event[known]
+    counts = count_pairs(time, event, values[known])
+    cases, beyond = np.unique(counts.comparable, return_counts=True)
+    wrong = counts.comparable.sum() - np.maximum(counts.lower.sum(), (counts.comparable - counts.lower - counts.equal).sum())
+    exact = two_sided(chance_of_order([(int(k), int(m)) for m, k in zip(cases, beyond, strict=True)], int(wrong)))
+    return _least(exact, column, _martingale(target.time, target.event))
+
+
+def _luck_of_correlation(column: pd.Series, values: np.ndarray) -> float:
+    known = column.notna().to_numpy() & ~np.isnan(values)
+    return chance_of_correlation(float(_correlations(column.to_frame(), values).iloc[0]), int(known.sum()))
+
+
+def _least(exact: float, column: pd.Series, values: np.ndarray) -> float:
+    """Lesser of the exact chance and the normal one of the rank correlation, doubled for the choice.
+
+    Each is too large somewhere: the exact one where values are equal, which it counts as wrong, the normal one in small samples.
+    """
+    count = (column.notna().to_numpy() & ~np.isnan(values)).sum()
+    normal = 2 * stats.norm.sf(_correlations(column.to_frame(), values).iloc[0] * np.sqrt(count))
+    return float(min(1.0, 2 * np.fmin(exact, normal)))
 
 
 def _martingale(time: np.ndarray, event: np.ndarray) -> np.ndarray:
@@ -173,12 +222,3 @@ def _correlations(columns: pd.DataFrame, values: np.ndarray) -> pd.Series:
     other = (other - other.sum(axis=0) / count) * known
     scale = np.sqrt((ranks**2).sum(axis=0) * (other**2).sum(axis=0))
     return pd.Series(np.abs((ranks * other).sum(axis=0)) / np.where(scale > 0, scale, np.inf), index=columns.columns)
-
-
-def _significant(columns: pd.DataFrame, values: np.ndarray, scores: pd.Series) -> pd.Series:
-    """Set scores to 0 where the best of so many columns could be as good by luck (Bonferroni, p < .001)."""
-    if columns.empty or scores.empty:
-        return scores
-    count = (columns.notna().to_numpy() & ~np.isnan(values)[:, None]).sum(axis=0)
-    p = 2 * stats.norm.sf(_correlations(columns, values).to_numpy() * np.sqrt(count))
-    return scores.where(p * columns.shape[1] < _P, 0.0)
