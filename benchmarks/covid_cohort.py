@@ -37,7 +37,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.data.importers.report import ImportReport, report_absent
 from oncoweave.data.store import write_cohort
-from oncoweave.modalities import film
+from oncoweave.train.scan_checks import look
 
 SMALL_SITE = 8
 """Patients below which a source is not told apart."""
@@ -195,7 +195,7 @@ def _usable(cohort: Cohort, report: ImportReport) -> pd.DataFrame:
     """Read every film once, and leave out those that cannot be used, by reason."""
     table = cohort.tables["film"]
     records = [r for r in cohort.records("film") if r is not None]
-    broken = {r.patient_id: next(iter(fault)) for r in records if (fault := film.faults([r]))}
+    broken = {r.patient_id: next(iter(fault)) for r in records if (fault := look("film", [r]).faults)}
     for reason in sorted(set(broken.values())):
         report.note("left out", sum(v == reason for v in broken.values()), "films", where="image", reason=reason)
     return table[~table["patient_id"].isin(broken)].reset_index(drop=True)

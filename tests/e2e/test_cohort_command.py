@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from oncoweave.cli.cohort import cohort_app
@@ -89,6 +90,21 @@ def test_check_ends_with_one_when_there_is_an_error(clinic):
     assert "check: 1 error" in result.output
     assert "modalities/report.parquet" in result.output
     assert run("check", clinic, "--no-hashes").exit_code == 0
+
+
+def test_check_decodes_films_and_counts_those_that_cannot_be_used(clinic, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        pixels = rng.integers(0, 256, (32, 32)) if i else np.zeros((32, 32))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "in" / f"{i}.png")
+    (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "2.png").read_bytes()[:200])
+    (tmp_path / "in" / "films.csv").write_text("patient_id,path\n" + "".join(f"{i:03d},{i}.png\n" for i in range(4)))
+    (tmp_path / "in" / "page.yaml").write_text(SOURCE["page.yaml"] + "  film: {kind: film, table: films.csv}\n")
+    assert run("import", tmp_path / "in" / "page.yaml", clinic).exit_code == 0
+    result = run("check", clinic)
+    assert result.exit_code == 1
+    assert "2 patient(s) have a film that cannot be used: 1 blank, 1 unreadable" in " ".join(result.output.split())
+    assert run("check", clinic, "--no-images").exit_code == 0
 
 
 def test_check_reads_splits(clinic, tmp_path):

@@ -11,7 +11,9 @@ from PIL import Image
 from oncoweave.core.errors import DataError
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.modalities import film
-from oncoweave.scans.films import WINDOW, FilmError, read_film, shrink, window
+from oncoweave.scans.dicom import ScanError
+from oncoweave.scans.films import WINDOW, read_film, shrink, window
+from oncoweave.train.scan_checks import Looked, look
 
 
 def write_dicom(path, stored, **tags):
@@ -95,7 +97,7 @@ def test_a_grey_picture_saved_in_colour_is_grey_and_a_photograph_is_refused(tmp_
     photo = grey.copy()
     photo[:20, :, 0] = 255 - photo[:20, :, 0]
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    with pytest.raises(FilmError, match=r"photo\.png: \d+% of its pixels are coloured") as caught:
+    with pytest.raises(ScanError, match=r"photo\.png: \d+% of its pixels are coloured") as caught:
         read_film(tmp_path / "photo.png")
     assert caught.value.reason == "colour"
 
@@ -107,8 +109,8 @@ def test_what_is_no_film_is_named_and_counted(tmp_path, rng):
     (tmp_path / "short.png").write_bytes((tmp_path / "good.png").read_bytes()[:-900])
     write_dicom(tmp_path / "cine.dcm", np.stack([good, good]), NumberOfFrames=2)
     names = ("good.png", "black.png", "colour.png", "short.png", "cine.dcm", "gone.png")
-    counts = film.faults([None, *(record(tmp_path / name, root=tmp_path) for name in names)])
-    assert counts == {"blank": 1, "colour": 1, "unreadable": 2, "frames": 1}
+    looked = look("film", [None, *(record(tmp_path / name, root=tmp_path) for name in names)])
+    assert looked.faults == {"blank": 1, "colour": 1, "unreadable": 2, "frames": 1}
     with pytest.raises(DataError, match=r"row 1 .*short\.png: not a readable picture"):
         film.read(record(tmp_path / "short.png", root=tmp_path))
     with pytest.raises(DataError, match=r"black\.png' shows nothing"):
@@ -120,10 +122,16 @@ def test_what_is_no_film_is_named_and_counted(tmp_path, rng):
 @pytest.mark.parametrize("modality", ["CT", "MR", "US"])
 def test_slices_are_no_films(tmp_path, ramp, modality):
     path = write_dicom(tmp_path / "a.dcm", ramp, Modality=modality)
-    with pytest.raises(FilmError, match=rf"a\.dcm: DICOM modality {modality}, which is no film; accepted: CR, DX, ") as caught:
+    with pytest.raises(ScanError, match=rf"a\.dcm: DICOM modality {modality}, which is no film; accepted: CR, DX, ") as caught:
         read_film(path)
     assert ("kind 'volume'" in str(caught.value)) == (modality != "US")
-    assert film.faults([record(path, root=tmp_path)]) == {"modality": 1}
+    assert look("film", [record(path, root=tmp_path)]).faults == {"modality": 1}
+
+
+def test_films_that_say_that_they_show_words_are_counted(tmp_path, ramp):
+    told = (("a", {"BurnedInAnnotation": "YES"}), ("b", {"BurnedInAnnotation": "NO"}), ("c", {}))
+    films = [record(write_dicom(tmp_path / f"{name}.dcm", ramp, **said), root=tmp_path) for name, said in told]
+    assert look("film", films) == Looked(faults={}, burned_in=1)
 
 
 @pytest.mark.parametrize("modality", ["CR", "DX", "MG", "OT", ""])

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from oncoweave.core.errors import DataError, MissingExtraError
-from oncoweave.data.cohort import ModalitySpec, Record
+from oncoweave.data.cohort import Cohort, ModalitySpec, Record
+from oncoweave.data.importers.schema import ModalitySource
 from oncoweave.modalities import volume
 from oncoweave.scans.radiomics import radiomics
 from oncoweave.scans.volumes import Volume, read_volume, resample, to_ras
+from oncoweave.train.scan_checks import check_scans
 
 SHAPE = (6, 5, 4)
 """Columns, rows, slices."""
@@ -140,6 +142,62 @@ def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rn
     write_nifti(tmp_path / "mr.nii", np.abs(short), np.diag([*volume.USUAL.spacing_mm, 1]))
     with pytest.raises(DataError, match="not in Hounsfield units"):
         volume.check(volume.read(record(tmp_path, "mr.nii")))
+
+
+@pytest.mark.parametrize("unit", ["HU", "hu", "Hounsfield", "hounsfield units"])
+def test_hounsfield_units_are_known_however_they_are_written(tmp_path, unit):
+    write_nifti(tmp_path / "ct.nii", np.full((8, 8, 8), -1000, dtype=np.int16), np.eye(4))
+    sample = volume.read(record(tmp_path, "ct.nii", unit=unit))
+    assert (sample.unit, sample.values.min()) == ("HU", -1000)
+
+
+def test_another_unit_is_refused_where_it_is_read_checked_and_imported(tmp_path):
+    write_nifti(tmp_path / "ct.nii", np.full((8, 8, 8), -1000, dtype=np.int16), np.eye(4))
+    told = r"the unit of scans is noted as 'houns'; wanted HU \(CT\) or arbitrary"
+    with pytest.raises(DataError, match=rf"modality 'ct', row 1.*: {told}"):
+        volume.read(record(tmp_path, "ct.nii", unit="houns"))
+    with pytest.raises(ValueError, match=told):
+        ModalitySource(kind="volume", table="t.csv", notes={"unit": "houns"})
+    assert ModalitySource(kind="expression", table="t.csv", notes={"unit": "tpm"}).notes == {"unit": "tpm"}
+    (finding,) = check_scans(cohort_of([record(tmp_path, "ct.nii", unit="houns")]), showing=lambda records, _: records)
+    assert (finding.level, finding.area) == ("error", "units")
+
+
+def cohort_of(records):
+    """One patient a record, all of one modality."""
+    ids = [f"P{i}" for i in range(len(records))]
+    table = pd.concat([r.rows.assign(patient_id=i) for i, r in zip(ids, records, strict=True)], ignore_index=True)
+    patients, spec = pd.DataFrame(index=pd.Index(ids, name="patient_id")), records[0].modality
+    return Cohort(name="c", patients=patients, tables={"ct": table}, modalities={"ct": spec}, root=records[0].root)
+
+
+def test_a_check_counts_volumes_that_cannot_be_used_and_names_nobody(tmp_path, rng):
+    air = np.full((8, 8, 8), -1000, dtype=np.int16)
+    write_nifti(tmp_path / "good.nii", air + rng.integers(0, 900, air.shape).astype(np.int16), np.eye(4))
+    write_nifti(tmp_path / "black.nii", air, np.eye(4))
+    write_nifti(tmp_path / "mr.nii", np.abs(air) + rng.integers(0, 9, air.shape).astype(np.int16), np.eye(4))
+    (tmp_path / "short.nii").write_bytes((tmp_path / "good.nii").read_bytes()[:600])
+    names = ("good", "black", "mr", "short", "gone")
+    cohort = cohort_of([record(tmp_path, f"{name}.nii", mask_path="not.nii") for name in names])
+    (finding,) = check_scans(cohort, showing=lambda records, _: records)
+    assert (finding.level, finding.count) == ("error", 4)
+    told = "4 patient(s) have a volume that cannot be used: 1 blank, 1 not in Hounsfield units, 2 unreadable; a study ends"
+    assert finding.message.startswith(told)
+    assert not any(f"P{i}" in finding.message for i in range(5))
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        (np.zeros((5, 5, 5), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]), r"odd\.nii: its voxels are colours .*, wanted one"),
+        (np.ones((5, 5, 5), dtype=np.complex64), r"odd\.nii: its voxels are complex numbers \(complex64\), wanted one"),
+        (np.zeros((0, 3, 3), dtype=np.float32), r"odd\.nii: an array of shape \(0, 3, 3\) without a voxel"),
+    ],
+)
+def test_nifti_of_other_than_real_numbers_is_refused(tmp_path, values, match):
+    write_nifti(tmp_path / "odd.nii", values, np.eye(4))
+    with pytest.raises(DataError, match=rf"modality 'ct', row 1.*{match}"):
+        volume.read(record(tmp_path, "odd.nii"))
 
 
 def test_spacing_box_cubes_and_window_are_as_asked_and_kept_by_what_is_fitted(tmp_path):

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
+    from oncoweave.data.cohort import Record
     from oncoweave.data.describe import Description
     from oncoweave.data.findings import Finding
     from oncoweave.data.importers.report import ImportReport
+    from oncoweave.train.scan_checks import Records
 
 cohort_app = typer.Typer(name="cohort", help="Import, check, describe and export a cohort folder.", no_args_is_help=True)
 
@@ -68,14 +72,17 @@ def check(
     splits: Annotated[Path | None, typer.Option(help="A splits.parquet, to look for what stands on both sides.")] = None,
     genes: Annotated[Path | None, typer.Option(help="A gene table with symbol and synonyms, to look for aliases.")] = None,
     hashes: Annotated[bool, typer.Option(help="Read every file again and compare it with the manifest.")] = True,
+    images: Annotated[bool, typer.Option(help="Decode every film and volume, to count those that cannot be used.")] = True,
 ) -> None:
     """Check a cohort for what would make results wrong; ends with exit code 1 when there is an error."""
     from oncoweave.data.checks import check_cohort
     from oncoweave.data.describe import describe
+    from oncoweave.data.findings import sorted_findings
     from oncoweave.data.genes import read_gene_table
     from oncoweave.data.importers.sources import read_source
     from oncoweave.data.store import read_cohort
     from oncoweave.data.tables import read_table
+    from oncoweave.train.scan_checks import check_scans
 
     read = read_cohort(cohort)
     findings = check_cohort(
@@ -84,6 +91,8 @@ def check(
         genes=None if genes is None else read_gene_table(read_source(genes)),
         hashes=hashes,
     )
+    if images:
+        findings = sorted_findings((*findings, *check_scans(read, showing=_shown)))
     console = _console()
     _print_description(console, describe(read, endpoint=endpoint))
     _print_findings(console, findings)
@@ -175,6 +184,13 @@ def _print_description(console: "Console", about: "Description") -> None:
         table.add_row(str(number), _plain(row["name"]), _plain(row["kind"]), f"{row['patients']:,}", share, *counts, missing)
     console.print("", table)
     _print_patterns(console, about)
+
+
+def _shown(records: "Records", what: str) -> "Iterable[Record | None]":
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(records, what, console=Console(stderr=True), transient=True)
 
 
 def _print_patterns(console: "Console", about: "Description") -> None:

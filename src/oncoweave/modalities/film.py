@@ -7,7 +7,6 @@ number of the film. The block is made of the film at ``SIDE`` pixels, whatever t
 optional and no feature: films of patients too ill to stand are taken AP, so it tells of the ward, not the lung.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,14 @@ import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 
-from oncoweave.core.errors import DataError
 from oncoweave.core.files import publish
 from oncoweave.core.ranges import Count, Share
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
 from oncoweave.nn.tokens import Tokens, pad
-from oncoweave.scans.films import FilmError, read_film, shrink
+from oncoweave.scans.dicom import ScanError
+from oncoweave.scans.films import read_film, shrink
 
 NUM_COMPONENTS = 16
 """Principal components of the thumbnail in the block, at most."""
@@ -88,7 +87,7 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     """
     if "path" not in record.rows.columns:
         msg = f"{place(record)}: no column 'path' to the films; it has {list(record.rows.columns)}"
-        raise DataError(msg)
+        raise ScanError("no column path", msg)
     films = []
     for _, row in record.rows.iterrows():
         if pd.isna(row["path"]) or not str(row["path"]).strip():
@@ -96,8 +95,8 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
         path = Path(row["path"]) if record.root is None else record.root / row["path"]
         try:
             picture = shrink(read_film(path), max(config.side, SIDE))
-        except FilmError as error:
-            raise FilmError(error.reason, f"{place(record)}: {error}") from error
+        except ScanError as error:
+            raise ScanError(error.reason, f"{place(record)}: {error}") from error
         view = row.get("view")
         films.append(
             Film(
@@ -123,20 +122,7 @@ def check(sample: Sample) -> None:
                 f"{whose(sample)}: film {film.path!r} shows nothing, its pixels deviate by {spread:.1f} of 255 grey levels"
                 f" around {film.pixels.mean():.0f}; drop the row"
             )
-            raise FilmError("blank", msg)
-
-
-def faults(records: Sequence[Record | None]) -> dict[str, int]:
-    """Count, by reason (unreadable, colour, frames, modality, blank), the patients of a table whose films cannot be used."""
-    found: Counter[str] = Counter()
-    for record in records:
-        try:
-            sample = None if record is None else read(record)
-            if sample is not None:
-                check(sample)
-        except FilmError as error:
-            found[error.reason] += 1
-    return dict(found)
+            raise ScanError("blank", msg)
 
 
 def to_record(sample: Sample, *, root: Path, name: str = "film") -> Record:

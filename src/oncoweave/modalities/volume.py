@@ -2,7 +2,7 @@
 
 The scan is read once: brought to right-to-left, back-to-front, feet-to-head, to ``spacing_mm``, and cropped or padded about its
 middle to ``size`` voxels (400 x 320 x 280 mm), kept as 16-bit numbers. CT is in Hounsfield units and clipped to ``window``; what
-has no unit (MR; NIfTI whose modality is noted with a ``unit`` other than HU) is stretched by each scan's own quantiles. A token
+has no unit (MR; NIfTI whose modality is noted with the ``unit`` arbitrary) is stretched by each scan's own quantiles. A token
 is a cube of ``patch`` voxels, x slowest, standardised by one mean and deviation of the training scans (see ``Config``); its
 position is ``(x, y, z)`` in cubes from the corner of the box. Cubes wholly outside the scan are not kept. A patient has one
 volume; a second row is refused, as which of them counts is not ours to choose. With the column ``mask_path`` the block also has
@@ -22,9 +22,11 @@ from oncoweave.core.errors import DataError, missing_extra
 from oncoweave.core.files import publish
 from oncoweave.core.ranges import Count, Positive
 from oncoweave.core.truth import PatientTruth
+from oncoweave.core.units import ScanUnit, scan_unit
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, line_up, make_record, place, whose
 from oncoweave.nn.tokens import Tokens
+from oncoweave.scans.dicom import ScanError
 from oncoweave.scans.volume_statistics import COARSE, coarse_means, describe, statistic_names
 from oncoweave.scans.volumes import Volume, read_mask, read_volume, resample
 
@@ -120,21 +122,22 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     """
     if "path" not in record.rows.columns:
         msg = f"{place(record)}: no column 'path' to the volume; it has {list(record.rows.columns)}"
-        raise DataError(msg)
+        raise ScanError("no column path", msg)
     rows = record.rows[record.rows["path"].notna() & (record.rows["path"].astype(str).str.strip() != "")]
     if len(rows) == 0:
         return None
     if len(rows) > 1:
         msg = f"{place(record)}: {len(rows)} volumes of the patient, wanted one; keep the row of the scan to use"
-        raise DataError(msg)
+        raise ScanError("several volumes", msg)
     row = rows.iloc[0]
     path = _resolve(record, row["path"])
     try:
+        noted = scan_unit(record.modality.notes.get("unit", "HU"))
         volume = read_volume(path)
         names, features = _radiomics(record, row.get("mask_path"), volume)
     except DataError as error:
-        raise DataError(f"{place(record)}: {error}") from error
-    unit = _unit(volume, record.modality)
+        raise ScanError(getattr(error, "reason", "unreadable"), f"{place(record)}: {error}") from error
+    unit = _unit(volume, noted)
     values = volume.values if unit == "HU" else _own(volume.values)
     low, high = _STORED_HU if unit == "HU" else _OWN
     scaled = Volume(values=np.clip(values, low, high), spacing_mm=volume.spacing_mm, modality=volume.modality)
@@ -160,10 +163,9 @@ def _radiomics(record: Record, mask_path: str | float | None, volume: Volume) ->
         raise DataError(f"mask {mask}: {error}") from error
 
 
-def _unit(volume: Volume, modality: ModalitySpec) -> str:
-    if volume.modality:
-        return "HU" if volume.modality == "CT" else "own"
-    return "HU" if modality.notes.get("unit", "HU") == "HU" else "own"
+def _unit(volume: Volume, noted: ScanUnit) -> ScanUnit:
+    """What DICOM says counts, and the modality's note where the file says nothing."""
+    return ("HU" if volume.modality == "CT" else "own") if volume.modality else noted
 
 
 def _own(values: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
@@ -180,13 +182,13 @@ def check(sample: Sample) -> None:
     inside = sample.values[_box(sample)]
     if inside.min() == inside.max():
         msg = f"{whose(sample)}: volume {sample.path!r} holds {inside.min()} in every voxel; drop the row"
-        raise DataError(msg)
+        raise ScanError("blank", msg)
     if sample.unit == "HU" and inside.min() > -200:
         msg = (
             f"{whose(sample)}: volume {sample.path!r} has no voxel below {inside.min()}, so it is not in Hounsfield units, where"
             " air is -1000; rescale it, or say in the modality's notes that its unit is arbitrary"
         )
-        raise DataError(msg)
+        raise ScanError("not in Hounsfield units", msg)
 
 
 def to_record(sample: Sample, *, root: Path, name: str = "volume") -> Record:

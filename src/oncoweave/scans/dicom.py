@@ -12,6 +12,14 @@ Dataset = Any
 """A ``pydicom.Dataset``; the library is optional."""
 
 
+class ScanError(DataError):
+    """A film or volume that cannot be used; ``reason``, in a few words, is what such files are counted by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its mark, or says so by its name."""
     if path.suffix.lower() in (".dcm", ".dicom", ".ima"):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from oncoweave.core.errors import DataError
-from oncoweave.scans.dicom import Dataset, is_dicom, pixel_spacing_mm, read_dataset, rescaled, stored_values
+from oncoweave.scans.dicom import Dataset, ScanError, is_dicom, pixel_spacing_mm, read_dataset, rescaled, stored_values
 
 WINDOW = (0.005, 0.995)
 """Quantiles that become black and white where the file states no window."""
@@ -23,14 +23,6 @@ COLOUR_SHARE = 0.03
 """Share of coloured pixels from which a picture is a photograph; arrows and letters drawn into a film are fewer."""
 MODALITIES = ("CR", "DX", "RG", "RF", "XA", "MG", "PX", "IO", "DR", "OT", "SC", "HC")
 """What DICOM files of projections, films that were scanned, and pictures of unstated origin call themselves."""
-
-
-class FilmError(DataError):
-    """A file that is no usable radiograph; ``reason`` is one of unreadable, colour, frames, modality, blank."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -47,15 +39,20 @@ def read_film(path: Path) -> Picture:
     """Read one radiograph.
 
     Raises:
-        FilmError: the file is missing, truncated or no picture, in colour, has several frames, or is DICOM of another modality
+        ScanError: the file is missing, truncated or no picture, in colour, has several frames, or is DICOM of another modality
             than ``MODALITIES``, such as a slice of CT or MR; names the file.
         MissingExtraError: the file is DICOM and pydicom is not installed.
     """
     try:
         dicom = is_dicom(path)
     except OSError as error:
-        raise FilmError("unreadable", f"{path}: cannot be read ({error.strerror}); correct the path or drop the row") from error
+        raise ScanError("unreadable", f"{path}: cannot be read ({error.strerror}); correct the path or drop the row") from error
     return _read_dicom(path) if dicom else _read_picture(path)
+
+
+def burned_in(path: Path) -> bool:
+    """Whether a film says that words are part of its pixels (DICOM's BurnedInAnnotation); only DICOM can."""
+    return is_dicom(path) and str(read_dataset(path, pixels=False).get("BurnedInAnnotation", "")).upper() == "YES"
 
 
 def shrink(picture: Picture, side: int) -> Picture:
@@ -100,10 +97,10 @@ def _read_picture(path: Path) -> Picture:
             grey_only = mode == "LA"
             colours = np.asarray(image.convert("L" if grey_only else "RGB"), dtype=np.float32) / 255
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, FilmError):
+        if isinstance(error, ScanError):
             raise
         msg = f"{path}: not a readable picture ({error}); copy the file again, or drop the row"
-        raise FilmError("unreadable", msg) from error
+        raise ScanError("unreadable", msg) from error
     return Picture(pixels=colours if grey_only else _grey(colours, path), spacing_mm=None)
 
 
@@ -115,12 +112,12 @@ def _read_dicom(path: Path) -> Picture:
             raise _several(path, frames)
         _refuse_slices(dataset, path)
         stored = stored_values(dataset, path)
-    except FilmError:
+    except ScanError:
         raise
     except DataError as error:
-        raise FilmError("unreadable", str(error)) from error
+        raise ScanError("unreadable", str(error)) from error
     if dataset.get("PhotometricInterpretation", "") == "PALETTE COLOR":
-        raise FilmError("colour", f"{path}: a palette-colour picture; a film is grey")
+        raise ScanError("colour", f"{path}: a palette-colour picture; a film is grey")
     if stored.ndim == 3:
         values = _grey(stored.astype(np.float32) / (2 ** int(dataset.BitsStored) - 1), path)
     else:
@@ -136,7 +133,7 @@ def _refuse_slices(dataset: Dataset, path: Path) -> None:
     if modality and modality not in MODALITIES:
         series = "; series of CT, MR and PET slices are read as kind 'volume'" if modality in ("CT", "MR", "PT") else ""
         msg = f"{path}: DICOM modality {modality}, which is no film; accepted: {', '.join(MODALITIES)}{series}; drop the row"
-        raise FilmError("modality", msg)
+        raise ScanError("modality", msg)
 
 
 def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, "height width"]:
@@ -176,9 +173,9 @@ def _grey(colours: Float[np.ndarray, "height width 3"], path: Path) -> Float[np.
     coloured = float((colours.max(axis=2) - colours.min(axis=2) > COLOUR_DIFFERENCE).mean())
     if coloured > COLOUR_SHARE:
         msg = f"{path}: {coloured:.0%} of its pixels are coloured: a photograph or a screenshot, not a radiograph; drop the row"
-        raise FilmError("colour", msg)
+        raise ScanError("colour", msg)
     return colours.mean(axis=2)
 
 
-def _several(path: Path, frames: int) -> FilmError:
-    return FilmError("frames", f"{path}: {frames} frames; a film is one picture: write the frame wanted to a file of its own")
+def _several(path: Path, frames: int) -> ScanError:
+    return ScanError("frames", f"{path}: {frames} frames; a film is one picture: write the frame wanted to a file of its own")

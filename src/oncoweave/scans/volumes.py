@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from oncoweave.core.errors import DataError, missing_extra
-from oncoweave.scans.dicom import Dataset, pixel_spacing_mm, read_dataset, rescaled, stored_values
+from oncoweave.core.errors import missing_extra
+from oncoweave.scans.dicom import Dataset, ScanError, pixel_spacing_mm, read_dataset, rescaled, stored_values
 
 GAP = 0.1
 """Share of the usual distance between slices by which one may differ before a slice counts as missing or doubled."""
@@ -38,17 +38,18 @@ def read_volume(path: Path) -> Volume:
     """Read a folder of DICOM slices or a NIfTI file.
 
     Raises:
-        DataError: nothing readable, several series in a folder, slices missing or of different shapes; names file and what to do.
+        DataError: nothing readable, several series in a folder, slices missing or of different shapes, voxels that are no single
+            real numbers; names file and what to do.
         MissingExtraError: pydicom or nibabel is not installed.
     """
     if path.is_dir():
         return _read_series(path)
     if not path.exists():
         msg = f"{path}: does not exist; correct the path or drop the row"
-        raise DataError(msg)
+        raise ScanError("unreadable", msg)
     if not path.name.lower().endswith(_NIFTI):
         msg = f"{path}: wanted a folder of DICOM slices or a NIfTI file (.nii, .nii.gz)"
-        raise DataError(msg)
+        raise ScanError("unreadable", msg)
     return _read_nifti(path)
 
 
@@ -110,24 +111,38 @@ def _read_nifti(path: Path) -> Volume:
         raise missing_extra("nibabel", "radiology") from error
     try:
         image: Any = nibabel.load(path)
+        _require_numbers(image.get_data_dtype(), image.shape, path)
         values = np.asarray(image.dataobj, dtype=np.float32)
         affine = np.asarray(image.affine, dtype=np.float64)[:3, :3]
+    except ScanError:
+        raise
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         msg = f"{path}: not a readable NIfTI file ({error}); copy the file again, or drop the row"
-        raise DataError(msg) from error
+        raise ScanError("unreadable", msg) from error
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim != 3:
         msg = f"{path}: an array of shape {values.shape}, wanted three axes; write the volume wanted to a file of its own"
-        raise DataError(msg)
+        raise ScanError("shape", msg)
     if not np.isfinite(values).all():
         msg = f"{path}: {int((~np.isfinite(values)).sum())} voxels are not finite; write the value of air there"
-        raise DataError(msg)
+        raise ScanError("values", msg)
     if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 3:
         msg = f"{path}: its affine {affine.tolist()} gives no spacing; set the header's orientation"
-        raise DataError(msg)
+        raise ScanError("spacing", msg)
     turned, spacing = to_ras(values, affine)
     return Volume(values=np.ascontiguousarray(turned), spacing_mm=spacing, modality="")
+
+
+def _require_numbers(stored: np.dtype, shape: tuple[int, ...], path: Path) -> None:
+    """Refuse, before anything is read, what is no array of single real numbers."""
+    if stored.kind not in "iuf":
+        what = "complex numbers" if stored.kind == "c" else "colours" if stored.names else "no numbers"
+        msg = f"{path}: its voxels are {what} ({stored}), wanted one number each; write the part wanted to a file of its own"
+        raise ScanError("values", msg)
+    if 0 in shape:
+        msg = f"{path}: an array of shape {shape} without a voxel; write the volume again, or drop the row"
+        raise ScanError("shape", msg)
 
 
 def _read_series(folder: Path) -> Volume:
@@ -143,14 +158,14 @@ def _read_series(folder: Path) -> Volume:
     spacing = pixel_spacing_mm(first)
     if spacing is None:
         msg = f"{files[0]}: no PixelSpacing; a volume without millimetres cannot be resampled"
-        raise DataError(msg)
+        raise ScanError("spacing", msg)
     slices = []
     for index in order:
         dataset = read_dataset(files[index])
         slices.append(rescaled(dataset, stored_values(dataset, files[index])))
         if slices[-1].shape != slices[0].shape:
             msg = f"{files[index]}: a slice of {slices[-1].shape}, the series begins with {slices[0].shape}; remove the odd one"
-            raise DataError(msg)
+            raise ScanError("shape", msg)
     columns = [across * spacing[1], down * spacing[0], normal * step]
     affine = _LPS_TO_RAS @ np.stack(columns, axis=1)
     turned, steps = to_ras(np.stack(slices).transpose(2, 1, 0), affine)
@@ -163,7 +178,7 @@ def _slice_files(folder: Path) -> list[Path]:
     named = [f for f in files if f.suffix.lower() == ".dcm"]
     if len(named or files) < 2:
         msg = f"{folder}: {len(named or files)} slice file(s), a volume needs at least two"
-        raise DataError(msg)
+        raise ScanError("slices", msg)
     return named or files
 
 
@@ -175,14 +190,14 @@ def _require_one_series(folder: Path, headers: list[Dataset]) -> None:
     if len({uid for uid, _ in counts}) > 1:
         listed = "; ".join(f"{text} ({n} slices, ...{uid[-12:]})" for (uid, text), n in counts.items())
         msg = f"{folder}: {len(counts)} series in one folder: {listed}; move the one wanted to a folder of its own"
-        raise DataError(msg)
+        raise ScanError("several series", msg)
 
 
 def _orientation(header: Dataset, file: Path) -> tuple[np.ndarray, np.ndarray]:
     found = header.get("ImageOrientationPatient")
     if not found:
         msg = f"{file}: no ImageOrientationPatient; these are no slices of a volume"
-        raise DataError(msg)
+        raise ScanError("no volume", msg)
     numbers = np.array([float(v) for v in found])
     return numbers[:3], numbers[3:]
 
@@ -191,11 +206,11 @@ def _height(header: Dataset, file: Path, normal: np.ndarray) -> float:
     place = header.get("ImagePositionPatient")
     if not place:
         msg = f"{file}: no ImagePositionPatient, so its place among the slices is not known; remove it (a scout?)"
-        raise DataError(msg)
+        raise ScanError("no volume", msg)
     across, down = _orientation(header, file)
     if np.abs(np.cross(across, down) - normal).max() > 1e-3:
         msg = f"{file}: taken in another direction than the first slice; remove it (a scout?)"
-        raise DataError(msg)
+        raise ScanError("slices", msg)
     return float(np.dot([float(v) for v in place], normal))
 
 
@@ -210,5 +225,5 @@ def _slice_step(folder: Path, heights: Float[np.ndarray, " slice"]) -> float:
             f"{folder}: {kind}: after {heights[at]:.1f} mm comes {heights[at + 1]:.1f} mm, slices are usually {usual:.2f} mm"
             f" apart ({max(len(odd), 1)} such place(s) among {len(heights)} slices); complete the series, or drop the row"
         )
-        raise DataError(msg)
+        raise ScanError("slices", msg)
     return usual
