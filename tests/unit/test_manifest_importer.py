@@ -292,6 +292,10 @@ def test_what_cannot_be_used_is_refused_by_name(source, case):
     ("change", "message"),
     [
         (
+            lambda p: p["endpoints"]["os"].update(event="days"),
+            "endpoint 'os': time and event are both column 'days'; name the column of each",
+        ),
+        (
             lambda p: p["modalities"]["clinical"].update(tabel="x"),
             r"unknown key 'modalities\.clinical\.tabel'; did you mean 'table'",
         ),

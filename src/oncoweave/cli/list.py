@@ -52,6 +52,8 @@ def _print_shelf(console: "Console", name: str) -> None:
             console.print(_PENALTY)
     if name in ("encoders", "fusion", "missingness"):
         typer.echo(f"Settings of one: oncoweave list {name}/{entries[0].name}")
+    if name == "fusion":
+        typer.echo("What stands in for absent modalities: oncoweave list missingness")
     if name == "tasks":
         typer.echo("One in full, with published figures: oncoweave list tasks/tcga_survival")
 

@@ -27,7 +27,7 @@ def read_tokenizer(path: Path) -> str:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise missing_extra("tokenizers", "text") from error
-    file = _find(path)
+    file = find_tokenizer(path)
     if file.suffix == ".txt":
         tokenizer = _word_piece(file)
     else:
@@ -44,7 +44,12 @@ def read_tokenizer(path: Path) -> str:
     return json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False)
 
 
-def _find(path: Path) -> Path:
+def find_tokenizer(path: Path) -> Path:
+    """Find the file of a tokenizer in a folder, or take the file named.
+
+    Raises:
+        ConfigError: there is none.
+    """
     candidates = [path / "tokenizer.json", path / "vocab.txt"] if path.is_dir() else [path]
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:

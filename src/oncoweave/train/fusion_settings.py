@@ -34,9 +34,26 @@ def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind:
     elif model.stage == "hybrid":
         operator_of(model.fusion, model.settings)
     _check_wrapped(model, modalities)
+    _check_penalty(model)
     kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
     if kinds is not None and endpoint_kind not in kinds:
         msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
+        raise ConfigError(msg)
+
+
+def _check_penalty(model: "ModelSpec") -> None:
+    fusion = model.fusion if model.levels is None else model.levels.feature
+    module = shelf.load("fusion", fusion)
+    if model.penalty == "shared":
+        return
+    if module.STAGE != "early":
+        msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {fusion!r} is {module.STAGE}"
+        raise ConfigError(msg)
+    if getattr(module, "SHARED", False):
+        msg = (
+            f"model {model.name!r}: penalty {model.penalty} tells modalities apart, and each column of {fusion!r} is of all of"
+            " them; leave penalty out, or take pca or concat"
+        )
         raise ConfigError(msg)
 
 

@@ -18,11 +18,12 @@ from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_encoder, check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.fusion_settings import check_fusion
+from oncoweave.train.main_model import main_of
 from oncoweave.train.policies import check_missing
 from oncoweave.train.protocol_defaults import fill_in
 from oncoweave.train.read_as import read_as
 from oncoweave.train.recalibration import How, check_recalibration
-from oncoweave.train.texts import TextReading, refuse_unread
+from oncoweave.train.texts import TextReading, check_texts
 
 RESERVED = ("site_only", "site_only_by_patient")
 RESERVED_STARTS = ("only_", "permuted_")
@@ -158,8 +159,9 @@ class Study(Strict):
     """How films and volumes are read and cut into tokens, by modality or by kind; see the ``Config`` of each kind."""
     models: tuple[ModelSpec, ...] | None = None
     """``standard_panel`` of early, intermediate and late fusions when not given."""
-    main: str = "stacking"
-    """The model the study is about. It is named before anything is fitted, so that nothing is selected on the rows reported."""
+    main: str = ""
+    """The model the study is about: the only one, or ``stacking``, when not given. It is named before anything is fitted, so that
+    nothing is selected on the rows reported."""
     person: str | None = None
     """The column of the patient table that says whose a row is, where a row is a specimen: a person is on one side of a split."""
     stratum: str | None = None
@@ -238,7 +240,7 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     for name in modalities:
         if name not in cohort.modalities:
             raise unknown_name("modality", name, cohort.modalities)
-    refuse_unread(study.texts, modalities)
+    check_texts(study.texts, modalities)
     rates = study.network.modality_dropout
     for name in rates if isinstance(rates, dict) else ():
         if name not in modalities:
@@ -252,8 +254,6 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     if reserved:
         msg = f"study {study.name!r}: the model name {reserved[0]!r} is that of a baseline; choose another"
         raise ConfigError(msg)
-    if study.main not in names:
-        raise unknown_name("model (main)", study.main, names)
     reference = study.reference or next((m for m in modalities if cohort.modalities[m].kind == "record"), modalities[0])
     if reference not in modalities:
         raise unknown_name("modality (reference)", reference, modalities)
@@ -263,6 +263,7 @@ def resolve(study: Study, cohort: Cohort) -> Study:
         update={
             "modalities": modalities,
             "models": resolved,
+            "main": main_of(study.name, study.main, names),
             "reference": reference,
             "protocol": fill_in(study.protocol, cohort, cohort.endpoint(study.endpoint)),
         }
@@ -287,9 +288,6 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     check_fusion(model, chosen, endpoint_kind)
     seen = stage if model.levels is None else ModelSpec(name=model.name, fusion=model.levels.feature).stage
     check_missing(model, seen, {m: kinds[m] for m in chosen})
-    if model.penalty != "shared" and seen != "early":
-        msg = f"model {model.name!r}: penalty {model.penalty} belongs to an early fusion, {model.fusion!r} is {seen}"
-        raise ConfigError(msg)
     if stage == "early" and (model.encoders or model.encoder_settings or model.objective or model.weights or model.frozen):
         msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
         raise ConfigError(msg)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from oncoweave.core.schema import Strict
 from oncoweave.data.cohort import Cohort, ModalitySpec, check_name
 from oncoweave.data.label_words import check_words, is_ordinary, mask_text
 from oncoweave.modalities.report import Sample
+from oncoweave.nn.vocabulary import find_tokenizer
 from oncoweave.train.dataset import Dataset
 
 
@@ -55,11 +57,11 @@ def read_texts_as(cohort: Cohort, texts: Mapping[str, TextReading], endpoint: En
     return replace(cohort, tables=tables, modalities=modalities)
 
 
-def refuse_unread(texts: Mapping[str, TextReading], modalities: Sequence[str]) -> None:
-    """Refuse a reading that no model could see.
+def check_texts(texts: Mapping[str, TextReading], modalities: Sequence[str]) -> None:
+    """Refuse a reading that no model could see, or that no model could read.
 
     Raises:
-        ConfigError: the study's ``modalities`` leave it out.
+        ConfigError: the study's ``modalities`` leave it out, or there is no such tokenizer.
     """
     if unread := [name for name in texts if name not in modalities]:
         msg = (
@@ -67,6 +69,13 @@ def refuse_unread(texts: Mapping[str, TextReading], modalities: Sequence[str]) -
             f" modalities: [{', '.join((*modalities, unread[0]))}]"
         )
         raise ConfigError(msg)
+    for name, reading in texts.items():
+        if reading.tokenizer is not None:
+            try:
+                find_tokenizer(Path(reading.tokenizer))
+            except ConfigError as error:
+                msg = f"texts: {name}: tokenizer: {error}"
+                raise ConfigError(msg) from error
 
 
 def _notes(source: ModalitySpec, reading: TextReading, endpoint: Endpoint | None) -> dict[str, str]:

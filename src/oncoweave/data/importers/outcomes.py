@@ -22,10 +22,14 @@ def survival(name: str, source: Survival, columns: Columns, *, where: object) ->
     """Read a time and an event.
 
     Raises:
+        ConfigError: one column is to be both.
         DataError: text events without ``event_values``, values outside 0 and 1, negative or infinite times, or times that no
             patient can have in the declared unit.
     """
     extra = [source.censored_time] if source.censored_time else []
+    if source.event in (source.time, *extra):
+        msg = f"{where}: endpoint {name!r}: time and event are both column {source.event!r}; name the column of each"
+        raise ConfigError(msg)
     table = columns(source.table, [source.time, source.event, *extra])
     event = zero_one(name, table[source.event], source.event_values, key="event_values", where=where)
     times = numbers(table[[source.time, *extra]], where=where)
