@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from oncoweave.core.errors import DataError, MissingExtraError
+from oncoweave.core.errors import ConfigError, DataError, MissingExtraError
 from oncoweave.data.cohort import Cohort, ModalitySpec, Record
-from oncoweave.data.importers.schema import ModalitySource
+from oncoweave.data.importers import manifest
 from oncoweave.modalities import volume
 from oncoweave.scans.radiomics import radiomics
 from oncoweave.scans.volumes import Volume, read_volume, resample, to_ras
@@ -156,9 +157,11 @@ def test_another_unit_is_refused_where_it_is_read_checked_and_imported(tmp_path)
     told = r"the unit of scans is noted as 'houns'; wanted HU \(CT\) or arbitrary"
     with pytest.raises(DataError, match=rf"modality 'ct', row 1.*: {told}"):
         volume.read(record(tmp_path, "ct.nii", unit="houns"))
-    with pytest.raises(ValueError, match=told):
-        ModalitySource(kind="volume", table="t.csv", notes={"unit": "houns"})
-    assert ModalitySource(kind="expression", table="t.csv", notes={"unit": "tpm"}).notes == {"unit": "tpm"}
+    page = {"name": "c", "patients": {"table": "p.csv"}, "modalities": {"ct": {"kind": "volume", "table": "v.csv"}}}
+    page["modalities"]["ct"]["notes"] = {"unit": "houns"}
+    (tmp_path / "page.yaml").write_text(yaml.safe_dump(page))
+    with pytest.raises(ConfigError, match=rf"page\.yaml: modalities\.ct\.notes: {told}"):
+        manifest.read(tmp_path / "page.yaml", scratch=tmp_path / "made")
     (finding,) = check_scans(cohort_of([record(tmp_path, "ct.nii", unit="houns")]), showing=lambda records, _: records)
     assert (finding.level, finding.area) == ("error", "units")
 

@@ -9,6 +9,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.schema import read_config
+from oncoweave.core.units import scan_unit
 from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
 from oncoweave.data.duplicates import repeated_vectors
 from oncoweave.data.importers import outcomes
@@ -51,6 +52,7 @@ def read(source: Path, *, scratch: Path, data: Path | None = None) -> tuple[Coho
         DataError: a table cannot be used as declared; names table, column and line.
     """
     page = read_config(CohortSource, source)
+    _check_units(page, source)
     report = ImportReport(source=source.name, format="manifest")
     tables = _Tables(folder=data or source.parent, page=page)
     patients = _read_patients(tables, page.patients, report)
@@ -67,6 +69,15 @@ def read(source: Path, *, scratch: Path, data: Path | None = None) -> tuple[Coho
     )
     report_absent(cohort, report)
     return cohort, report
+
+
+def _check_units(page: CohortSource, source: Path) -> None:
+    for name, modality in page.modalities.items():
+        try:
+            scan_unit(modality.notes.get("unit", "HU") if modality.kind == "volume" else "HU")
+        except DataError as error:
+            msg = f"{source}: modalities.{name}.notes: {error}"
+            raise ConfigError(msg) from error
 
 
 class _Tables:

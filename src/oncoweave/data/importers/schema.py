@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from oncoweave.core.schema import Strict
-from oncoweave.core.units import TimeUnit, scan_unit
+from oncoweave.core.units import TimeUnit
 from oncoweave.data.importers.sources import MISSING_MARKS
 
 _YES = ("yes", "true", "Yes", "True", "YES", "TRUE")
@@ -128,12 +128,6 @@ class ModalitySource(Strict):
     image: str | None = None
     """Column with the path of the slide image, beside that of its bag."""
     notes: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _known_unit(self) -> "ModalitySource":
-        if self.kind == "volume" and "unit" in self.notes:
-            scan_unit(self.notes["unit"])
-        return self
 
 
 class CohortSource(Strict):
