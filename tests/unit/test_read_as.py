@@ -35,6 +35,11 @@ def test_names_stand_before_kinds_and_the_rest_is_usual():
             "preparation: film: .*: wanted a side of whole patches of 16 px, got 100",
         ),
         ({"ct": {"size": (80, 64, "x")}}, ConfigError, "preparation: ct: setting 'size' .* wanted 3 values: int"),
+        (
+            {"ct": {"spacing_mm": (5.0, 0.0, 5.0)}},
+            ConfigError,
+            r"preparation: ct: setting 'spacing_mm' .* wanted 3 values: float \(above 0\)",
+        ),
         ({"ct": {"patch": 7}}, ConfigError, "preparation: ct: settings .*: wanted a size of whole patches of 7 voxels"),
         (
             {"ct": {"size": (80, 64)}},
