@@ -105,7 +105,8 @@ def _of_making(facts: Facts) -> dict[str, str]:
         "models": f"Models compared: {', '.join(f'{m.name} ({m.fusion})' for m in study.models or ())}; beside them: {baselines}."
         f"{brought} Settings are in study.yaml.",
         "recalibration": _recalibration_words(facts),
-        "prediction": "Patients were predicted by models that had not seen them only, and by those whose modalities they have (predictions.parquet).",
+        "prediction": "Tested patients were predicted by models that had not seen them; whoever has no modality of a model has no"
+        " prediction by it (predictions.parquet).",
         "code": f"oncoweave, commit {facts.commit or 'not recorded'}; the run's own code beyond it is {PERSON}.",
         "model": f"models/{study.main}.safetensors, fitted on all {len(facts.data)} patients; hashes in manifest.json.",
         "output": _output_words(facts.endpoint.kind),
