@@ -16,6 +16,7 @@ from oncoweave.data.splits import read_splits
 from oncoweave.data.store import write_cohort
 from oncoweave.serve import wording
 from oncoweave.serve.bench.run import run_bench
+from oncoweave.serve.report import write_report
 from oncoweave.tasks.detection_pancancer import COMMON, RARE
 from oncoweave.train.bench.asked import ask
 from oncoweave.train.bench.spec import Bench, entries, read_bench
@@ -92,6 +93,9 @@ def test_a_study_of_specimens_never_parts_a_person_and_says_so(place, tmp_path):
     audit = pd.read_parquet(run / "audits.parquet").set_index("audit").loc["patient on both sides"]
     assert audit["verdict"] == "passed"
     assert "Of 24 persons whose specimens these are, 0 stand on both sides" in audit["evidence"]
+    for text in ("bootstraps of persons (whose; a row is a specimen)", "Main measure: auroc;"):
+        assert text in (run / "tripod_ai.csv").read_text(encoding="utf-8")
+    assert "bootstrap samples of persons, each with all specimens" in write_report(run).read_text(encoding="utf-8")
     parted = pd.DataFrame({"patient_id": cohort.patient_ids, "repeat": 0, "fold": np.arange(96) % 2})
     parted.to_csv(tmp_path / "parted.csv", index=False)
     leaking = study.model_copy(update={"protocol": PROTOCOL.model_copy(update={"splits": str(tmp_path / "parted.csv")})})

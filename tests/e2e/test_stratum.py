@@ -67,5 +67,7 @@ def test_the_bench_ranks_within_types_and_holds_papers_against_all_pairs(results
     assert "Only patients of the same tumour type were ranked against each other; over all pairs it is" in report
     assert "of the same tumour type, as telling these apart is not the question" in report
     assert "1 patient(s) have no value in it" in report
+    card = (root / "out/tasks/pancancer_survival/tripod_ai.csv").read_text(encoding="utf-8")
+    assert "Main measure: c_index, ranked within tumour_type (over all pairs beside it)" in card
     groups = pd.read_parquet(root / "out/tasks/pancancer_survival/groups.parquet")
     assert set(groups.loc[groups["grouping"] == "tumour_type", "group"]) == {"mild", "deadly", "unknown"}

@@ -109,6 +109,12 @@ class RunFolder:
         return int(self.predictions.loc[self.predictions["site"] != UNKNOWN, "site"].nunique())
 
     @property
+    def drawn(self) -> str:
+        """Whom the bootstrap draws: patients, or persons where rows are specimens."""
+        study = self.manifest["study"]
+        return "persons, each with all specimens" if isinstance(study, dict) and study.get("person") else "patients"
+
+    @property
     def stratum(self) -> str | None:
         """The column within whose values patients were ranked; None where all were."""
         study = self.manifest["study"]

@@ -48,7 +48,8 @@ def row_notes(study: Study, cohort: Cohort, patient_ids: pd.Index) -> list[str]:
         persons = whose(cohort, study.person).loc[patient_ids].nunique()
         notes.append(
             f"Rows are specimens, {len(patient_ids)} of {persons} persons (column {study.person}): all of a person's are on one"
-            " side of every split, and intervals draw persons. Counts of patients are counts of rows."
+            " side of every split, and intervals draw persons. Counts of patients are counts of rows, and Wilson’s"
+            " intervals and tests at cut-offs take these to be independent."
         )
     if study.stratum is not None:
         groups = groups_of(cohort, study.stratum, what="stratum").loc[patient_ids]

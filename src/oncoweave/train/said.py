@@ -119,13 +119,15 @@ def _of_results(facts: Facts) -> dict[str, str]:
     measured = "; ".join(f"{r['metric']} {interval_words(r)}" for _, r in rows.iterrows())
     groupings = ", ".join(facts.groupings)
     told = f"Performance was told apart by: {groupings}" if groupings else "All patients are of one group, so none was told apart"
+    drawn = "patients" if study.person is None else f"persons ({study.person}; a row is a specimen)"
+    within = "" if study.stratum is None else f", ranked within {study.stratum} (over all pairs beside it)"
     benefit = "; net benefit over thresholds is in decision.parquet" if kind in ("binary", "survival") else ""
     covered = "" if kind in _WITHOUT_SETS else "; coverage of prediction sets or intervals is in certainty.parquet"
     subgroups = f" Subgroups ({groupings}) with n and intervals: groups.parquet." if groupings else ""
     return {
         "clusters": _cluster_words(facts),
-        "measures": f"Main measure: {MAIN[kind][0]}; all, with 95% intervals of {study.protocol.bootstrap} bootstraps of"
-        f" patients, are in metrics.parquet{benefit}{covered}. Why these is {PERSON}.",
+        "measures": f"Main measure: {MAIN[kind][0]}{within}; all, with 95% intervals of {study.protocol.bootstrap} bootstraps of"
+        f" {drawn}, are in metrics.parquet{benefit}{covered}. Why these is {PERSON}.",
         "fairness": f"{told}. What was done beyond that is {PERSON}.",
         "performance": f"{study.main}: {measured}.{subgroups}",
         "audits": f"{_audit_words(facts.audits)} Anything else is {PERSON}.",

@@ -76,7 +76,7 @@ def _validation(run: RunFolder) -> str:
 def _intervals(run: RunFolder) -> str:
     protocol, told = run.protocol, ""
     if wording.known(protocol.get("bootstrap")):
-        told = f"Intervals are 95% and come from {wording.count(protocol['bootstrap'])} bootstrap samples of patients"
+        told = f"Intervals are 95% and come from {wording.count(protocol['bootstrap'])} bootstrap samples of {run.drawn}"
         if run.endpoint.kind in ("binary", "multiclass", "multilabel"):
             told += ": bias-corrected and accelerated (BCa) for areas under the ROC curve, percentiles for the others"
         told += ". "
