@@ -1,8 +1,8 @@
 """How far our statistics are from those of scikit-survival, lifelines, scikit-learn and scipy on simulated cohorts.
 
 Run ``python benchmarks/oracles.py`` (under a minute on one core). Prints the largest absolute difference over 20 cohorts of 150
-to 400 patients, half of them with many ties in times and scores. torchsurv, which is not installed here, is held against by stored
-values instead: ``tests/reference/make_torchsurv.py``.
+to 400 patients, half of them with many ties in times and scores. torchsurv, which is not installed here, is compared
+with by its stored values: ``tests/reference/make_torchsurv.py``.
 """
 
 from collections.abc import Iterator

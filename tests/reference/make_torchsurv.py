@@ -1,9 +1,8 @@
 """Write tests/golden/torchsurv.json: what torchsurv makes of four small cohorts, times with and without ties.
 
-Needs torchsurv 0.2.0 (``pip install --no-deps torchsurv``; with pydantic, torchmetrics and lightning-utilities), which the project's
-environment does not have: run ``python tests/reference/make_torchsurv.py`` in one of its own. torchsurv casts
-times and weights to float32, so that its values hold to seven digits. Weights by censoring are fitted on the training patients,
-as ours are.
+Needs torchsurv 0.2.0 (``pip install --no-deps torchsurv``, with pydantic, torchmetrics and lightning-utilities), which is not
+in the project's environment: run ``python tests/reference/make_torchsurv.py`` in one of its own. torchsurv casts times and
+weights to float32, so that its values hold to seven digits. Weights by censoring are fitted on the training patients, as ours are.
 """
 
 import json
