@@ -103,7 +103,7 @@ def _cell(row: pd.Series | None) -> str:
     if not wording.known(row["value"]):
         return wording.NOT_ESTIMABLE
     mark = "• " if row["main"] else ""
-    over_all = f"\nall pairs {wording.number(row['all_pairs'])}" if wording.known(row["all_pairs"]) else ""
+    over_all = f"; all pairs {wording.number(row['all_pairs'])}" if wording.known(row["all_pairs"]) else ""
     return f"{mark}{wording.number(row['value'])}\n{wording.interval(row['low'], row['high'])}{over_all}"
 
 
