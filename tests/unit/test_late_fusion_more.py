@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from oncoweave.core import shelf
 from oncoweave.core.endpoint import Endpoint, Target
-from oncoweave.core.errors import ConfigError, DataError
+from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
+from oncoweave.core.state import load_state, save_state
 from oncoweave.evaluate.curves import breslow_baseline, survival_at
 from oncoweave.evaluate.hypotheses import Hypotheses, decision_cutoffs, fit_hypotheses
 from oncoweave.fusion import dempster_shafer, max, min, product, rules, survival_average, uncertainty, vote
@@ -163,10 +165,62 @@ def test_rules_take_k_of_those_present_and_let_the_named_modality_override():
     new = _scores([0.9, 0.1, 0.9], [0.9, 0.1, 0.1], [0.1, 0.79, 0.1], [0.9, NAN, NAN], [0.9, NAN, 0.1])
     np.testing.assert_array_equal(fitted.lines(new)[:, 0], [1, 0, 2, 1, 0])
     # lines 0, 1, 2 held 4, 2 and 2 training patients, none, all and all of whom had the outcome; pooled where they tie
-    np.testing.assert_allclose(fitted.levels[:, 0], [0.5 / 5, 2.5 / 3, 2.5 / 3])
+    np.testing.assert_allclose(fitted.levels[:3, 0], [0.5 / 5, 2.5 / 3, 2.5 / 3])
     alone = rules.fit(train[:, :1], _target("binary", y), config, names=("rna",))  # an ablation leaves the override out
     assert alone.override == -1
     np.testing.assert_array_equal(alone.lines(_scores([0.9], [0.1]))[:, 0], [1, 0])
+
+
+def test_if_then_rules_come_first_and_a_condition_on_what_is_absent_does_not_hold(tmp_path):
+    y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    column = np.linspace(0.1, 0.8, 8)
+    train = np.stack([column, column[::-1], column], axis=1)[:, :, None]
+    written = "if rna above 0.5 and slide below 0.5 then high; blood below 0.25 then low ; rna above 0.75 then low"
+    config = rules.Config(k=2, rules=written, override="blood", override_above=0.9)
+    fitted = rules.fit(train, _target("binary", y), config, names=("rna", "slide", "blood"))
+    np.testing.assert_allclose([rule.cutoffs[:, 0] for rule in fitted.rules[1:]], [[0.275], [0.625]])
+    np.testing.assert_allclose(fitted.rules[0].cutoffs[:, 0], [0.45, 0.45])
+    cases = {
+        (0.46, 0.44, 0.1): 2,  # the first rule, though the second holds as well
+        (0.46, NAN, 0.1): 3,  # no slide: only the second rule
+        (0.46, NAN, 0.3): 0,  # neither; 1 of 2 positive, and 2 of 3 is 2 of 2
+        (0.46, NAN, 0.5): 1,
+        (0.7, 0.5, NAN): 3,  # the third rule; blood is neither below nor above
+        (NAN, 0.1, NAN): 0,
+        (NAN, 0.9, 0.79): 2,  # the override
+        (0.1, 0.9, 0.2): 3,
+    }
+    new = _scores(*cases)
+    np.testing.assert_array_equal(fitted.lines(new)[:, 0], list(cases.values()))
+    # rule 1 decides the upper four training patients, all with the outcome, and rule 2 the lower two, of whom none had it
+    np.testing.assert_array_equal(fitted.lines(train)[:, 0], [3, 3, 0, 0, 2, 2, 2, 2])
+    neither, k_of_n, high, low = fitted.levels[:, 0]
+    assert low == pytest.approx(0.5 / 3)
+    assert (neither, k_of_n, high) == pytest.approx((0.5 / 3, 0.5, 4.5 / 5))
+    np.testing.assert_allclose(fitted.combine(new)[:, 0], fitted.levels[list(cases.values()), 0])
+    save_state(tmp_path / "rules.safetensors", fitted)
+    np.testing.assert_array_equal(load_state(tmp_path / "rules.safetensors").combine(new), fitted.combine(new))
+    alone = rules.fit(train[:, :1], _target("binary", y), config, names=("rna",))  # rules about what an ablation leaves out
+    assert [rule.places for rule in alone.rules] == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("written", "match"),
+    [
+        ("clinical over 0.8 then high", "wanted such as 'clinical above 0.8 .*, got 'clinical over 0.8'"),
+        ("clinical above 0.8", "got 'clinical above 0.8'"),
+        ("a above 0.8 and b below 80 then low", "shares from 0 to 1, got 'b below 80'"),
+        ("a above 0.8 then positive", "got 'a above 0.8 then positive'"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_refused(written, match):
+    with pytest.raises(ConfigError, match=match):
+        shelf.configure("fusion", "rules", {"rules": written})
+
+
+def test_rules_about_a_modality_that_a_study_lacks_are_refused():
+    with pytest.raises(UnknownNameError, match=r"no modality \(rules of rules\) named 'slid'; did you mean 'slide'"):
+        rules.check(rules.Config(rules="rna above 0.5 and slid below 0.5 then high"), ("rna", "slide"))
 
 
 def test_mean_of_curves_and_of_hazards_is_that_of_the_breslow_curves(rng):

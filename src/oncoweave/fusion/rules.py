@@ -1,5 +1,6 @@
-"""A decision list: first the override of one named modality, then k of n positive decisions, then everybody else."""
+"""A decision list: if-then rules, the override of one named modality, k of n positive decisions, and then everybody else."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,22 +27,88 @@ class Config:
     """Modality that can decide alone, such as the clinical one; empty: none can. Left out, it never decides."""
     override_above: Rate = 0.9
     """Share of the training patients whom the override calls lower."""
+    rules: str = ""
+    """Tried first, the first that holds decides: ``clinical above 0.8 and slide below 0.2 then high; rna below 0.1 then low``.
+
+    A number is the share of training patients whom the modality calls lower; one that a patient lacks is neither above nor below.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse rules that cannot be read."""
+        _read(self.rules)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A rule as it is written."""
+
+    conditions: tuple[tuple[str, bool, float], ...]
+    """Modality, whether above (else below), and share of the training patients."""
+    high: bool
+
+
+_CONDITION = re.compile(r"(?P<name>\S+) +(?P<side>above|below) +(?P<share>0?\.\d+|0|1(\.0+)?)")
+_LINE = re.compile(r"(?:if +)?(?P<conditions>.+?) +then +(?P<answer>high|low)")
+
+
+def _read(rules: str) -> tuple[Written, ...]:
+    return tuple(_read_line(" ".join(line.split())) for line in rules.split(";") if line.strip())
+
+
+def _read_line(line: str) -> Written:
+    read = _LINE.fullmatch(line)
+    parts = re.split(" and ", read["conditions"]) if read else []
+    found = [_CONDITION.fullmatch(part) for part in parts]
+    if read is None or not all(found):
+        wrong = next((part for part, condition in zip(parts, found, strict=True) if condition is None), line)
+        msg = f"rules: wanted such as 'clinical above 0.8 and slide below 0.2 then high', shares from 0 to 1, got {wrong!r}"
+        raise ValueError(msg)
+    conditions = tuple((c["name"], c["side"] == "above", float(c["share"])) for c in found if c is not None)
+    return Written(conditions=conditions, high=read["answer"] == "high")
 
 
 def check(config: Config, modalities: Sequence[str]) -> None:
-    """Refuse an override that a study does not have."""
+    """Refuse an override, and rules about modalities, that a study does not have."""
+    for name in (condition[0] for rule in _read(config.rules) for condition in rule.conditions):
+        if name not in modalities:
+            raise unknown_name("modality (rules of rules)", name, modalities)
     if config.override and config.override not in modalities:
         raise unknown_name("modality (override of rules)", config.override, modalities)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Rule:
+    """An if-then line: all conditions hold, of modalities that the patient has."""
+
+    places: tuple[int, ...]
+    """Of the modalities."""
+    above: tuple[bool, ...]
+    cutoffs: np.ndarray
+    """``[condition, c]``, of their probabilities."""
+    high: bool
+
+    def holds(self, columns: np.ndarray) -> np.ndarray:
+        """Say of ``[n, m, c]`` for whom the rule holds, ``Bool[n, c]``; what is absent (NaN) is neither above nor below."""
+        each = [
+            columns[:, place] > cutoff if above else columns[:, place] < cutoff
+            for place, above, cutoff in zip(self.places, self.above, self.cutoffs, strict=True)
+        ]
+        return np.logical_and.reduce(each)
+
+
+_NEITHER, _K_OF_N, _HIGH, _LOW = range(4)
+"""Lines by what they come to, as ``levels`` holds them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Fitted:
-    """if override is far up: line 3; else if k of n are positive: line 2; else line 1.
+    """The first rule that holds: high or low; else if override is far up: high; else if k of n are positive; else neither.
 
     A modality is positive above the cut-off at which it would have called as many training patients positive as were; of classes,
     each class is decided apart. A line's score is how often its training patients had the outcome, with one more patient of
-    average outcome, and a later line never scores above an earlier (isotonic regression). Patients of one line tie. Survival asks
-    for an event by the median time of the training events, regression for a value above the training median.
+    average outcome; low never scores above neither, that above k of n, nor that above high (isotonic regression). Patients of one
+    line tie. Survival asks for an event by the median time of the training events, regression for a value above the training
+    median.
     """
 
     hypotheses: Hypotheses
@@ -54,17 +121,23 @@ class Fitted:
     override_cutoff: np.ndarray
     """``[c]``, of its probabilities."""
     levels: np.ndarray
-    """``[3, c]``: score of each line, as a probability."""
+    """``[4, c]``: score of neither, k of n, high and low, as a probability."""
+    rules: tuple[Rule, ...] = ()
+    """Those whose modalities are all there, in order."""
 
     def lines(self, scores: np.ndarray) -> np.ndarray:
-        """Say which line decides for each patient and column, ``Int[n, c]``: 2 override, 1 k of n, 0 neither."""
+        """Say which line decides for each patient and column, ``Int[n, c]``: 3 low, 2 high or override, 1 k of n, 0 neither."""
         present = present_scores(scores, self.cutoffs.shape)
         columns = self.hypotheses.columns(self.hypotheses.probabilities(scores))
         positive = (columns > self.cutoffs).sum(axis=1)
         # less a little, so that k of n is k of n whatever k / n rounds to
         wanted = np.maximum(np.ceil(self.share * present.sum(axis=1) - 1e-9), 1.0)
         line = (positive >= wanted[:, None]).astype(int)
-        return line if self.override < 0 else np.where(columns[:, self.override] > self.override_cutoff, 2, line)
+        if self.override >= 0:
+            line = np.where(columns[:, self.override] > self.override_cutoff, _HIGH, line)
+        for rule in reversed(self.rules):  # the first that holds has the last word
+            line = np.where(rule.holds(columns), _HIGH if rule.high else _LOW, line)
+        return line
 
     def combine(self, scores: np.ndarray) -> np.ndarray:
         """Apply the list to ``[n, m, c]``, ``[n, c]``; NaN is an absent modality."""
@@ -90,17 +163,35 @@ def fit(scores: np.ndarray, target: Target, config: Config, names: Sequence[str]
         share=min(config.k, known) / known,
         override=override,
         override_cutoff=cutoff,
-        levels=np.zeros((3, len(prior))),
+        levels=np.zeros((4, len(prior))),
+        rules=tuple(found for r in _read(config.rules) if (found := _fit_rule(r, columns, present, names)) is not None),
     )
-    unscored.levels[:] = _levels(unscored.lines(scores), hypotheses, target)
+    unscored.levels[:] = _levels(unscored, unscored.lines(scores), target)
     return unscored
 
 
-def _levels(lines: np.ndarray, hypotheses: Hypotheses, target: Target) -> np.ndarray:
+def _fit_rule(rule: Written, columns: np.ndarray, present: np.ndarray, names: Sequence[str]) -> Rule | None:
+    """Take cut-offs from the training patients who have the modality; None where one is left out, so that it never holds."""
+    places = tuple(list(names).index(name) if name in names else -1 for name, _, _ in rule.conditions)
+    if any(place < 0 or not present[:, place].any() for place in places):
+        return None
+    cutoffs = [
+        np.quantile(columns[present[:, place], place], share, axis=0)
+        for place, (_, _, share) in zip(places, rule.conditions, strict=True)
+    ]
+    return Rule(places=places, above=tuple(above for _, above, _ in rule.conditions), cutoffs=np.stack(cutoffs), high=rule.high)
+
+
+def _levels(fitted: Fitted, lines: np.ndarray, target: Target) -> np.ndarray:
+    hypotheses = fitted.hypotheses
     truth, weight = hypotheses.truth(target)
     came, prior = hypotheses.columns(truth), hypotheses.columns(hypotheses.prior)
     weight = np.broadcast_to(weight, came.shape)  # one question of many classes weighs each of them alike
-    on_line = np.stack([lines == line for line in range(3)])
+    low = [_LOW] if any(not rule.high for rule in fitted.rules) else []
+    order = [*low, _NEITHER, _K_OF_N, _HIGH]
+    on_line = np.stack([lines == line for line in order])
     counted = (on_line * weight).sum(axis=1) + 1.0
     rate = ((on_line * weight * came).sum(axis=1) + prior) / counted
-    return np.stack([isotonic_regression(r, weights=w).x for r, w in zip(rate.T, counted.T, strict=True)], axis=1)
+    levels = np.tile(prior, (4, 1))
+    levels[order] = np.stack([isotonic_regression(r, weights=w).x for r, w in zip(rate.T, counted.T, strict=True)], axis=1)
+    return levels
