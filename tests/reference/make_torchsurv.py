@@ -2,7 +2,7 @@
 
 Needs torchsurv 0.2.0 (``pip install --no-deps torchsurv``, with pydantic, torchmetrics and lightning-utilities), which is not
 in the project's environment: run ``python tests/reference/make_torchsurv.py`` in one of its own. torchsurv casts times and
-weights to float32, so that its values hold to seven digits. Weights by censoring are fitted on the training patients, as ours are.
+weights to float32, so that its values hold to seven digits. Weights by censoring are of the training patients, as ours are.
 """
 
 import json
