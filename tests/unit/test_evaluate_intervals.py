@@ -1,9 +1,17 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.intervals import bca_interval, bootstrap, draw_weights, jackknife, percentile_interval, replicate
+from oncoweave.evaluate.intervals import (
+    bca_interval,
+    bootstrap,
+    draw_weights,
+    jackknife,
+    logit_interval,
+    percentile_interval,
+    replicate,
+)
 from oncoweave.evaluate.weighted import mean_of
 
 
@@ -83,6 +91,15 @@ def test_bca_is_scipys_on_the_same_replicates():
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval), abs=1e-12)
     percentile = percentile_interval(values.mean(), draws)
     assert found.low > percentile.low and found.high > percentile.high  # a right-skewed mean moves up
+
+
+def test_logit_interval_is_centred_on_the_value_whatever_the_bias_of_its_replicates(rng):
+    draws = special.expit(1.0 + 0.5 * rng.normal(size=20_000))  # around .73, of a value of .5
+    found = logit_interval(0.5, draws, n=100)
+    assert special.logit(found.high) == pytest.approx(1.96 * 0.5, rel=0.03) == pytest.approx(-special.logit(found.low), rel=0.03)
+    assert np.isfinite(logit_interval(0.9, np.array([0.9, 1.0, 1.0]), n=100).high)
+    for value, replicates in ((1.0, draws), (0.5, np.array([0.5, np.nan, np.nan]))):
+        assert np.isnan(logit_interval(value, replicates, n=100).low)
 
 
 def test_bca_of_symmetric_replicates_is_the_percentile_interval():

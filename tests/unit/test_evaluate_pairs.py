@@ -1,5 +1,7 @@
 """Metrics under weights: equal weights give the plain metric, and weights are as good as copies of patients."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,24 @@ def test_classification_rankings_under_weights(rng, make, metric):
     assert statistic(once(60))[0] == pytest.approx(metric(y, score), abs=1e-7)  # precision is a quotient of float32
     assert statistic(copies[None].astype(np.float32))[0] == pytest.approx(metric(y[rows], score[rows]), abs=1e-7)
     assert np.isnan(make(np.zeros(60), score, ALL)(once(60))[0])
+
+
+def test_average_precision_leaves_out_strata_without_a_negative():
+    y, score = np.array([1.0, 0, 1, 1, 1, 0]), np.array([0.2, 0.9, 0.5, 0.4, 0.3, 0.1])
+    strata = np.array([0, 0, 1, 1, 2, 2])  # precisions 1/2, none, 1
+    statistic = weighted.average_precision(y, score, strata)
+    assert statistic(once(6))[0] == pytest.approx((1 / 2 + 1) / 2)
+    without = np.array([[1, 1, 1, 1, 1, 0]], dtype=np.float32)  # a replicate that draws no negative of the last stratum
+    assert statistic(without)[0] == pytest.approx(1 / 2)
+    assert np.isnan(weighted.average_precision(y, score, np.arange(6))(once(6))[0])
+
+
+def test_chance_precision_is_the_mean_over_all_orders():
+    y, strata = np.array([1.0, 1, 0, 0, 1, 0, 1]), np.array([0, 0, 0, 0, 1, 1, 2])
+    orders = [np.array([*first, *second, 0.0]) for first in permutations(range(4)) for second in permutations(range(2))]
+    each = [weighted.average_precision(y, score.astype(float), strata)(once(7))[0] for score in orders]
+    assert weighted.chance_precision(y, strata) == pytest.approx(np.mean(each), abs=1e-6) and np.mean(each) > 0.65
+    assert np.isnan(weighted.chance_precision(np.ones(3), np.zeros(3, dtype=int)))
 
 
 def test_other_metrics_under_weights(rng):

@@ -41,7 +41,12 @@ def mean_recall(y: np.ndarray, correct: np.ndarray) -> Statistic:
 
 
 def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statistic:
-    """Average precision, with precision counted within the positive's stratum and averaged over all positives."""
+    """Average precision, with precision counted within the positive's stratum and averaged over all positives.
+
+    A stratum without a negative under the weights is left out: any order of it has a precision of 1. The others count by their
+    positives, so that one patient is one precision, as in a single stratum; pairs, by which a C-index weighs, would let the
+    negatives say how much a positive counts. What a random order has in such strata is told by :func:`chance_precision`.
+    """
     y, score, blocks = finite("y", y), finite("score", score, len(y)), []
     for rows in rows_by_stratum(labels("strata", strata, len(y))):
         positive = np.flatnonzero(y[rows] > 0.5)
@@ -54,11 +59,28 @@ def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> S
             local = weights[:, rows].astype(np.float32, copy=False)
             hits = local[:, positive]
             share = ratio(hits @ called[positive], local @ called, undefined=0.0)  # a positive without weight adds nothing
-            precision += np.einsum("bp,bp->b", hits, share)
-            total += hits.sum(axis=1, dtype=np.float64)
+            found = hits.sum(axis=1, dtype=np.float64)
+            found *= local.sum(axis=1, dtype=np.float64) > found
+            precision += np.einsum("bp,bp->b", hits, share) * (found > 0)
+            total += found
         return ratio(precision, total)
 
     return statistic
+
+
+def chance_precision(y: np.ndarray, strata: np.ndarray) -> float:
+    """Mean of :func:`average_precision` over all orders of rows within strata, in closed form (Bestgen 2015); NaN if undefined.
+
+    It is above the share of positives, the more so the smaller a stratum: the first row alone has a precision of 0 or 1.
+    """
+    total = expected = 0.0
+    for rows in rows_by_stratum(strata):
+        n, positive = len(rows), int((y[rows] > 0.5).sum())
+        if 0 < positive < n:
+            harmonic = float((1 / np.arange(1, n + 1)).sum())
+            expected += positive * (harmonic + (positive - 1) / (n - 1) * (n - harmonic)) / n
+            total += positive
+    return expected / total if total else float("nan")
 
 
 def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int, *, weighting: Weighting = "quadratic") -> Statistic:
