@@ -25,8 +25,9 @@ from oncoweave.core.files import publish
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.splits import make_splits
 from oncoweave.evaluate.measure import draw, measure
-from oncoweave.evaluate.metrics import metrics_of, training_curves
+from oncoweave.evaluate.metrics import metrics_of
 from oncoweave.evaluate.tables import check_predictions
+from oncoweave.evaluate.training_outcomes import training_curves
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.locked import lock
 from oncoweave.train.panel import plan

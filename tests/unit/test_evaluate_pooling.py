@@ -6,10 +6,11 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.concordance import harrell_c
 from oncoweave.evaluate.measure import draw, measure
-from oncoweave.evaluate.metrics import metrics_of, training_curves
+from oncoweave.evaluate.metrics import metrics_of
 from oncoweave.evaluate.pairs import survival_pairs
 from oncoweave.evaluate.pooling import pair_strata
 from oncoweave.evaluate.tables import check_predictions
+from oncoweave.evaluate.training_outcomes import training_curves
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.displays import first_repeat
 from oncoweave.evaluate.intervals import Interval, percentile_interval, replicate
 from oncoweave.evaluate.measure import Resamples, count
-from oncoweave.evaluate.metrics import Curves
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.reclassification import Part, integrated_discrimination_of, outcome_at, reclassification_of
 from oncoweave.evaluate.significance import cochran_q, mcnemar
 from oncoweave.evaluate.tables import CALLED, PredictionTable, horizon_column
+from oncoweave.evaluate.training_outcomes import Curves
 from oncoweave.evaluate.utility import net_benefit, number_needed_to_test, survival_benefit
 
 OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "events", "reference", "p", "p_adjusted"]

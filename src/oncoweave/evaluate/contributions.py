@@ -17,9 +17,10 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.compare import paired_difference
 from oncoweave.evaluate.intervals import percentile_interval
 from oncoweave.evaluate.measure import Measured, draw, measure
-from oncoweave.evaluate.metrics import CHANCE, MAIN, Curves, Metric, metrics_of, training_curves
+from oncoweave.evaluate.metrics import CHANCE, MAIN, Metric, metrics_of
 from oncoweave.evaluate.shapley import Shapley, Subset, every_subset, exact_shapley, sampled_shapley
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
+from oncoweave.evaluate.training_outcomes import Curves, training_curves
 
 _COLUMNS = ["modality", "adds", "low", "high", "share", "shapley", "shapley_se", "note"]
 

@@ -5,7 +5,7 @@ errors and classifications are taken over all rows. Calibration errors are debia
 prediction accuracy (IPA) is one minus the Brier score over that of the training patients' marginal prediction.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,14 +14,22 @@ import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate import calibration_error, pairs, weighted
-from oncoweave.evaluate.censoring import Censoring, fit_censoring
+from oncoweave.evaluate import pairs, weighted
+from oncoweave.evaluate.calibration_error import (
+    Distance,
+    binned_distance,
+    calibration_index,
+    expected_error,
+    smooth_distance,
+)
+from oncoweave.evaluate.censoring import Censoring
 from oncoweave.evaluate.discrimination import PROBABILITY_FLOOR, Weighting
 from oncoweave.evaluate.intervals import Method
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.pooling import STRATUM, pair_strata
 from oncoweave.evaluate.survival import brier_terms, integrate
 from oncoweave.evaluate.tables import PredictionTable, horizon_column
+from oncoweave.evaluate.training_outcomes import Curves, Prevalence, training_prevalence
 
 MAIN: dict[str, tuple[str, ...]] = {
     "survival": ("c_index",),
@@ -55,9 +63,6 @@ CHANCE: dict[str, float] = {
 ScoreStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], Statistic]
 """From 0/1 labels, scores and strata to a statistic."""
 
-Curves = Mapping[tuple[int, int], Censoring]
-"""Censoring curve of the training patients of each (repeat, fold)."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
@@ -69,13 +74,12 @@ class Metric:
     label: str | None = None
     """Multilabel only: the label whose known patients the metric is about."""
     interval: Method = "percentile"
-    """How its interval is read from the replicates: areas under the ROC curve, whose replicates are skewed near 1, by BCa."""
+    """How its interval is read from the replicates: areas under the ROC curve, whose replicates are skewed near 1, by BCa;
+    average precision, whose replicates lie above it, on the logit scale."""
+    distance: Callable[[pd.DataFrame], Distance] | None = None
+    """Calibration errors: what their interval is simulated with instead."""
     remark: Callable[[pd.DataFrame], str] | None = None
     """What else must be known to read its value on some rows."""
-
-
-Prevalence = Mapping[tuple[int, int], float]
-"""Share of positive training patients of each (repeat, fold)."""
 
 
 def metrics_of(table: PredictionTable, curves: Curves, prevalence: Prevalence | None = None) -> list[Metric]:
@@ -101,9 +105,13 @@ def _over_all_pairs(metric: Metric, main: tuple[str, ...]) -> list[Metric]:
     """Give a main metric that ranks once more, over the pairs of a fold whatever their stratum."""
     if metric.name not in main or metric.name not in _RANKING:
         return []
+    remark = metric.remark
     return [
         replace(
-            metric, name=metric.name + ALL_PAIRS, build=lambda rows: metric.build(rows.drop(columns=STRATUM, errors="ignore"))
+            metric,
+            name=metric.name + ALL_PAIRS,
+            build=lambda rows: metric.build(rows.drop(columns=STRATUM, errors="ignore")),
+            remark=None if remark is None else lambda rows: remark(rows.drop(columns=STRATUM, errors="ignore")),
         )
     ]
 
@@ -111,35 +119,6 @@ def _over_all_pairs(metric: Metric, main: tuple[str, ...]) -> list[Metric]:
 def strata(rows: pd.DataFrame) -> np.ndarray:
     """Number the (repeat, fold) of each row."""
     return np.unique(_folds(rows), axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def training_curves(table: PredictionTable) -> dict[tuple[int, int], Censoring]:
-    """Fit the censoring curve of each fold on the patients that the same repeat tests in its other folds.
-
-    A repeat of a single fold has no such patients and gets no curve: give the curves of its training patients instead.
-    """
-    patients = table.frame.drop_duplicates(["repeat", "fold", "patient_id"])
-    curves = {}
-    for repeat in patients["repeat"].unique().tolist():
-        rows = patients[patients["repeat"] == repeat]
-        for fold in rows["fold"].unique().tolist():
-            others = rows[rows["fold"] != fold]
-            if len(others):
-                curves[int(repeat), int(fold)] = fit_censoring(others["time"].to_numpy(), others["event"].to_numpy(dtype=float))
-    return curves
-
-
-def training_prevalence(table: PredictionTable) -> dict[tuple[int, int], float]:
-    """Share of positive patients among those that the same repeat tests in its other folds; see :func:`training_curves`."""
-    patients = table.frame.drop_duplicates(["repeat", "fold", "patient_id"])
-    prevalence = {}
-    for repeat in patients["repeat"].unique().tolist():
-        rows = patients[patients["repeat"] == repeat]
-        for fold in rows["fold"].unique().tolist():
-            others = rows.loc[rows["fold"] != fold, "y"]
-            if len(others):
-                prevalence[int(repeat), int(fold)] = float(others.mean())
-    return prevalence
 
 
 def predicted_survival(rows: pd.DataFrame, horizons: tuple[float, ...]) -> np.ndarray:
@@ -219,15 +198,19 @@ def _binary(prevalence: Prevalence) -> list[Metric]:
 
     return [
         _area("auroc", lambda r: pairs.ordered_pairs(*both(r), pair_strata(r))),
-        _higher("auprc", lambda r: weighted.average_precision(*both(r), pair_strata(r))),
+        _precision(
+            "auprc",
+            lambda r: weighted.average_precision(*both(r), pair_strata(r)),
+            lambda r: [(_column(r, "y"), pair_strata(r))],
+        ),
         _higher("balanced_accuracy", lambda r: recall(*both(r))),
         _higher("f1", lambda r: weighted.f1(_column(r, "y"), _column(r, "p") >= 0.5, (1,))),
         _higher("kappa", lambda r: weighted.kappa(_column(r, "y"), _column(r, "p") >= 0.5, 2, weighting="none")),
         _lower("brier", lambda r: weighted.mean_of(np.subtract(*both(r)) ** 2)),
         _higher("ipa", accuracy),
         _lower("log_loss", lambda r: weighted.mean_of(log_losses(*both(r)))),
-        _lower("ece", lambda r: calibration_error.expected_error(*both(r), _repeats(r))),
-        _lower("ici", lambda r: calibration_error.calibration_index(*both(r), _repeats(r))),
+        _lower("ece", lambda r: expected_error(*both(r), _repeats(r)), lambda r: binned_distance(*both(r), _repeats(r))),
+        _lower("ici", lambda r: calibration_index(*both(r), _repeats(r)), lambda r: smooth_distance(*both(r), _repeats(r))),
     ]
 
 
@@ -242,9 +225,13 @@ def _multiclass(endpoint: Endpoint) -> list[Metric]:
         y, p = _classes(rows, endpoint)
         return weighted.micro_area(np.eye(p.shape[1])[y], p, pair_strata(rows))
 
+    def outcomes(rows: pd.DataFrame) -> list[weighted.Outcome]:
+        y, p = _classes(rows, endpoint)
+        return [((y == index).astype(float), pair_strata(rows)) for index in range(p.shape[1])]
+
     return [
         _area("macro_auroc", partial(one_vs_rest, make=pairs.ordered_pairs)),
-        _higher("macro_auprc", partial(one_vs_rest, make=weighted.average_precision)),
+        _precision("macro_auprc", partial(one_vs_rest, make=weighted.average_precision), outcomes),
         _area("micro_auroc", micro),
         *_chosen_class(endpoint, "none"),
     ]
@@ -275,8 +262,8 @@ def _chosen_class(endpoint: Endpoint, weighting: Weighting) -> list[Metric]:
         y, p = _classes(rows, endpoint)
         return weighted.f1(y, p.argmax(axis=1), range(p.shape[1]))
 
-    def confidence_error(rows: pd.DataFrame) -> Statistic:
-        return calibration_error.expected_error(correct(rows), _classes(rows, endpoint)[1].max(axis=1), _repeats(rows))
+    def confidence(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return correct(rows), _classes(rows, endpoint)[1].max(axis=1), _repeats(rows)
 
     return [
         _higher("kappa" if weighting == "none" else f"{weighting}_kappa", kappa),
@@ -284,20 +271,21 @@ def _chosen_class(endpoint: Endpoint, weighting: Weighting) -> list[Metric]:
         _higher("macro_f1", f1),
         _higher("accuracy", lambda r: weighted.mean_of(correct(r))),
         _lower("log_loss", lambda r: weighted.mean_of(log_losses(r))),
-        _lower("ece", confidence_error),
+        _lower("ece", lambda r: expected_error(*confidence(r)), lambda r: binned_distance(*confidence(r))),
     ]
 
 
 def _multilabel(endpoint: Endpoint) -> list[Metric]:
     labels = endpoint.classes or endpoint.columns
-    kinds: dict[str, ScoreStatistic] = {"auroc": pairs.ordered_pairs, "auprc": weighted.average_precision}
+
+    def known(rows: pd.DataFrame, label: str) -> np.ndarray:
+        return np.flatnonzero(rows[f"y@{label}"].notna().to_numpy())
 
     def single(rows: pd.DataFrame, label: str, make: ScoreStatistic) -> Statistic:
-        known = np.flatnonzero(rows[f"y@{label}"].notna().to_numpy())
-        inside = rows.iloc[known]
-        return weighted.on_rows(
-            make(_column(inside, f"y@{label}"), _column(inside, f"p@{label}"), pair_strata(rows)[known]), known
-        )
+        inside = rows.iloc[known(rows, label)]
+        strata = pair_strata(rows)[known(rows, label)]
+        found = make(_column(inside, f"y@{label}"), _column(inside, f"p@{label}"), strata)
+        return weighted.on_rows(found, known(rows, label))
 
     def macro(rows: pd.DataFrame, make: ScoreStatistic) -> Statistic:
         return weighted.MeanOver([single(rows, label, make) for label in labels])
@@ -306,13 +294,28 @@ def _multilabel(endpoint: Endpoint) -> list[Metric]:
         y, p = (rows[[f"{column}@{label}" for label in labels]].to_numpy(dtype=float) for column in ("y", "p"))
         return weighted.micro_area(y, p, pair_strata(rows))
 
-    found: list[tuple[str, Callable[[pd.DataFrame], Statistic], str | None]]
-    found = [(f"macro_{name}", partial(macro, make=make), None) for name, make in kinds.items()]
-    found += [("micro_auroc", micro, None)]
-    found += [
-        (f"{name}@{label}", partial(single, label=label, make=make), label) for label in labels for name, make in kinds.items()
+    def outcomes(rows: pd.DataFrame, wanted: Sequence[str]) -> list[weighted.Outcome]:
+        strata = pair_strata(rows)
+        return [(_column(rows, f"y@{label}")[known(rows, label)], strata[known(rows, label)]) for label in wanted]
+
+    return [
+        _area("macro_auroc", partial(macro, make=pairs.ordered_pairs)),
+        _precision("macro_auprc", partial(macro, make=weighted.average_precision), partial(outcomes, wanted=labels)),
+        _area("micro_auroc", micro),
+        *[
+            metric
+            for label in labels
+            for metric in (
+                _area(f"auroc@{label}", partial(single, label=label, make=pairs.ordered_pairs), label),
+                _precision(
+                    f"auprc@{label}",
+                    partial(single, label=label, make=weighted.average_precision),
+                    partial(outcomes, wanted=(label,)),
+                    label,
+                ),
+            )
+        ],
     ]
-    return [(_area if "auroc" in name else _higher)(name, build, label) for name, build, label in found]
 
 
 def _regression() -> list[Metric]:
@@ -334,8 +337,22 @@ def _area(name: str, build: Callable[[pd.DataFrame], Statistic], label: str | No
     return Metric(name=name, higher_is_better=True, build=build, label=label, interval="bca")
 
 
-def _lower(name: str, build: Callable[[pd.DataFrame], Statistic]) -> Metric:
-    return Metric(name=name, higher_is_better=False, build=build)
+def _precision(
+    name: str,
+    build: Callable[[pd.DataFrame], Statistic],
+    outcomes: Callable[[pd.DataFrame], list[weighted.Outcome]],
+    label: str | None = None,
+) -> Metric:
+    def remark(rows: pd.DataFrame) -> str:
+        return weighted.about_precision(outcomes(rows))
+
+    return Metric(name=name, higher_is_better=True, build=build, label=label, interval="logit", remark=remark)
+
+
+def _lower(
+    name: str, build: Callable[[pd.DataFrame], Statistic], distance: Callable[[pd.DataFrame], Distance] | None = None
+) -> Metric:
+    return Metric(name=name, higher_is_better=False, build=build, distance=distance)
 
 
 def _brier_terms(rows: pd.DataFrame, horizons: tuple[float, ...], curves: Curves, *, knows_nothing: bool = False) -> np.ndarray:

@@ -17,8 +17,9 @@ from oncoweave.evaluate.comparisons import Compared, comparison_table
 from oncoweave.evaluate.displays import calibration_table, distribution_table, km_tables
 from oncoweave.evaluate.inputs import check_level
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
-from oncoweave.evaluate.metrics import ALL_PAIRS, MAIN, Curves, Metric, Prevalence, metrics_of, training_curves
+from oncoweave.evaluate.metrics import ALL_PAIRS, MAIN, Metric, metrics_of
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
+from oncoweave.evaluate.training_outcomes import Curves, Prevalence, training_curves
 
 MIN_PATIENTS = 10
 MIN_EVENTS = 5

@@ -11,9 +11,10 @@ from oncoweave.core.errors import unknown_name
 from oncoweave.evaluate.compare import paired_difference
 from oncoweave.evaluate.comparisons import common_rows, over_folds
 from oncoweave.evaluate.measure import draw, measure
-from oncoweave.evaluate.metrics import Curves, Metric, metrics_of, training_curves
+from oncoweave.evaluate.metrics import Metric, metrics_of
 from oncoweave.evaluate.significance import detectable_difference
 from oncoweave.evaluate.tables import PredictionTable, check_predictions
+from oncoweave.evaluate.training_outcomes import Curves, training_curves
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,9 @@ from oncoweave.evaluate.discrimination import Weighting, class_indices, disagree
 from oncoweave.evaluate.inputs import finite, labels
 from oncoweave.evaluate.pairs import Statistic, contiguous, rows_by_stratum
 
+Outcome = tuple[np.ndarray, np.ndarray]
+"""0/1 labels and the strata of their rows."""
+
 _REPLICATES = 64
 """Replicates that are sorted out at once where every row stands for several entries."""
 
@@ -81,6 +84,17 @@ def chance_precision(y: np.ndarray, strata: np.ndarray) -> float:
             expected += positive * (harmonic + (positive - 1) / (n - 1) * (n - harmonic)) / n
             total += positive
     return expected / total if total else float("nan")
+
+
+def about_precision(parts: Sequence[Outcome]) -> str:
+    """Say what a random order has on average over some classes, and how many strata are left out for want of a negative."""
+    found = np.array([chance_precision(y, strata) for y, strata in parts])
+    said = [f"a random order has {np.nanmean(found):.3f}"] if not np.isnan(found).all() else []
+    sided = [bool((y[rows] > 0.5).all()) for y, strata in parts for rows in rows_by_stratum(strata)]
+    if any(sided):
+        counted = "folds or strata" if len(parts) == 1 else "folds or strata of one class each"
+        said.append(f"{sum(sided)} of {len(sided)} {counted} have no negative and are left out")
+    return "; ".join(said)
 
 
 def kappa(y: np.ndarray, predicted: np.ndarray, num_classes: int, *, weighting: Weighting = "quadratic") -> Statistic:

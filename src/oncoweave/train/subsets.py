@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from oncoweave.evaluate.contributions import Worths, main_metric
-from oncoweave.evaluate.metrics import Curves
 from oncoweave.evaluate.shapley import Subset, draw_orders, every_subset, subsets_along
 from oncoweave.evaluate.tables import PredictionTable
+from oncoweave.evaluate.training_outcomes import Curves
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold
 from oncoweave.train.late_learner import combine_present, fit_late
