@@ -72,7 +72,8 @@ def excess_distance(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Distance from zero of an estimate with a standard error, less what the error alone adds (after Kumar et al. 2019).
 
     A normal estimate around d with standard error s has a mean distance above ``|d|``; that surplus, taken at the estimate, is
-    subtracted once. Single values may fall below 0 so that their mean is nearly unbiased.
+    subtracted once. Single values may fall below 0, so that far from 0 their mean is unbiased; at d = 0, where the estimate
+    itself is luck, .47 s is left of a mean distance of .80 s.
     """
     size = np.abs(distance)
     ratio = np.divide(size, error, out=np.full(np.shape(size), np.inf), where=error > 0)

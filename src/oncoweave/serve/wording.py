@@ -48,8 +48,8 @@ _MEANINGS = {
     "macro_f1": "the balance of precision and recall of each class, averaged over the classes",
     "kappa": "agreement between predicted and true class beyond chance",
     "ipa": "the share of the Brier score that is saved over predicting the training patients’ average for everybody",
-    "ece": "the average distance between predicted and observed shares in ten bins, less what chance alone would give",
-    "ici": "the average distance between prediction and a smooth curve of what is observed, less what chance alone would give",
+    "ece": "the average distance between predicted and observed shares in ten bins, less part of what chance gives",
+    "ici": "the average distance between prediction and a smooth curve of what is observed, less part of what chance gives",
     "r2": "the share of the variation between patients that the predictions explain",
     "mae": "the average distance between prediction and measurement",
 }
