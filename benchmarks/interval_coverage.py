@@ -1,8 +1,9 @@
 """How often intervals hold the truth: nominal 95 % intervals of each statistic on simulated cohorts whose true value is known.
 
-Run ``nice python benchmarks/interval_coverage.py`` (four minutes on one core), or with a part of a statistic's name
-those alone. The truth is a closed form where there is one and otherwise the statistic of 400,000 simulated patients. Bootstraps
-draw 500 replicates of patients, the calibration slope 200.
+Run ``nice python benchmarks/interval_coverage.py`` (ten minutes on one core), or with a part of a statistic's name those alone:
+``within`` (folds), ``at .5`` (calls), ``calibration error``, ``calibration index``. The truth is a closed form where there is one
+and otherwise the statistic of 400,000 simulated patients; of average precision within folds, which depends on their size, the
+mean of 1,500 cohorts. Bootstraps draw 500 replicates of patients, the calibration slope 200.
 """
 
 import sys
@@ -14,7 +15,9 @@ import numpy as np
 from scipy import special, stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.calibration import recalibrate
+from oncoweave.evaluate.calibration import recalibrate, wilson
+from oncoweave.evaluate.calibration_error import Distance, binned_distance, calibration_index, expected_error, smooth_distance
+from oncoweave.evaluate.calibration_interval import Simulation
 from oncoweave.evaluate.compare import difference_of
 from oncoweave.evaluate.concordance import harrell_c
 from oncoweave.evaluate.delong import delong
@@ -22,9 +25,11 @@ from oncoweave.evaluate.intervals import bootstrap
 from oncoweave.evaluate.pairs import Statistic, ordered_pairs, survival_pairs
 from oncoweave.evaluate.restricted import restricted_mean, restricted_mean_of
 from oncoweave.evaluate.utility import net_benefit
-from oncoweave.evaluate.weighted import mean_of
+from oncoweave.evaluate.weighted import average_precision, f1, improvement_over, kappa, mean_of, mean_recall
 
 DATA_SETS, REPLICATES, LARGE = 1000, 500, 400_000
+FEWER = 300
+"""Cohorts of the trials within folds, of calls and of calibration errors."""
 Ends = dict[str, tuple[float, float]]
 
 
@@ -48,7 +53,7 @@ def main(part: str = "") -> None:
         for name in drawn[0]:
             low, high = np.array([ends[name] for ends in drawn]).T
             above, below = 100 * np.mean(low > trial.truth), 100 * np.mean(high < trial.truth)
-            told = 100 * np.mean((low <= trial.truth) & (trial.truth <= high))
+            told = 100 * np.mean(((low <= trial.truth) & (trial.truth <= high))[~np.isnan(low)])
             lost = f" ({int(np.isnan(low).sum())} without)" if np.isnan(low).any() else ""
             width = np.nanmean(high - low)
             row = f"| {trial.name} | {name} | {trial.data_sets}{lost} | {told:.1f} | {below:.1f}, {above:.1f} | {width:.3f} |"
@@ -71,6 +76,9 @@ def trials(generator: np.random.Generator) -> Iterator[Trial]:
     yield Trial(name="calibration slope .8, n = 300", truth=0.8, draw=slope, data_sets=500)
     yield Trial(name="restricted mean survival, n = 200", truth=float(1 - np.exp(-1.0)), draw=restricted)
     yield Trial(name="mean of 60 patients with 1 to 7 rows", truth=0.0, draw=clustered)
+    yield from within_folds(generator)
+    yield from at_threshold(generator)
+    yield from calibration(generator)
 
 
 def both(statistic: Statistic, patients: np.ndarray, generator: np.random.Generator) -> Ends:
@@ -179,6 +187,159 @@ def clustered(generator: np.random.Generator) -> Ends:
     values = generator.normal(size=60)[patients] + generator.normal(size=len(patients))
     by_row = ends(mean_of(values), np.arange(len(patients)), generator)
     return both(mean_of(values), patients, generator) | {"rows as if patients (wrong)": by_row}
+
+
+def within_folds(generator: np.random.Generator) -> Iterator[Trial]:
+    designs = ((60, 1, 1), (60, 5, 1), (100, 10, 1), (200, 5, 1), (200, 5, 3), (600, 5, 1))
+    ranked = {"C-index": survival_score, "AUROC": binary_score, "AUPRC": binary_score}
+    for name, sample in ranked.items():
+        truth = true_c(generator) if name == "C-index" else float(stats.norm.cdf(1 / np.sqrt(2)))
+        for num, folds, repeats in designs:
+            if name == "AUPRC":
+                truth = float(np.nanmean([precision_of(num, folds, generator) for _ in range(1500)]))
+            title = f"{name} within {repeats} x {folds} folds, n = {num}"
+            yield Trial(name=title, truth=truth, draw=ranking(name, sample, num, folds, repeats), data_sets=FEWER)
+    for num in (30, 80):
+        title = f"difference of two C-indices within 5 folds, n = {num}"
+        yield Trial(name=title, truth=0.0, draw=two_within(num), data_sets=FEWER)
+    p = special.expit(generator.normal(-0.5, 1.0, size=LARGE))
+    yield Trial(name="Brier score within 5 folds, n = 60", truth=float(np.mean(p * (1 - p))), draw=brier_folds, data_sets=FEWER)
+
+
+def survival_score(num: int, generator: np.random.Generator) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+    observed, event, risk = survivors(num, generator)
+    return (observed, event), event, risk + 0.5 * generator.normal(size=num)
+
+
+def binary_score(num: int, generator: np.random.Generator) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+    y = (generator.random(num) < 0.3).astype(float)
+    return (y,), y > 0.5, generator.normal(size=num) + y
+
+
+def parted(positive: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
+    """Folds that hold positives alike."""
+    order = np.concatenate([generator.permutation(np.flatnonzero(positive == value)) for value in (True, False)])
+    fold = np.empty(len(positive), dtype=int)
+    fold[order] = np.arange(len(positive)) % folds
+    return fold
+
+
+def precision_of(num: int, folds: int, generator: np.random.Generator) -> float:
+    (y,), positive, score = binary_score(num, generator)
+    return float(average_precision(y, score, parted(positive, folds, generator))(np.ones((1, num), dtype=np.float32))[0])
+
+
+MAKE = {"C-index": survival_pairs, "AUROC": ordered_pairs, "AUPRC": average_precision}
+METHOD = {"C-index": "percentile", "AUROC": "bca", "AUPRC": "logit"}
+
+
+def ranking(name: str, sample: Callable, num: int, folds: int, repeats: int) -> Callable[[np.random.Generator], Ends]:
+    def draw(generator: np.random.Generator) -> Ends:
+        outcome, positive, score = sample(num, generator)
+        fold = [parted(positive, folds, generator) for _ in range(repeats)]
+        strata = np.concatenate([repeat * folds + each for repeat, each in enumerate(fold)])
+        statistic = MAKE[name](*(np.tile(v, repeats) for v in (*outcome, score)), strata)
+        patients, classes = np.tile(np.arange(num), repeats), np.tile(positive, repeats)
+        strategies = {"from all": None, "within class": classes}
+        if folds > 1 and repeats == 1:
+            strategies |= {"within fold": strata, "within fold and class": strata * 2 + classes}
+        found = {"percentile, from all": ends(statistic, patients, generator)} if name == "AUPRC" else {}
+        for drawn, labels in strategies.items():
+            found[f"{METHOD[name]}, {drawn}"] = ends(statistic, patients, generator, method=METHOD[name], strata=labels)
+        return found
+
+    return draw
+
+
+def two_within(num: int) -> Callable[[np.random.Generator], Ends]:
+    def draw(generator: np.random.Generator) -> Ends:
+        observed, event, risk = survivors(num, generator)
+        strata = parted(event, 5, generator)
+        guesses = [risk + generator.normal(size=num) for _ in range(2)]
+        between = difference_of(*(survival_pairs(observed, event, guess, strata) for guess in guesses))
+        kinds = {"from all": None, "within fold": strata}
+        return {f"percentile, {k}": ends(between, np.arange(num), generator, strata=v) for k, v in kinds.items()}
+
+    return draw
+
+
+def brier_folds(generator: np.random.Generator) -> Ends:
+    y, p = calls(60, generator)
+    kinds = {"from all": None, "within fold": np.arange(60) % 5}
+    return {f"percentile, {k}": ends(mean_of((y - p) ** 2), np.arange(60), generator, strata=v) for k, v in kinds.items()}
+
+
+def at_threshold(generator: np.random.Generator) -> Iterator[Trial]:
+    """Calls at a probability of .5, and the index of prediction accuracy."""
+    y, p = calls(LARGE, generator, slope=2.0)
+    for name, make in CALLED.items():
+        truth = float(make(y, p)(np.ones((1, LARGE)))[0])
+        for num in (60, 200):
+            yield Trial(name=f"at .5: {name}, n = {num}", truth=truth, draw=called(make, num), data_sets=FEWER)
+    truth = float(np.mean(p[y > 0.5] >= 0.5))
+    for num in (60, 200):
+        yield Trial(name=f"at .5: sensitivity, n = {num}", truth=truth, draw=sensitivity(num), data_sets=FEWER)
+
+
+CALLED: dict[str, Callable[[np.ndarray, np.ndarray], Statistic]] = {
+    "balanced accuracy": lambda y, p: mean_recall(y, (p >= 0.5) == (y > 0.5)),
+    "F1": lambda y, p: f1(y, p >= 0.5, (1,)),
+    "kappa": lambda y, p: kappa(y, p >= 0.5, 2, weighting="none"),
+    "IPA": lambda y, p: improvement_over((y - 0.4) ** 2, (y - p) ** 2),
+}
+
+
+def called(make: Callable[[np.ndarray, np.ndarray], Statistic], num: int) -> Callable[[np.random.Generator], Ends]:
+    return lambda generator: both(make(*calls(num, generator, slope=2.0)), np.arange(num), generator)
+
+
+def sensitivity(num: int) -> Callable[[np.random.Generator], Ends]:
+    def draw(generator: np.random.Generator) -> Ends:
+        y, p = calls(num, generator, slope=2.0)
+        hits = (p >= 0.5)[y > 0.5]
+        low, high = wilson(np.array([hits.mean()]), np.array([len(hits)]))
+        return {"Wilson": (float(low[0]), float(high[0]))}
+
+    return draw
+
+
+def calibration(generator: np.random.Generator) -> Iterator[Trial]:
+    """Expected calibration error in ten bins and integrated calibration index of predictions stretched and shifted."""
+    kinds = {"error": (expected_error, binned_distance), "index": (calibration_index, smooth_distance)}
+    for name, (value, distance) in kinds.items():
+        for num in (60, 200, 600, 2000) if name == "error" else (60, 200, 600):
+            for stretch, shift in ((1.0, 0.0), (1.5, 0.0), (1.0, 0.5)):
+                chance, p = stretched(LARGE, stretch, shift, generator)
+                apart = np.abs(chance - p).mean()
+                if name == "error":
+                    apart = np.abs(np.add.reduceat((chance - p)[np.argsort(p)], np.arange(10) * LARGE // 10)).sum() / LARGE
+                title = f"calibration {name} {apart:.3f} (x {stretch:g} + {shift:g}), n = {num}"
+                draw = simulated(value, distance, num, (stretch, shift))
+                fewer = FEWER if name == "error" else FEWER // 2
+                yield Trial(name=title, truth=float(apart), draw=draw, data_sets=fewer if num < 2000 else FEWER // 4)
+
+
+def stretched(num: int, stretch: float, shift: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted probabilities."""
+    logit = generator.normal(-1.0, 1.2, size=num)
+    return special.expit(logit), special.expit(stretch * logit + shift)
+
+
+def simulated(
+    value: Callable[..., Statistic], distance: Callable[..., Distance], num: int, off: tuple[float, float]
+) -> Callable[[np.random.Generator], Ends]:
+    def draw(generator: np.random.Generator) -> Ends:
+        chance, p = stretched(num, *off, generator)
+        y, once = (generator.random(num) < chance).astype(float), np.zeros(num, dtype=int)
+        seen = float(value(y, p, once)(np.ones((1, num), dtype=np.float32))[0])
+        simulation = Simulation(distance=distance(y, p, once), patients=np.arange(num), seed=int(generator.integers(2**31)))
+        found = simulation.interval(seen)
+        told = {"simulated": (found.low, found.high)}
+        if value is expected_error and num <= 200:
+            told["bootstrap, percentile (wrong)"] = ends(value(y, p, once), np.arange(num), generator, replicates=200)
+        return told
+
+    return draw
 
 
 if __name__ == "__main__":
