@@ -72,10 +72,10 @@ def draw(table: PredictionTable, *, replicates: int, level: float, generator: np
     """Draw the bootstrap once for all patients of a table; equal generators give equal draws whatever the order of its rows.
 
     Patients are drawn within their fold, as pairs are compared within it: with folds whose sizes vary, pairs vary more than they
-    do from cohort to cohort, and intervals of a C-index over ten folds hold 98 % instead of 95. Folds of fewer than ten patients
-    are drawn together, and so are all patients where repeats put them in other folds each time: who shares all folds is nobody.
-    Classes are no strata: how many positives there are is luck too, which an average precision depends on, and AUROC and C
-    within folds and classes hold too little. Coverage: ``benchmarks/interval_coverage_2026-11.md``.
+    do from cohort to cohort, and intervals of a C-index over ten folds of ten are a third too wide. Folds of fewer than ten
+    patients are drawn together, and so are all patients where repeats put them into other folds each time: few share all folds.
+    Classes are no strata: how many positives there are is luck too, on which an average precision depends, and an AUROC within
+    folds and classes holds too little. Coverage: ``benchmarks/interval_coverage_2026-11.md``.
     """
     of_row = owner(table.frame)
     patients = pd.Index(np.sort(of_row.unique()))
