@@ -77,8 +77,13 @@ def _intervals(run: RunFolder) -> str:
     protocol, told = run.protocol, ""
     if wording.known(protocol.get("bootstrap")):
         told = f"Intervals are 95% and come from {wording.count(protocol['bootstrap'])} bootstrap samples of {run.drawn}"
-        if run.endpoint.kind in ("binary", "multiclass", "multilabel"):
-            told += ": bias-corrected and accelerated (BCa) for areas under the ROC curve, percentiles for the others"
+        told += ", within folds" if protocol.get("repeats") == 1 else ""
+        kind, read = run.endpoint.kind, []
+        if kind in ("binary", "multiclass", "multilabel"):
+            read += ["bias-corrected and accelerated (BCa) for areas under the ROC curve", "logit for average precision"]
+        if kind in ("binary", "multiclass", "ordinal"):
+            read.append("simulated outcomes instead for calibration errors")
+        told += f": {wording.listed([*read, 'percentiles for the others'])}" if read else ""
         told += ". "
     told += "Measures that rank compare patients within a fold, as scores of different folds have no common scale"
     if run.stratum is not None:
