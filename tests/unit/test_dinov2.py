@@ -45,7 +45,7 @@ class Constant(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.config = vit.Config(image=SIDE, patch=PATCH, dim=16)
+        self.config = vit.Config(image=SIDE, patch=PATCH, dim=16, heads=2)
         self.prefix = 1
         self.mask_token = nn.Parameter(torch.zeros(1, 16))
         self.vector = nn.Parameter(torch.ones(16))
