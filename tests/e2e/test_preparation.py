@@ -50,6 +50,6 @@ def test_films_are_read_as_the_study_says_in_the_run_and_for_new_patients(folder
 
 def test_a_side_that_is_not_whole_patches_is_refused_before_anything_is_read(folder):
     (folder / "odd.yaml").write_text(STUDY.format(side=250))
-    with pytest.raises(ConfigError, match="preparation: film: .*wanted a side of whole patches of 64 px, got 250"):
+    with pytest.raises(ConfigError, match=r"preparation: film: .*wanted a side of whole patches of 64 px, got 250"):
         run_study(folder / "odd.yaml", folder / "odd")
     assert not (folder / "odd").exists()

@@ -1,7 +1,7 @@
 """Every token kept, each through a layer norm and a linear layer: for fusions that read tokens themselves.
 
-Tiles, patches of films and volumes, and vectors share one layer, as MCAT's and SurvPath's first does. Single values have one each,
-x_j * w_j + b_j (the feature tokenizer of Gorishniy et al. 2021), as a layer norm of one number would erase it.
+Tiles, patches of films and volumes, and vectors share one layer, as MCAT's and SurvPath's first does. Single values have one
+each, x_j * w_j + b_j (the feature tokenizer of Gorishniy et al. 2021), as a layer norm of one number would erase it.
 """
 
 from dataclasses import dataclass
