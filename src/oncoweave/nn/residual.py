@@ -87,9 +87,9 @@ class Stage(nn.Module):
     def __init__(self, channels_in: int, channels: int, *, shape: PatchShape) -> None:
         super().__init__()
         kernel, padding = shape.per_axis(3, 1), shape.per_axis(1, 0)
-        self.down = nn.Conv3d(channels_in, channels, kernel, stride=shape.per_axis(2, 1), padding=padding)
+        self.down = Convolution(channels_in, channels, kernel, stride=shape.per_axis(2, 1), padding=padding)
         self.norms = nn.ModuleList(ChannelNorm(channels) for _ in range(2))
-        self.convolutions = nn.ModuleList(nn.Conv3d(channels, channels, kernel, padding=padding) for _ in range(2))
+        self.convolutions = nn.ModuleList(Convolution(channels, channels, kernel, padding=padding) for _ in range(2))
 
     def forward(
         self, x: Float[Tensor, "batch channel x y z"], inside: Bool[Tensor, "batch 1 half_x half_y half_z"]
@@ -100,6 +100,20 @@ class Stage(nn.Module):
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             branch = torch.where(inside, convolution(torch.where(inside, functional.gelu(norm(branch)), 0.0)), 0.0)
         return x + branch
+
+
+class Convolution(nn.Conv3d):
+    """A convolution in three axes; one that is flat along the last is done in two, which takes a processor half the time."""
+
+    def forward(self, x: Float[Tensor, "batch channel x y z"]) -> Float[Tensor, "batch wide x2 y2 z2"]:
+        """Convolve."""
+        if self.kernel_size[2] > 1:
+            return super().forward(x)
+        slices = x.movedim(-1, 1).flatten(0, 1)
+        made = functional.conv2d(
+            slices, self.weight.squeeze(-1), self.bias, stride=self.stride[:2], padding=tuple(int(n) for n in self.padding[:2])
+        )
+        return made.unflatten(0, (len(x), x.shape[-1])).movedim(1, -1)
 
 
 class ChannelNorm(nn.Module):
