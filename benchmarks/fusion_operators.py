@@ -4,7 +4,8 @@
         [--encoders film=film_vit/tiny,...]
 
 Operators run with their defaults, networks as one network a fold. An interrupted run goes on where it was. The table is printed
-as Markdown and written to ``OUT/operators.md``; the run folder is ``OUT/run``, of which ``oncoweave report OUT/run`` makes a page.
+as Markdown and written to ``OUT/operators.md``; ``oncoweave report`` makes a page of the run
+folder ``OUT/run``.
 """
 
 import argparse
