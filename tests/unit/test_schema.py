@@ -10,7 +10,7 @@ MINIMAL = {"name": "s", "cohort": "c", "endpoint": "os"}
 
 
 def test_minimal_study_is_valid():
-    assert parse_config(Study, MINIMAL, where="study").main == "stacking"
+    assert parse_config(Study, MINIMAL, where="study") == Study(name="s", cohort="c", endpoint="os")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from oncoweave.data.splits import published_splits, splits_hash
+from oncoweave.data.published_splits import published_splits
+from oncoweave.data.splits import splits_hash
 from oncoweave.train.task import load_task
 
 ROUNDED = 5.1e-4

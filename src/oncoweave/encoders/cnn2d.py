@@ -4,13 +4,20 @@ Every film is looked at by itself. Mean and maximum over the patches of all film
 returns each patch, for fusions that attend to places.
 """
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from oncoweave.nn.residual import PatchShape, ResidualConfig, ResidualNetwork, side_of
 
 KINDS = ("film",)
 ORDER_INVARIANT = True
-Config = ResidualConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config(ResidualConfig):
+    """Channels of the first stage, dropout before the output, and whether patches are returned beside the summary."""
+
 
 VARIANTS: dict[str, Config] = {
     "small": Config(width=16),

@@ -3,13 +3,20 @@
 Mean and maximum over the cubes inside the scan are the patient's; the variant ``tokens`` also returns each cube.
 """
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from oncoweave.nn.residual import PatchShape, ResidualConfig, ResidualNetwork, side_of
 
 KINDS = ("volume",)
 ORDER_INVARIANT = True
-Config = ResidualConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config(ResidualConfig):
+    """Channels of the first stage, dropout before the output, and whether cubes are returned beside the summary."""
+
 
 VARIANTS: dict[str, Config] = {
     "small": Config(),
