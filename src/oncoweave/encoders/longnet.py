@@ -4,8 +4,7 @@ Parameter names and sizes are those of the released ``slide_encoder.pth``, which
 measured against the peer: attention is exact for every segment and dilation, without padding keys (the peer's numerics come
 back with ``upstream_compatible``, which loading its weights sets); tiles are put into row-major order inside, so that an
 embedding does not depend on the order of a file; batches are packed, so that padding cannot leak; positions are computed on
-the fly and their cells checked; the readout is the mean by default, because the class token was not trained. Each slide of a
-patient is a sequence of its own.
+the fly and their cells checked; the readout is the mean, as the class token was not trained; each slide is its own sequence.
 """
 
 import dataclasses
