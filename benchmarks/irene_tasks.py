@@ -1,12 +1,13 @@
 """IRENE's two tasks: the image alone, early, late, Perceiver and the transformer on the same folds, notes as they are and masked.
 
-    python benchmarks/irene_tasks.py DATA --out OUT [--jobs 2] [--patients 160] [--epochs 25]
+    python benchmarks/irene_tasks.py DATA --out OUT [--jobs 2] [--patients 640] [--epochs 25] [--film film_vit] [--side 224]
 
 On ``covid_cxr_multimodal`` (see ``covid_cohort.py``): whether the course becomes adverse, with the notes as they are and with
 label words and follow-up masked, on the same patients, folds and seeds, so that what the notes leak is the difference. On a drawn
-cohort with films, reports and values: the stand-ins of both tasks. Each is an ordinary run folder under OUT with its report; what
-is done is not done again. Writes ``OUT/irene_tasks.md``. Sized for two cores: batches of 16, one block in the encoder of films,
-and the image alone as the main model, so that neither nulls nor subsets train a transformer again.
+cohort with films, reports and values: the stand-ins of both tasks. Each is an ordinary run folder under OUT with its report;
+what is done is not done again. Writes ``OUT/irene_tasks.md``. Sized for two cores: batches of 16, one block in the transformer
+of films, drawn films of 64 pixels, and the image alone as the main model, so that neither nulls nor subsets train a transformer
+again. ``--film cnn2d`` reads films by the residual network instead, ``--side`` by fewer pixels where they are not drawn.
 """
 
 import argparse
@@ -32,6 +33,8 @@ ENDPOINT = "adverse_later"
 LEAKED = ("adverse_later", "adverse_outcome", "covid")
 """Endpoints of which the notes tell."""
 TASKS = ("pulmonary_diseases", "adverse_outcome")
+DRAWN = 64
+"""Pixels along a side of a drawn film as networks see it; linear models see more."""
 
 
 def main() -> None:
@@ -39,8 +42,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--patients", type=int, default=160)
+    parser.add_argument("--patients", type=int, default=640)
     parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--film", default="film_vit", choices=("film_vit", "cnn2d"))
+    parser.add_argument("--side", type=int, default=224)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     pages = []
@@ -51,7 +56,7 @@ def main() -> None:
             write_cohort(cohort, given.out / f"{folder.name}-all", documents={"import.json": report.content(cohort)})
             admit(load_task("adverse_outcome"), given.out / f"{folder.name}-all", folder)
         told = f"covid films, {ENDPOINT}, notes {'masked' if masked else 'as they are'}"
-        pages.append(section(told, fitted(given, "adverse_outcome", folder, ENDPOINT)))
+        pages.append(section(told, fitted(given, "adverse_outcome", folder, ENDPOINT, side=given.side)))
     pages.append(leak(given))
     folder = given.out / "phantom"
     if not folder.exists():
@@ -59,23 +64,24 @@ def main() -> None:
         drawn = Config(patients=given.patients, seed=3, sites=10, without=scanty, lung_diseases=True)
         write_phantom(drawn, given.out / "phantom-all", progress=False)
         admit(load_task("pulmonary_diseases"), given.out / "phantom-all", folder)
-    pages += [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None)) for task in TASKS]
+    pages += [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None, side=DRAWN)) for task in TASKS]
     (given.out / "irene_tasks.md").write_text("\n".join(pages), encoding="utf-8")
     print("\n".join(pages))
 
 
-def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | None) -> Path:
+def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | None, *, side: int) -> Path:
     """Run a task's study of a cohort, or go on with it."""
     asked, started = study_of(load_task(task), folder), time.time()
     asked = asked.model_copy(
         update={
             "endpoint": endpoint or asked.endpoint,
             "main": "image_only",
-            "models": tuple(smaller(model) for model in asked.models or ()),
+            "models": tuple(reading(model, given.film) for model in asked.models or ()),
+            "preparation": {"film": {"side": side}},
             "network": asked.network.model_copy(update={"epochs": given.epochs, "patience": 6, "batch_size": 16}),
         }
     )
-    out = given.out / f"{folder.name}-{task}-{asked.endpoint}.run"
+    out = given.out / f"{folder.name}-{task}-{asked.endpoint}-{given.film}-{side}.run"
     run(resolve(asked, Cohort.open(folder)), out, jobs=given.jobs)
     print(f"{out.name}: {time.time() - started:.0f} s", flush=True)
     return out
@@ -115,9 +121,13 @@ def leak(given: argparse.Namespace) -> str:
     return "\n".join(lines) + "\n"
 
 
-def smaller(model: ModelSpec) -> ModelSpec:
-    """Give the encoder of films one block."""
-    return model.model_copy(update={"encoder_settings": {"film": {"depth": 1}}}) if "film" in model.encoders else model
+def reading(model: ModelSpec, film: str) -> ModelSpec:
+    """Name the encoder of films, a transformer of one block."""
+    if "film" not in model.encoders:
+        return model
+    encoders = model.encoders | {"film": model.encoders["film"].replace("film_vit", film)}
+    settings = {"film": {"depth": 1}} if film == "film_vit" else {}
+    return model.model_copy(update={"encoders": encoders, "encoder_settings": settings})
 
 
 def section(title: str, run_folder: Path) -> str:
