@@ -9,6 +9,7 @@ folder ``OUT/run``.
 """
 
 import argparse
+import math
 import os
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def table(run: Path, operators: dict[str, str]) -> str:
 
 
 def shown(value: float, low: float, high: float, *, sign: str = "") -> str:
-    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+    interval = f" ({low:{sign}.3f} to {high:{sign}.3f})" if math.isfinite(low) else ""
+    return f"{value:{sign}.3f}{interval}"
 
 
 if __name__ == "__main__":

@@ -158,7 +158,8 @@ def section(title: str, run_folder: Path) -> str:
 
 
 def shown(row: pd.Series) -> str:
-    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    interval = f" ({row['low']:.3f} to {row['high']:.3f})" if np.isfinite(row["low"]) else ""
+    return f"{row['value']:.3f}{interval}"
 
 
 if __name__ == "__main__":
