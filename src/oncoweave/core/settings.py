@@ -74,7 +74,10 @@ def fits(value: object, annotation: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return value is None if annotation in (None, type(None)) else isinstance(value, annotation)  # type: ignore[arg-type]
+    if annotation is None:
+        return value is None
+    assert isinstance(annotation, type), f"settings of type {annotation} cannot be held against what a user sets"
+    return isinstance(value, annotation)
 
 
 def wanted(annotation: object) -> str:
