@@ -5,18 +5,22 @@ import pandas as pd
 import pytest
 
 from oncoweave.core.errors import ConfigError, UnknownNameError
+from oncoweave.data.store import write_cohort
 from oncoweave.evaluate.compare import benjamini_hochberg, holm
+from oncoweave.phantom.biology import Config
+from oncoweave.phantom.cohort import draw_cohort
 from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
 from oncoweave.serve.bench.published import published_section
 from oncoweave.serve.bench.quality import gains_section, quality_section
 from oncoweave.serve.bench.results import Results
 from oncoweave.train.bench.collect import corrected, joined, ranking_of, with_ranks
-from oncoweave.train.bench.panel import grid
+from oncoweave.train.bench.panel import bench_study, grid
 from oncoweave.train.bench.spec import Aggregator, Bench, check_bench, entries, read_bench
 from oncoweave.train.bench.tiles import AS_MANY, NOT_KNOWN, OTHER_TILES
 from oncoweave.train.finetune import start_settings
 from oncoweave.train.study import ModelSpec
+from oncoweave.train.task import load_task
 
 KINDS = {"he": "slide", "notes": "report", "clinical": "record"}
 
@@ -75,6 +79,24 @@ def test_a_frozen_tuned_and_random_slide_encoder_are_one_network():
     assert of["longnet-random"].weights == {}
     assert of["longnet-random"].encoder_settings == {"slide": start_settings(weights, "longnet/tiny")}
     check_bench(bench(aggregators=slide_encoders()))
+
+
+def test_a_task_that_nothing_of_the_bench_fits_keeps_its_models_and_the_one_it_is_about(tmp_path):
+    drawn, _, _ = draw_cohort(Config(patients=24, seed=3, sites=3, without=("slide", "volume", "film", "expression", "variants")))
+    write_cohort(drawn, tmp_path / "cohort")
+    task, asked = load_task("report_cancer_type"), {"report_cancer_type": str(tmp_path / "cohort")}
+    for given, names, main in (
+        (bench(tasks=asked, fusions=("stacking",), main=("stacking", "abmil")), [m.name for m in task.models], task.main),
+        (bench(tasks=asked, encoders={"report": ("bag_of_words",)}, main=("bag_of_words",)), ["bag_of_words"], "bag_of_words"),
+    ):
+        study = bench_study(given, entries(given)[0], task, tmp_path / "cohort", splits=None)
+        assert [m.name for m in study.models] == names
+        assert study.main == main
+    mistaken = bench(tasks=asked, encoders={"report": ("bag_of_words",)}, main=("stacking",))
+    with pytest.raises(
+        UnknownNameError, match="no model \\(main\\) of task 'report_cancer_type' named 'stacking'; known: bag_of_words"
+    ):
+        bench_study(mistaken, entries(mistaken)[0], task, tmp_path / "cohort", splits=None)
 
 
 def test_encoders_that_a_fusion_names_are_not_tried_in_turn():

@@ -15,7 +15,7 @@ from oncoweave.train.task import Task, study_of
 def bench_study(bench: Bench, entry: Entry, task: Task, cohort: Path, *, splits: str | None) -> Study:
     """Turn a task into the study that a bench runs of it: the task's question and protocol, the bench's models.
 
-    A task of one modality that no encoder of the bench reads keeps the models it names itself.
+    A task of one modality that no encoder of the bench reads keeps the models it names itself, and the one it is about.
 
     Raises:
         ConfigError: the cohort cannot answer the task, or no model is left that the bench is about.
@@ -31,7 +31,7 @@ def bench_study(bench: Bench, entry: Entry, task: Task, cohort: Path, *, splits:
     return study.model_copy(
         update={
             "models": models,
-            "main": _main(bench, entry, study.main, [m.name for m in models]),
+            "main": _main(bench, entry, study.main, [m.name for m in models], panel_is_own=bench.has_grid and not tried),
             "protocol": study.protocol.model_copy(update=protocol),
             "network": study.network.model_copy(update=overrides(bench.network)),
         }
@@ -85,8 +85,8 @@ def _with_encoders(model: ModelSpec, chosen: Mapping[str, Aggregator]) -> ModelS
     )
 
 
-def _main(bench: Bench, entry: Entry, own: str, names: Sequence[str]) -> str:
-    wanted = bench.main or (own,)
+def _main(bench: Bench, entry: Entry, own: str, names: Sequence[str], *, panel_is_own: bool) -> str:
+    wanted = (*bench.main, own) if panel_is_own else bench.main or (own,)
     found = next((name for name in wanted if name in names), None)
     if found is not None:
         return found

@@ -95,7 +95,7 @@ class Bench(Strict):
     """Fit the panels that the tasks name themselves; when not given, only where no aggregators, encoders or fusions are."""
     main: tuple[str, ...] = ()
     """The models the bench is about, named before anything is fitted: on each task the first of these that it has; the task's own
-    when none is given."""
+    when none is given, and where no encoder or fusion of the bench fits the task so that it keeps its own models."""
     protocol: Protocol = Protocol()
     """What is given here replaces what the tasks say."""
     network: NetworkConfig = NetworkConfig()
