@@ -82,7 +82,9 @@ def test_a_frozen_tuned_and_random_slide_encoder_are_one_network():
 
 
 def test_a_task_that_nothing_of_the_bench_fits_keeps_its_models_and_the_one_it_is_about(tmp_path):
-    drawn, _, _ = draw_cohort(Config(patients=24, seed=3, sites=3, without=("slide", "volume", "film", "expression", "variants")))
+    drawn, _, _ = draw_cohort(
+        Config(patients=24, seed=3, sites=3, missing=0.0, without=("slide", "volume", "film", "expression", "variants"))
+    )
     write_cohort(drawn, tmp_path / "cohort")
     task, asked = load_task("report_cancer_type"), {"report_cancer_type": str(tmp_path / "cohort")}
     for given, names, main in (
