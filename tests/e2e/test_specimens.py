@@ -90,12 +90,19 @@ def test_a_study_of_specimens_never_parts_a_person_and_says_so(place, tmp_path):
     assert crossing(read_splits(run / "splits.parquet"), cohort) == 0
     predictions = pd.read_parquet(run / "predictions.parquet")
     assert (predictions["person"] == predictions["patient_id"].map(cohort.patients["whose"])).all()
+    operating = pd.read_parquet(run / "operating.parquet")
+    assert (operating["n_effective"] <= operating["n"]).all() and (operating["n_effective"] < operating["n"]).any()
     audit = pd.read_parquet(run / "audits.parquet").set_index("audit").loc["patient on both sides"]
     assert audit["verdict"] == "passed"
     assert "Of 24 persons whose specimens these are, 0 stand on both sides" in audit["evidence"]
     for text in ("bootstraps of persons (whose; a row is a specimen)", "Main measure: auroc;"):
         assert text in (run / "tripod_ai.csv").read_text(encoding="utf-8")
-    assert "bootstrap samples of persons, each with all specimens" in write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
+    for text in (
+        "bootstrap samples of persons, each with all specimens",
+        "tests at cut-offs count the rows of a person together",
+    ):
+        assert text in page
     parted = pd.DataFrame({"patient_id": cohort.patient_ids, "repeat": 0, "fold": np.arange(96) % 2})
     parted.to_csv(tmp_path / "parted.csv", index=False)
     leaking = study.model_copy(update={"protocol": PROTOCOL.model_copy(update={"splits": str(tmp_path / "parted.csv")})})

@@ -42,6 +42,16 @@ def test_operating_points_stand_as_the_table_has_them_with_patients_and_p(runs):
     assert not any("p = " in cell for cell in block.rows[1].cells)  # the baseline is not held against itself
 
 
+def test_specimens_are_told_with_how_many_independent_ones_they_are_worth(runs):
+    run = runs["binary"]
+    plain = section(run, "acting").blocks[0]
+    alike = section(replace(run, operating=run.operating.assign(n_effective=run.operating["n"])), "acting").blocks[0]
+    assert (alike.caption, alike.rows) == (plain.caption, plain.rows) and "specimens" not in plain.caption
+    found = section(replace(run, operating=run.operating.assign(n_effective=17.6)), "acting").blocks[0]
+    assert all("\nn = 3" in cell and ", worth 18" in cell for cell in found.rows[0].cells[2:])
+    assert "the tests count them together" in found.caption
+
+
 def test_cochrans_test_over_all_models_stands_below_the_calls(runs):
     said = section(runs["binary"], "acting").blocks[1].text
     assert "in the first repeat, 28 with the outcome and 29 without it)" in said

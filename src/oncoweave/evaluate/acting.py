@@ -12,24 +12,27 @@ import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.calibration import wilson
+from oncoweave.evaluate.clustered import effective_numbers
 from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.displays import first_repeat
 from oncoweave.evaluate.intervals import Interval, percentile_interval, replicate
 from oncoweave.evaluate.measure import Resamples, count
 from oncoweave.evaluate.pairs import Statistic
+from oncoweave.evaluate.pooling import PERSON, owner
 from oncoweave.evaluate.reclassification import Part, integrated_discrimination_of, outcome_at, reclassification_of
 from oncoweave.evaluate.significance import cochran_q, mcnemar
 from oncoweave.evaluate.tables import CALLED, PredictionTable, horizon_column
 from oncoweave.evaluate.training_outcomes import Curves
 from oncoweave.evaluate.utility import net_benefit, number_needed_to_test, survival_benefit
 
-OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "events", "reference", "p", "p_adjusted"]
+OPERATING = ["model", "point", "measure", "value", "low", "high", "n", "n_effective", "events", "reference", "p", "p_adjusted"]
 _OF_ALL = ["p_all", "p_all_adjusted", "n_all"]
 OPERATING += [*_OF_ALL, "note"]
 DECISION = ["model", "horizon", "threshold", "net_benefit", "low", "high", "treat_all", "over_default", "over_default_low"]
 DECISION += ["over_default_high", "reference", "over_reference", "over_reference_low", "over_reference_high"]
 DECISION += ["to_test", "to_test_low", "to_test_high", "n", "events"]
 RECLASSIFICATION = ["model", "reference", "horizon", "measure", "part", "value", "low", "high", "n", "events"]
+_ONE_PERSON = "no interval: all specimens are of one person"
 _STEPS = (0.01, 0.02, 0.05)
 _MOST_STEPS = 20
 _LAST = 0.95
@@ -47,6 +50,9 @@ def operating_table(
     is Holm's over all of them in this table: the models of ``together``, points and both measures. ``p_all`` is Cochran's Q over
     all models of ``together`` at the point, on the ``n_all`` such patients whom all of them call, and ``p_all_adjusted`` Holm's
     over points and measures.
+
+    Where rows are specimens, ``n`` counts these, ``n_effective`` as how many independent ones they are to the interval, and both
+    tests count the specimens of a person together (see ``clustered``). Otherwise ``n_effective`` is ``n``.
     """
     points = [c.removeprefix(CALLED) for c in table.frame.columns if str(c).startswith(CALLED)]
     found: list[dict[str, object]] = []
@@ -69,15 +75,15 @@ def operating_table(
 
 def _among_all(table: PredictionTable, models: Sequence[str], points: Sequence[str]) -> pd.DataFrame:
     """Test at each point whether several models' calls are right equally often: point, measure, p_all, n_all, p_all_adjusted."""
-    keys, found = ["repeat", "fold", "patient_id", "y"], []
+    keys, found = ["repeat", "fold", "patient_id", "y", *([PERSON] if PERSON in table.frame.columns else [])], []
     for point in points if len(models) > 1 else ():
         each = [first_repeat(table.of(model))[[*keys, f"{CALLED}{point}"]] for model in models]
         both = reduce(lambda one, other: one.merge(other, on=keys, suffixes=(f" {one.shape[1]}", "")), each)
         calls = both.drop(columns=keys).to_numpy(dtype=float, na_value=np.nan)
         known, positive = ~np.isnan(calls).any(axis=1), both["y"].to_numpy(dtype=float) > 0.5
         for measure, among, wanted in (("sensitivity", positive, 1.0), ("specificity", ~positive, 0.0)):
-            right = calls[known & among] == wanted
-            p = cochran_q(right).p if len(right) else float("nan")
+            right, whose = calls[known & among] == wanted, owner(both)[known & among].to_numpy()
+            p = cochran_q(right, persons=whose).p if len(right) else float("nan")
             found.append({"point": point, "measure": measure, "p_all": p, "n_all": len(right)})
     frame = pd.DataFrame(found, columns=["point", "measure", "p_all", "n_all"]).astype({"p_all": float, "n_all": float})
     return frame.assign(p_all_adjusted=holm(frame["p_all"].to_numpy()))
@@ -90,7 +96,8 @@ def _calls(rows: pd.DataFrame, point: str) -> np.ndarray:
 def _operation(rows: pd.DataFrame, point: str, called: np.ndarray, *, level: float) -> list[dict[str, object]]:
     known = ~np.isnan(called)
     positive, yes = rows["y"].to_numpy(dtype=float)[known] > 0.5, called[known] > 0.5
-    repeats = rows["repeat"][known].nunique()
+    repeat, whose = np.unique(rows["repeat"].to_numpy()[known], return_inverse=True)[1], owner(rows).to_numpy()[known]
+    repeats = repeat.max() + 1
     lost = rows.loc[~known, ["repeat", "fold"]].drop_duplicates().shape[0]
     note = f"no cut-off in {lost} fold(s), whose training patients were of one class" if lost else ""
     counted = (
@@ -101,17 +108,15 @@ def _operation(rows: pd.DataFrame, point: str, called: np.ndarray, *, level: flo
     )
     out: list[dict[str, object]] = []
     for measure, among, right in counted:
-        n = among.sum() / repeats
-        row: dict[str, object] = {"model": model_of(rows), "point": point, "measure": measure, "n": n, "note": note}
+        worth = effective_numbers(right[among], repeat[among], whose[among], level=level)
+        n, effective = among.sum() / repeats, worth.sum() / repeats
+        value = float(right[among].mean()) if n else float("nan")
+        low, high = wilson(np.array([value]), np.array([effective]), level=level)
+        row: dict[str, object] = {"model": model_of(rows), "point": point, "measure": measure, "value": value}
+        row |= {"low": float(low[0]), "high": float(high[0]), "n": n, "n_effective": effective}
         row["events"] = (among & positive).sum() / repeats
-        if n:
-            value = float(right[among].mean())
-            low, high = wilson(np.array([value]), np.array([n]), level=level)
-            row |= {"value": value, "low": float(low[0]), "high": float(high[0])}
-        else:
-            row |= dict.fromkeys(("value", "low", "high"), float("nan"))
-            row["note"] = "; ".join(part for part in (note, "no such patient") if part)
-        out.append(row)
+        why = "no such patient" if not n else _ONE_PERSON if not effective else ""
+        out.append(row | {"note": "; ".join(part for part in (note, why) if part)})
     return out
 
 
@@ -129,8 +134,8 @@ def _against(table: PredictionTable, rows: pd.DataFrame, reference: str, point: 
     if not among.any():
         return {"reference": reference, "p": float("nan")}
     wanted = 1.0 if measure == "sensitivity" else 0.0
-    right = [(call[among] == wanted).astype(float) for call in calls]
-    return {"reference": reference, "p": mcnemar(*right).p}
+    first, second = ((call[among] == wanted).astype(float) for call in calls)
+    return {"reference": reference, "p": mcnemar(first, second, persons=owner(both)[among].to_numpy()).p}
 
 
 def decision_table(table: PredictionTable, resamples: Resamples, *, main: str, reference: str) -> pd.DataFrame:

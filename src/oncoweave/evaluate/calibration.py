@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special, stats
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.clustered import effective_numbers
 from oncoweave.evaluate.cox import fit_cox
 from oncoweave.evaluate.curves import breslow_baseline, kaplan_meier, survival_at
 from oncoweave.evaluate.discrimination import as_positive
@@ -82,13 +83,20 @@ def excess_distance(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 
 def reliability(
-    y: np.ndarray, probability: np.ndarray, *, bins: int = 10, level: float = 0.95, by: Literal["mass", "width"] = "mass"
+    y: np.ndarray,
+    probability: np.ndarray,
+    *,
+    bins: int = 10,
+    level: float = 0.95,
+    by: Literal["mass", "width"] = "mass",
+    persons: np.ndarray | None = None,
 ) -> Reliability:
     """Reliability of probabilities of a 0/1 outcome, with Wilson intervals.
 
     Bins are of equal size (``mass``) or of equal width from 0 to 1 (``width``, each with its upper end; empty ones are left out),
     and so is the expected calibration error of the result (Naeini et al. 2015; Nixon et al. 2019). For several classes give the
-    probability of the most probable class, and whether it was right.
+    probability of the most probable class, and whether it was right. ``persons`` says whose each row is where a person has
+    several, which are then worth fewer (see ``clustered``).
 
     Raises:
         DataError: an outcome that is not 0 or 1, NaN, or a probability outside [0, 1].
@@ -97,19 +105,24 @@ def reliability(
     probability = _probability(probability, len(y))
     member, n = bin_by_mass(probability, bins) if by == "mass" else _bin_by_width(probability, bins)
     observed = np.bincount(member, weights=y) / n
-    low, high = wilson(observed, n, level=level)
+    worth = n if persons is None else effective_numbers(y, member, persons, level=level)
+    low, high = wilson(observed, worth, level=level)
     return Reliability(
         predicted=np.bincount(member, weights=probability) / n,
         observed=observed,
         low=low,
         high=high,
-        error=np.sqrt(observed * (1 - observed) / n),
+        error=np.sqrt(observed * (1 - observed) / np.maximum(worth, 1)),
         n=n,
     )
 
 
 def wilson(share: np.ndarray, n: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval (1927) of shares of ``n`` patients, which need not be whole where shares are means over repeats."""
+    """Wilson's interval (1927) of shares of ``n`` patients, which need not be whole where shares are means over repeats.
+
+    Of no patient there is none (NaN).
+    """
+    n = np.where(n > 0, n, np.nan)
     z = stats.norm.ppf(0.5 + level / 2)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from oncoweave.evaluate.clustered import exact_share
 from oncoweave.evaluate.conformal import coverage
 from oncoweave.evaluate.displays import first_repeat
+from oncoweave.evaluate.pooling import owner
 from oncoweave.evaluate.tables import IN_SET, INTERVAL, NOVEL, NOVELTY_P, PredictionTable, class_names
 
 LEVEL = 0.9
@@ -27,7 +28,8 @@ def certainty_table(table: PredictionTable, models: list[str]) -> pd.DataFrame:
     """How often sets (or intervals) held the truth: over all patients, within each true class, and at each site.
 
     ``size`` is the mean number of classes in a set, or width of an interval; ``single`` and ``empty`` the shares of sets of one
-    class and of none (NaN for intervals). ``n`` counts patients; intervals of the coverage are exact.
+    class and of none (NaN for intervals). ``n`` counts patients; intervals of the coverage are exact, and count a person's
+    specimens together (see ``clustered``).
     """
     out = []
     for model in models:
@@ -38,7 +40,7 @@ def certainty_table(table: PredictionTable, models: list[str]) -> pd.DataFrame:
         held, size = found
         of_sets = table.endpoint.kind != "regression"
         for grouping, labels in _groupings(table, rows):
-            for group, covered in coverage(held, size, labels).items():
+            for group, covered in coverage(held, size, labels, persons=owner(rows).to_numpy()).items():
                 if (group == "all") != (grouping == "all"):
                     continue
                 inside = np.ones(len(rows), dtype=bool) if grouping == "all" else labels == group
@@ -52,7 +54,7 @@ def certainty_table(table: PredictionTable, models: list[str]) -> pd.DataFrame:
 def novelty_table(table: PredictionTable, models: list[str]) -> pd.DataFrame:
     """How many patients are flagged as unlike the training patients: in all, at each site and by combination of modalities.
 
-    ``n`` counts patients, ``judged`` those who could be judged; ``share`` is of these, with its exact interval.
+    ``n`` counts patients, ``judged`` those who could be judged; ``share`` is of these, with its interval as that of a coverage.
     """
     out = []
     if NOVELTY_P not in table.frame.columns:
@@ -62,6 +64,7 @@ def novelty_table(table: PredictionTable, models: list[str]) -> pd.DataFrame:
         judged = rows[NOVELTY_P].notna().to_numpy()
         if not judged.any():
             continue
+        whose = owner(rows).to_numpy()
         flagged = judged & (rows[NOVEL].fillna("").astype(str) != "").to_numpy()
         for grouping in ("all", "site", "pattern"):
             labels = np.full(len(rows), "all") if grouping == "all" else rows[grouping].astype(str).to_numpy()
@@ -69,8 +72,8 @@ def novelty_table(table: PredictionTable, models: list[str]) -> pd.DataFrame:
                 inside = labels == group
                 num, of = int((flagged & inside).sum()), int((judged & inside).sum())
                 row = {"model": model, "grouping": grouping, "group": group, "flagged": num, "n": int(inside.sum()), "judged": of}
-                low, high = stats.binomtest(num, of).proportion_ci() if of else (float("nan"), float("nan"))
-                out.append({**row, "share": num / of if of else float("nan"), "low": float(low), "high": float(high)})
+                low, high = exact_share(flagged[judged & inside], whose[judged & inside])
+                out.append({**row, "share": num / of if of else float("nan"), "low": low, "high": high})
     return _counted(out)
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.clustered import exact_share
 from oncoweave.evaluate.discrimination import as_distribution, class_indices
 from oncoweave.evaluate.inputs import finite
 
@@ -162,7 +162,12 @@ class Coverage:
 
 
 def coverage(
-    held: np.ndarray, size: np.ndarray, groups: np.ndarray | None = None, *, level: float = 0.95
+    held: np.ndarray,
+    size: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    level: float = 0.95,
+    persons: np.ndarray | None = None,
 ) -> Mapping[str, Coverage]:
     """Coverage over all patients (``"all"``) and within each group, small ones included, with their n.
 
@@ -171,6 +176,7 @@ def coverage(
         size: ``[n]`` classes in each set, or width of each interval.
         groups: a label a patient (site, sex, true class, missingness).
         level: of the interval of the coverage itself.
+        persons: whose each row is, where a person has several; these count together in the interval (see ``clustered``).
 
     Raises:
         DataError: no patients.
@@ -182,11 +188,11 @@ def coverage(
     labels = {} if groups is None else {str(name): np.asarray(groups) == name for name in np.unique(groups)}
     found = {}
     for name, rows in {"all": np.ones(len(held), dtype=bool), **labels}.items():
-        interval = stats.binomtest(int(held[rows].sum()), int(rows.sum())).proportion_ci(level)
+        low, high = exact_share(held[rows], None if persons is None else persons[rows], level=level)
         found[name] = Coverage(
             covered=float(held[rows].mean()),
-            low=float(interval.low),
-            high=float(interval.high),
+            low=low,
+            high=high,
             size=float(np.asarray(size, dtype=np.float64)[rows].mean()),
             n=int(rows.sum()),
         )

@@ -10,9 +10,11 @@ from scipy import stats
 
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.calibration import Reliability, reliability, survival_reliability
+from oncoweave.evaluate.clustered import effective_number
 from oncoweave.evaluate.cox import hazard_ratio
 from oncoweave.evaluate.curves import kaplan_meier, logrank
 from oncoweave.evaluate.distribution_calibration import distribution_calibration
+from oncoweave.evaluate.pooling import persons_of
 from oncoweave.evaluate.restricted import restricted_mean_difference
 from oncoweave.evaluate.tables import OWN_SURVIVAL, PredictionTable, horizon_column
 
@@ -43,7 +45,8 @@ def calibration_table(table: PredictionTable, models: list[str], *, bins: int = 
 
     Survival: S(t) at each horizon (models that predict none are left out). Binary: the positive class. Multiclass and ordinal:
     the probability of the most probable class against its being right. Multilabel: all known labels together. Regression: the
-    mean value of patients with like predictions, with a t interval.
+    mean value of patients with like predictions, with a t interval. Specimens of a person count together in the intervals (see
+    ``clustered``), but for survival, whose bins take all rows as independent.
     """
     frames = []
     for model in models:
@@ -136,7 +139,7 @@ def distribution_table(table: PredictionTable, models: list[str], *, bins: int =
 
 
 def _reliabilities(table: PredictionTable, rows: pd.DataFrame, *, bins: int, level: float) -> list[tuple[float, Reliability]]:
-    kind, none = table.endpoint.kind, float("nan")
+    kind, none, persons = table.endpoint.kind, float("nan"), persons_of(rows)
     if kind == "survival":
         time, event = rows["time"].to_numpy(dtype=float), rows["event"].to_numpy(dtype=float)
         results = []
@@ -146,30 +149,35 @@ def _reliabilities(table: PredictionTable, rows: pd.DataFrame, *, bins: int, lev
                 results.append((horizon, survival_reliability(time, event, survival, horizon=horizon, bins=bins, level=level)))
         return results
     if kind == "regression":
-        return [
-            (none, _mean_reliability(rows["y"].to_numpy(dtype=float), rows["yhat"].to_numpy(dtype=float), bins=bins, level=level))
-        ]
+        y, predicted = rows["y"].to_numpy(dtype=float), rows["yhat"].to_numpy(dtype=float)
+        return [(none, _mean_reliability(y, predicted, bins=bins, level=level, persons=persons))]
     if kind == "binary":
         y, p = rows["y"].to_numpy(dtype=float), rows["p"].to_numpy(dtype=float)
     elif kind == "multilabel":
         labels = table.endpoint.classes or table.endpoint.columns
         y = rows[[f"y@{c}" for c in labels]].to_numpy(dtype=float).ravel()
         p = rows[[f"p@{c}" for c in labels]].to_numpy(dtype=float).ravel()
+        persons = None if persons is None else np.repeat(persons, len(labels))[~np.isnan(y)]
         y, p = y[~np.isnan(y)], p[~np.isnan(y)]
     else:
         scores = rows[[f"p@{c}" for c in table.endpoint.classes]].to_numpy(dtype=float)
         y = (np.array(table.endpoint.classes)[scores.argmax(axis=1)] == rows["y"].to_numpy()).astype(float)
         p = scores.max(axis=1)
-    return [(none, reliability(y, p, bins=bins, level=level))]
+    return [(none, reliability(y, p, bins=bins, level=level, persons=persons))]
 
 
-def _mean_reliability(y: np.ndarray, predicted: np.ndarray, *, bins: int, level: float) -> Reliability:
+def _mean_reliability(
+    y: np.ndarray, predicted: np.ndarray, *, bins: int, level: float, persons: np.ndarray | None
+) -> Reliability:
     order = np.argsort(predicted, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     n = np.array([len(part) for part in parts])
     observed = np.array([y[part].mean() for part in parts])
     spread = np.array([y[part].std(ddof=1) if len(part) > 1 else np.nan for part in parts])
-    error = spread / np.sqrt(n)
+    worth = n
+    if persons is not None:
+        worth = np.array([effective_number(y[part], persons[part], level=level) or np.nan for part in parts])
+    error = spread / np.sqrt(worth)
     reach = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error
     means = np.array([predicted[part].mean() for part in parts])
     return Reliability(predicted=means, observed=observed, low=observed - reach, high=observed + reach, error=error, n=n)

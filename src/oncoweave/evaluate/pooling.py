@@ -26,6 +26,11 @@ def owner(rows: pd.DataFrame) -> pd.Series:
     return rows[PERSON if PERSON in rows.columns else "patient_id"]
 
 
+def persons_of(rows: pd.DataFrame) -> np.ndarray | None:
+    """Say whose each of one model's rows of one repeat is where a person has several specimens, ``[row]``; otherwise None."""
+    return rows[PERSON].to_numpy() if PERSON in rows.columns and rows[PERSON].duplicated().any() else None
+
+
 def pair_strata(rows: pd.DataFrame, by: Sequence[str] | None = None) -> np.ndarray:
     """Number the strata within which one model's rows are ranked, ``Int[row]``.
 

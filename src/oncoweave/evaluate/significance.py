@@ -15,6 +15,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from oncoweave.core.errors import DataError
+from oncoweave.evaluate.clustered import sums_by_person
 from oncoweave.evaluate.inputs import finite
 from oncoweave.evaluate.intervals import varies
 
@@ -76,7 +77,7 @@ def wilcoxon(differences: np.ndarray) -> Test:
     return Test(statistic=float(found.statistic), p=float(found.pvalue), n=num)
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray, *, mid_p: bool = True) -> Test:
+def mcnemar(first: np.ndarray, second: np.ndarray, *, persons: np.ndarray | None = None, mid_p: bool = True) -> Test:
     """McNemar's test of two models' right (1) and wrong (0) decisions on the same patients, exact binomial or mid-p.
 
     The statistic is the number of patients of whom only the first is right. Mid-p (Fagerland, Lydersen and Laake 2013) counts
@@ -84,34 +85,59 @@ def mcnemar(first: np.ndarray, second: np.ndarray, *, mid_p: bool = True) -> Tes
     decisions on the negatives, each model's at the cut-off that reached this sensitivity in training patients: a cut-off read
     from the test patients knows their outcomes.
 
+    Several rows of a person, whose ``persons`` says, count together: what the first gains on them, less what it loses, changes
+    its sign as one (Fisher's randomisation of pairs, exact; with many persons the clustered test of Obuchowski 1998 as Yang, Sun
+    and Hardin 2010 have it), and the statistic is the sum of these gains above 0. With a row a person it is McNemar's test.
+
     Raises:
         DataError: decisions that are not 0 or 1, or of different patients.
     """
-    first, second = _decisions(np.stack([np.asarray(first), np.asarray(second)], axis=1)).T
-    gained, lost = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
-    num = gained + lost
-    if not num:
-        return Test(statistic=0.0, p=1.0, n=len(first), reason="the models decide alike on every patient")
-    p = 2 * stats.binom.cdf(min(gained, lost), num, 0.5)
-    if mid_p:
-        p -= stats.binom.pmf(min(gained, lost), num, 0.5)
-    return Test(statistic=float(gained), p=min(1.0, float(p)), n=len(first))
+    decisions = _decisions(np.stack([np.asarray(first), np.asarray(second)], axis=1))
+    sums = sums_by_person(decisions, persons)
+    gains = (sums[:, 0] - sums[:, 1]).astype(int)
+    gained, lost = int(gains[gains > 0].sum()), int(-gains[gains < 0].sum())
+    if not gained + lost:
+        return Test(statistic=0.0, p=1.0, n=len(decisions), reason=_alike(persons))
+    tail, at = _tail(np.abs(gains[gains != 0]), min(gained, lost))
+    p = 2 * tail - (at if mid_p else 0.0)
+    return Test(statistic=float(gained), p=min(1.0, float(p)), n=len(decisions))
 
 
-def cochran_q(right: np.ndarray) -> Test:
+def _tail(sizes: np.ndarray, least: int) -> tuple[float, float]:
+    """Chance that of these sizes, each counted or not by a coin, the sum is at most ``least``, and that it is just that."""
+    each, number = np.unique(sizes, return_counts=True)
+    if len(each) == 1:
+        hits, num = least // each[0], number[0]
+        return float(stats.binom.cdf(hits, num, 0.5)), float(stats.binom.pmf(hits, num, 0.5))
+    chances = np.ones(1)
+    for size, num in zip(each, number, strict=True):
+        of_size = np.zeros(size * num + 1)
+        of_size[::size] = stats.binom.pmf(np.arange(num + 1), num, 0.5)
+        chances = np.convolve(chances, of_size)
+    return float(chances[: least + 1].sum()), float(chances[least])
+
+
+def cochran_q(right: np.ndarray, *, persons: np.ndarray | None = None) -> Test:
     """Cochran's Q test (1950) of several models' right (1) and wrong (0) decisions, ``[patient, model]``.
+
+    Several rows of a person, whose ``persons`` says, count together: the same sums are taken of how often each model is right on
+    a person. Of two models that is the clustered McNemar test of Yang, Sun and Hardin (2010).
 
     Raises:
         DataError: decisions that are not 0 or 1, or fewer than two models.
     """
     right = _decisions(right)
-    num = right.shape[1]
-    by_model, by_patient = right.sum(axis=0), right.sum(axis=1)
-    bottom = num * by_patient.sum() - (by_patient**2).sum()
+    sums, num = sums_by_person(right, persons), right.shape[1]
+    by_model, by_person = sums.sum(axis=0), sums.sum(axis=1)
+    bottom = num * (sums**2).sum() - (by_person**2).sum()
     if bottom == 0:
-        return Test(statistic=0.0, p=1.0, n=len(right), reason="the models decide alike on every patient")
+        return Test(statistic=0.0, p=1.0, n=len(right), reason=_alike(persons))
     statistic = float((num - 1) * (num * (by_model**2).sum() - by_model.sum() ** 2) / bottom)
     return Test(statistic=statistic, p=float(stats.chi2.sf(statistic, num - 1)), n=len(right))
+
+
+def _alike(persons: np.ndarray | None) -> str:
+    return "the models decide alike on every patient" if persons is None else "the models are right as often on every person"
 
 
 def _decisions(right: np.ndarray) -> np.ndarray:

@@ -41,6 +41,12 @@ def told_apart(study: Study, cohort: Cohort, splits: pd.DataFrame) -> pd.DataFra
     return found
 
 
+def _of_times(study: Study, cohort: Cohort) -> str:
+    if cohort.endpoint(study.endpoint).kind != "survival":
+        return ""
+    return " Kaplan-Meier curves, log-rank tests, hazard ratios and D-calibration take rows to be independent."
+
+
 def row_notes(study: Study, cohort: Cohort, patient_ids: pd.Index) -> list[str]:
     """Say what a reader has to know of the rows of a run."""
     notes = []
@@ -48,8 +54,8 @@ def row_notes(study: Study, cohort: Cohort, patient_ids: pd.Index) -> list[str]:
         persons = whose(cohort, study.person).loc[patient_ids].nunique()
         notes.append(
             f"Rows are specimens, {len(patient_ids)} of {persons} persons (column {study.person}): all of a person's are on one"
-            " side of every split, and intervals draw persons. Counts of patients are counts of rows, and Wilson’s"
-            " intervals and tests at cut-offs take these to be independent."
+            " side of every split, and intervals draw persons. Counts of patients are counts of rows; intervals of shares and"
+            f" tests at cut-offs count the rows of a person together.{_of_times(study, cohort)}"
         )
     if study.stratum is not None:
         groups = groups_of(cohort, study.stratum, what="stratum").loc[patient_ids]

@@ -12,6 +12,10 @@ from oncoweave.serve.sections.risk import PREDICTED, spread
 _MOST_HORIZONS = 3
 _THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """At which the number needed to test is told, where the curve has them."""
+_WORTH = (
+    " Rows are specimens: those of a person are often right or wrong together, so that to the interval they are worth fewer that"
+    " are independent, and the tests count them together."
+)
 _SHARES = ("sensitivity", "specificity", "positive predictive value", "negative predictive value")
 
 
@@ -51,7 +55,7 @@ def _operating(run: RunFolder) -> Block:
         " it rests on (mean over repeats) and, of sensitivity and specificity, McNemar’s p against the baseline’s calls (first"
         " repeat), adjusted by Holm over all models, cut-offs and both measures of operating.parquet. Read the two together: who"
         " gains in one and loses in the other has moved the cut-off, and not improved."
-        f"{f' {wording.capital(notes)}.' if notes else ''}"
+        f"{_WORTH if any(_together(row) for _, row in rows.iterrows()) else ''}{f' {wording.capital(notes)}.' if notes else ''}"
     )
     header = ("Cut-off chosen for", "Model", *(wording.capital(m) for m in _SHARES))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
@@ -81,10 +85,17 @@ def _of_all(row: pd.Series) -> str:
     return wording.p_equals(row["p_all"]) + adjusted
 
 
+def _together(row: pd.Series) -> bool:
+    """Whether specimens of one person count together in the interval of a share."""
+    worth = row.get("n_effective")
+    return wording.known(worth) and float(worth) < float(row["n"])
+
+
 def _share(row: pd.Series) -> str:
     p = f"; {wording.p_equals(row['p'])}" if wording.known(row["p"]) else ""
     p += f", adjusted {wording.p_value(row['p_adjusted'])}" if p and wording.known(row.get("p_adjusted")) else ""
-    return f"{wording.estimate(row['value'], row['low'], row['high'], 2)}\nn = {wording.count(float(row['n']))}{p}"
+    n = wording.count(float(row["n"])) + (f", worth {wording.count(row['n_effective'])}" if _together(row) else "")
+    return f"{wording.estimate(row['value'], row['low'], row['high'], 2)}\nn = {n}{p}"
 
 
 def _point(point: str) -> str:
