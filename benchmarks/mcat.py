@@ -67,8 +67,8 @@ def scores(name: str, run: Path, data: Path) -> pd.DataFrame:
     return table
 
 
-def measure(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Within-fold C-index of every model with its interval, and its paired difference from MCAT."""
+def measure(table: pd.DataFrame, rng: np.random.Generator, reference: str = "MCAT") -> pd.DataFrame:
+    """Within-fold C-index of every model with its interval, and its paired difference from another."""
     models = [c for c in table if c not in ("patient_id", "fold", "time", "event") and "[" not in c and table[c].notna().all()]
     time, event, fold = table["time"].to_numpy(), table["event"].to_numpy(bool), table["fold"].to_numpy()
     statistics = {m: survival_pairs(time, event, table[m].to_numpy(), fold) for m in models}
@@ -79,14 +79,14 @@ def measure(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     for model in models:
         value = float(statistics[model](once)[0])
         interval = percentile_interval(value, drawn[model])
-        gain = paired_difference(value - float(statistics["MCAT"](once)[0]), drawn[model] - drawn["MCAT"])
+        gain = paired_difference(value - float(statistics[reference](once)[0]), drawn[model] - drawn[reference])
         folds = [
             float(survival_pairs(time[fold == k], event[fold == k], table.loc[fold == k, model].to_numpy(), fold[fold == k])(
                 np.ones((1, int((fold == k).sum())), dtype=np.float32))[0])
             for k in np.unique(fold)
         ]  # fmt: skip
         rows.append({"model": model, "mean of folds": np.mean(folds), "C": value, "low": interval.low, "high": interval.high,
-                     "minus MCAT": gain.value, "p": gain.p, "n": len(table), "events": int(event.sum())})  # fmt: skip
+                     f"minus {reference}": gain.value, "p": gain.p, "n": len(table), "events": int(event.sum())})  # fmt: skip
     return pd.DataFrame(rows)
 
 

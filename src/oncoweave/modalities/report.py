@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ NUM_COMPONENTS = 64
 
 _WORD = re.compile(r"\b\w\w+\b")
 _UNKNOWN = "[UNK]"
+_TEXTS_KEPT = 2**14
+"""Texts whose tokens are kept, some kilobytes each."""
 _MAX_LETTERS = 256
 """Letters the token vocabulary knows; rarer ones become the unknown token."""
 
@@ -188,11 +191,7 @@ class Preparation:
         """
         if not self.tokenizer:
             raise missing_extra("tokenizers", "text")
-        tokenizer = parse_tokenizer(self.tokenizer)
-        encoded = iter(tokenizer.encode_batch(self._masked(samples), add_special_tokens=False))
-        unknown = [tokenizer.token_to_id(_UNKNOWN)]  # a text of nothing but control characters is still a text
-        rows = [None if s is None else (next(encoded).ids or unknown) for s in samples]
-        return pad([None if r is None else torch.tensor(r, dtype=torch.float32).unsqueeze(-1) for r in rows], 1)
+        return pad([None if s is None else _tokens(self.tokenizer, s.text, self.mask_words) for s in samples], 1)
 
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Project term weights on the components; a text without a known term is at the origin, NaN for absent patients."""
@@ -204,6 +203,15 @@ class Preparation:
 
     def _masked(self, samples: Sequence[Sample | None]) -> list[str]:
         return [mask_text(s.text, self.mask_words)[0] for s in samples if s is not None]
+
+
+@lru_cache(maxsize=_TEXTS_KEPT)
+def _tokens(tokenizer: str, text: str, words: tuple[str, ...]) -> Float[torch.Tensor, "token 1"]:
+    """Ids of the pieces of a text; kept, as training asks for the same texts in every epoch. Nobody may write into it."""
+    pieces = parse_tokenizer(tokenizer)
+    ids = pieces.encode(mask_text(text, words)[0], add_special_tokens=False).ids
+    ids = ids or [pieces.token_to_id(_UNKNOWN)]  # a text of nothing but control characters is still a text
+    return torch.tensor(ids, dtype=torch.float32).unsqueeze(-1)
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:
