@@ -8,6 +8,8 @@ from oncoweave.serve.bench.names import model_name, task_name
 from oncoweave.serve.bench.results import Results
 from oncoweave.serve.page import Block, Prose, Row, Section, Table, absent
 
+FIGURES = ["value", "low", "high"]
+
 
 def groups_section(results: Results) -> Section:
     """Tabulate the main model by group, a table a task: patients, events, figure and interval."""
@@ -21,28 +23,38 @@ def groups_section(results: Results) -> Section:
 
 
 def _table(rows: pd.DataFrame) -> Table:
+    """Groups with a figure, one a line; then those without, together by the reason. Over all pairs only where that differs."""
     over_all = rows[rows["metric"].str.endswith(ALL_PAIRS)].set_index(["grouping", "group"])
     usual = rows[~rows["metric"].str.endswith(ALL_PAIRS)]
+    beside = over_all.reindex(pd.MultiIndex.from_frame(usual[["grouping", "group"]]))[FIGURES].set_axis(usual.index)
+    told = usual["value"].map(wording.known).astype(bool)
+    two = not over_all.empty and not usual.loc[told, FIGURES].equals(beside[told])
     written = []
-    for _, row in usual.iterrows():
-        beside = over_all.loc[(row["grouping"], row["group"])] if (row["grouping"], row["group"]) in over_all.index else None
-        cells = [wording.spaced(str(row["grouping"])), str(row["group"]), wording.count(row["n"]), wording.count(row["events"])]
-        cells += [_figure(row), *(() if over_all.empty else ("" if beside is None else _figure(beside),))]
-        written.append(Row(cells=tuple(cells), faint=not wording.known(row["value"])))
+    for place in usual.index[told]:
+        figures = [_figure(table.loc[place]) for table in ((usual, beside) if two else (usual,))]
+        written.append(Row(cells=(*_who(usual[usual.index == place]), *figures)))
+    without = usual[~told].replace({"note": {"": wording.NOT_ESTIMABLE}})
+    for (_, note), few in without.groupby(["grouping", "note"], sort=False):
+        reason = (f"each {note}" if len(few) > 1 else str(note), *(("",) if two else ()))
+        written.append(Row(cells=(*_who(few), *reason), faint=True))
     first = usual.iloc[0]
     measure = wording.capital(wording.measure(str(first["metric"])))
     caption = f"{task_name(str(first['task']))}: {measure} of {model_name(str(first['model']))} by group (95% interval)."
-    if not over_all.empty:
+    if two:
         within = wording.spaced(str(first["stratum"]))
         caption += f" Patients of one {within} are ranked against each other, then all of the group."
-    header = ("Told apart by", "Group", "Patients", "Events", measure, *(() if over_all.empty else ("Over all pairs",)))
+    header = ("Told apart by", "Group", "Patients", "Events", measure, *(("Over all pairs",) if two else ()))
     return Table(caption=caption, header=header, rows=tuple(written), num_text=2)
 
 
+def _who(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Say by what groups are told apart, which they are, and how many patients and events they have together."""
+    groups, events = wording.listed(rows["group"].astype(str).tolist()), rows["events"].sum(min_count=1)
+    return wording.spaced(str(rows["grouping"].iloc[0])), groups, wording.count(rows["n"].sum()), wording.count(events)
+
+
 def _figure(row: pd.Series) -> str:
-    if wording.known(row["value"]):
-        return wording.estimate(row["value"], row["low"], row["high"])
-    return row["note"] if isinstance(row["note"], str) and row["note"] else wording.NOT_ESTIMABLE
+    return wording.estimate(row["value"], row["low"], row["high"])
 
 
 def _lacking(task: str, names: tuple[str, ...]) -> str:

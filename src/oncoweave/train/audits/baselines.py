@@ -82,8 +82,9 @@ def audit_missingness(run: Audited) -> Audit:
     table = pd.concat(frames, ignore_index=True)
     metrics = summarise(table, run.endpoint, roles={MISSING_ONLY: "baseline"}, generator=rng, options=options).metrics
     row = metrics[metrics["metric"] == run.metric].iloc[0]
+    columns_said = f"{columns.shape[1]} indicators" if columns.shape[1] > 1 else "one indicator"
     evidence = (
-        f"A model of {columns.shape[1]} indicators of what was measured, without any value, scores {run.figure(row)}"
+        f"A model of {columns_said} of what was measured, without any value, scores {run.figure(row)}"
         f" ({_LEVEL:.0%} interval); chance is {run.chance:g}."
     )
     if np.isnan(row["low"]):
