@@ -32,7 +32,7 @@ def measured(cohort: str, folder: Path, data: Path) -> tuple[pd.DataFrame, pd.Se
 
 def run(data: Path, out: Path) -> Result:
     """Put the figures side by side."""
-    folder = out / "mcat"
+    folder = (out / "mcat").resolve()
     if not (folder / f"{COHORTS[-1]}.splits.parquet").exists():
         mcat_cohorts.main(data, folder)
     figures, simple = zip(*(measured(cohort, folder, data) for cohort in COHORTS), strict=True)
@@ -66,8 +66,8 @@ def run(data: Path, out: Path) -> Result:
     every = pd.concat([each.reset_index().assign(cohort=cohort) for cohort, each in zip(COHORTS, figures, strict=True)])
     wide = every.pivot(index="model", columns="cohort", values="mean of folds")
     wide = wide.assign(mean=wide.mean(axis=1)).sort_values("mean", ascending=False).reset_index()
-    against = pd.DataFrame(simple, index=pd.Index(COHORTS, name="cohort")).reset_index()
-    against.insert(7, "p (Holm)", holm(against["p"].to_numpy(float)))
+    against = pd.DataFrame(simple, index=pd.Index(COHORTS, name="cohort")).reset_index().astype({"n": int, "events": int})
+    against.insert(6, "p (Holm)", holm(against["p"].to_numpy(float)))
     return Result(
         lines=tuple(lines), tables={"C-index, mean of the five folds": wide, f"{MAIN} against the best simple model": against}
     )
