@@ -91,6 +91,14 @@ def test_the_real_tasks_have_the_names_and_endpoints_that_their_cohorts_have():
     assert {"crc_tiles", "luad_lusc_tiles"} <= set(TILE)
 
 
+@of_tasks
+def test_a_task_of_many_cancers_ranks_within_each_and_tells_them_apart(name):
+    task = member_of(name)
+    if "pancancer" in name or any(words in task.question for words in ("of any type", "any of 32 cancers", "whichever type")):
+        assert task.strata, "most pairs would be of two cancers, which whoever knows the organ tells apart"
+    assert bool(task.groups) == bool(task.strata) and set(task.groups) <= set(task.strata)
+
+
 @of_all
 def test_a_task_is_named_after_its_file_and_says_what_it_asks(name):
     task = member_of(name)

@@ -1,6 +1,6 @@
 """Eighteen biomarkers across all cancers at once, from the slide (Prov-GigaPath, pathomics)."""
 
-from oncoweave.train.gigapath_tasks import CITATION, MAIN, PRIVATE, PROTOCOL, RULE, UNREACHED
+from oncoweave.train.gigapath_tasks import CANCER, CITATION, MAIN, PRIVATE, PROTOCOL, RULE, UNREACHED
 from oncoweave.train.slide_panel import MODELS, NETWORK, ROLES, SLIDE
 from oncoweave.train.task import Published, Source, Split, StandIn, Task
 
@@ -19,6 +19,8 @@ TASK = Task(
     roles=ROLES,
     required=(SLIDE,),
     endpoints=("biomarkers", "driver_mutations"),
+    groups=CANCER[:1],
+    strata=CANCER,
     metrics={"multilabel": "macro_auroc"},
     models=MODELS,
     main=MAIN,

@@ -1,6 +1,6 @@
 """The same five genes across all cancers at Providence, from the slide (Prov-GigaPath, pathomics)."""
 
-from oncoweave.train.gigapath_tasks import CITATION, GENES, PRIVATE, UNREACHED, mutation
+from oncoweave.train.gigapath_tasks import CANCER, CITATION, GENES, PRIVATE, UNREACHED, mutation
 from oncoweave.train.task import Published, Source
 
 BENCHMARK = "GigaPath, pathomics"
@@ -20,6 +20,13 @@ _PUBLISHED = Published(
 )
 
 TASKS = {
-    gene: mutation(gene, family="mutation_pancancer_prov", source=_SOURCE, of="a cancer of any type", published=_PUBLISHED)
+    gene: mutation(
+        gene,
+        family="mutation_pancancer_prov",
+        source=_SOURCE,
+        of="a cancer of any type",
+        published=_PUBLISHED,
+        strata=CANCER,
+    )
     for gene in GENES
 }

@@ -1,6 +1,6 @@
 """Tumour mutational burden, high or low, across all cancers, from the slide (Prov-GigaPath, pathomics)."""
 
-from oncoweave.train.gigapath_tasks import CITATION, MAIN, PRIVATE, PROTOCOL, RULE, SHOWN
+from oncoweave.train.gigapath_tasks import CANCER, CITATION, MAIN, PRIVATE, PROTOCOL, RULE, SHOWN
 from oncoweave.train.slide_panel import MODELS, NETWORK, ROLES, SLIDE
 from oncoweave.train.task import Figure, Published, Source, Split, StandIn, Task
 
@@ -17,8 +17,8 @@ TASK = Task(
     required=(SLIDE,),
     endpoints=("tmb_high",),
     labels=("low", "high"),
-    groups=("cancer_type",),
-    strata=("cancer_type", "tumour_type"),
+    groups=CANCER[:1],
+    strata=CANCER,
     metrics={"binary": "auroc"},
     models=MODELS,
     main=MAIN,

@@ -8,6 +8,8 @@ from oncoweave.train.task import Figure, Published, Source, Split, StandIn, Task
 CITATION = "Xu et al., Nature 2024 (Prov-GigaPath)"
 MAIN = "longnet"
 GENES = LUAD_GENES
+CANCER = ("cancer_type", "tumour_type")
+"""Columns of a pan-cancer cohort, the preferred one first, that say which cancer; a task of all cancers ranks within it."""
 PROTOCOL = Protocol(folds=5, repeats=10, scheme="monte_carlo", permutations=1)
 RULE = (
     "Ten random splits by patient with a fifth to test, as in the paper, and by hospital where every patient's is known, which"
@@ -61,8 +63,17 @@ def subtyping(*, site: str, of: str, labels: tuple[str, ...], obtain: str) -> Ta
     )
 
 
-def mutation(gene: str, *, family: str, source: Source, of: str, published: Published, split: Split | None = None) -> Task:
-    """Make the task of one gene; the endpoint is called ``<gene>_mutation``."""
+def mutation(
+    gene: str,
+    *,
+    family: str,
+    source: Source,
+    of: str,
+    published: Published,
+    split: Split | None = None,
+    strata: tuple[str, ...] = (),
+) -> Task:
+    """Make the task of one gene; the endpoint is called ``<gene>_mutation``, and groups are told apart by the first stratum."""
     return Task(
         name=f"{family}/{gene}",
         question=f"Is {gene} mutated in {of}, as the slide shows it?",
@@ -72,6 +83,8 @@ def mutation(gene: str, *, family: str, source: Source, of: str, published: Publ
         endpoints=(f"{gene}_mutation",),
         labels=("wild type", "mutated"),
         metrics={"binary": "auroc"},
+        groups=strata[:1],
+        strata=strata,
         models=MODELS,
         main=MAIN,
         published=published,
