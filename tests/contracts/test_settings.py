@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Callable
 
 import pytest
 
@@ -140,6 +141,23 @@ def test_heads_that_do_not_divide_the_width_are_refused(file):
     kind, name = file.split("/")
     with pytest.raises(ConfigError, match=rf"model 'm': settings of '{name}' .*: width \d+ does not divide into 7 heads"):
         shelf.configure(kind, name, {"heads": 7}, where="model 'm'")
+
+
+def _refuses(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except ValueError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", [e.name for e in shelf.catalogue("fusion") if e.constants["STAGE"] == "intermediate"])
+def test_what_a_network_of_some_width_cannot_be_built_of_is_refused_before(name):
+    module, config = shelf.load("fusion", name), shelf.configure("fusion", name, {})
+    told = {"bags": frozenset[str]()} if module.READS == "tokens" else {}
+    for width in (6, 7, 8):
+        built = _refuses(lambda w=width: module.build(config, dims={"a": w, "b": w}, dim_out=w, **told))
+        assert built == (hasattr(module, "check_width") and _refuses(lambda w=width: module.check_width(config, w)))
 
 
 @pytest.mark.parametrize(

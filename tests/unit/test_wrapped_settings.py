@@ -11,7 +11,7 @@ from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.train import panel
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, Trained
-from oncoweave.train.study import ModelSpec, Study, resolve
+from oncoweave.train.study import ModelSpec, NetworkConfig, Study, resolve
 from oncoweave.train.unread import FittedNothing
 
 NAMES = ("clinical", "rna", "blood")
@@ -29,8 +29,9 @@ def cohort() -> Cohort:
     )
 
 
-def resolved(fusion: str, **given) -> tuple[ModelSpec, Study]:
-    study = Study(name="s", cohort="c", endpoint="y", models=(ModelSpec(name="m", fusion=fusion, **given),), main="m")
+def resolved(fusion: str, *, width: int = 64, **given) -> tuple[ModelSpec, Study]:
+    model, network = ModelSpec(name="m", fusion=fusion, **given), NetworkConfig(width=width)
+    study = Study(name="s", cohort="c", endpoint="y", models=(model,), main="m", network=network)
     whole = resolve(study, cohort())
     return whole.models[0], whole
 
@@ -103,6 +104,26 @@ def test_a_wrapped_tree_has_to_fit_the_modalities_and_is_cut_in_ablations():
 def test_settings_of_what_is_not_wrapped_are_refused(fusion, wrapped, match):
     with pytest.raises(UnknownNameError, match=match):
         resolved(fusion, wrapped_settings=wrapped)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "given", "where", "told"),
+    [
+        ("modality_transformer", {"settings": {"heads": 3}}, "model 'm'", "width 64 does not divide into 3 heads"),
+        ("modality_transformer", {"width": 30}, "model 'm'", "width 30 does not divide into 4 heads"),
+        (
+            "balanced",
+            {"settings": {"operator": "modality_transformer"}, "wrapped_settings": {"operator": {"heads": 5}}},
+            "model 'm', wrapped_settings: operator",
+            "width 64 does not divide into 5 heads",
+        ),
+    ],
+)
+def test_heads_that_do_not_divide_the_networks_width_are_refused_before_one_is_built(fusion, given, where, told):
+    fits = r"settings of 'modality_transformer' on shelf 'fusion' do not fit the networks \(network: width\)"
+    with pytest.raises(ConfigError, match=rf"^{where}: {fits}: {told}$"):
+        resolved(fusion, **given)
+    resolved("modality_transformer", settings={"heads": 3}, width=30)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from oncoweave.core.ranges import Count, Positive, Rate
+from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.projections import Projections
@@ -25,7 +25,7 @@ class Config:
     depth: Count = 2
     """Blocks."""
     heads: Count = 4
-    """Must divide the width."""
+    """Must divide the width of the network."""
     ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
     dropout: Rate = 0.1
@@ -88,6 +88,11 @@ class ModalityTransformer(nn.Module):
         kinds = torch.where(present.unsqueeze(-1), vectors + self.kind, 0.0)
         summary = self.summary.to(vectors.dtype).expand(len(vectors), 1, -1)
         return torch.cat([summary, kinds], dim=1), torch.cat([present.new_ones(len(present), 1), present], dim=1)
+
+
+def check_width(config: Config, width: int) -> None:
+    """Refuse heads that do not divide the width at which a network is to fuse; raises ValueError, before any is built."""
+    refuse_uneven(width, config.heads)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:

@@ -41,6 +41,27 @@ def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind:
         raise ConfigError(msg)
 
 
+def check_width(model: "ModelSpec", width: int) -> None:
+    """Refuse settings of a fusion, or of one that it wraps, that do not fit what the study's networks are wide.
+
+    Raises:
+        ConfigError: names the model and the fusion, and both settings.
+    """
+    asked = [(model.fusion, model.settings, f"model {model.name!r}")]
+    for key, fusion in model.wrapped.items():
+        asked.append((fusion, model.wrapped_settings.get(key, {}), f"model {model.name!r}, wrapped_settings: {key}"))
+    for fusion, settings, where in asked:
+        module = shelf.load("fusion", fusion)
+        if not hasattr(module, "check_width"):
+            continue
+        config = shelf.configure("fusion", fusion, settings, where=where)
+        try:
+            module.check_width(config, width)
+        except ValueError as error:
+            msg = f"{where}: settings of {fusion!r} on shelf 'fusion' do not fit the networks (network: width): {error}"
+            raise ConfigError(msg) from error
+
+
 def _check_penalty(model: "ModelSpec") -> None:
     fusion = model.fusion if model.levels is None else model.levels.feature
     module = shelf.load("fusion", fusion)

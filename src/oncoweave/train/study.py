@@ -17,7 +17,7 @@ from oncoweave.nn.views import Levels
 from oncoweave.train.builtin_weights import BUILTIN, weights_file
 from oncoweave.train.encoder_settings import check_encoder, check_settings, named_files, placed
 from oncoweave.train.finetune import start_settings
-from oncoweave.train.fusion_settings import check_fusion
+from oncoweave.train.fusion_settings import check_fusion, check_width
 from oncoweave.train.main_model import main_of
 from oncoweave.train.policies import check_missing
 from oncoweave.train.protocol_defaults import fill_in
@@ -258,6 +258,8 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     if reference not in modalities:
         raise unknown_name("modality (reference)", reference, modalities)
     kind = cohort.endpoint(study.endpoint).kind
+    for model in models:
+        check_width(model, study.network.width)
     resolved = _with_late_fusion(tuple(_resolve_model(m, kinds, kind) for m in models), modalities)
     return study.model_copy(
         update={
