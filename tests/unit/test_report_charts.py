@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from report_runs import kaplan_meier
+from report_tables import kaplan_meier
 
 from oncoweave.serve.charts import draw
 from oncoweave.serve.charts.bars import Contribution, contribution_bars

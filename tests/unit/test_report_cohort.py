@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from report_runs import Plan, write_run
+from report_plan import Plan
+from report_runs import write_run
 
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
 from oncoweave.serve.report import page_of

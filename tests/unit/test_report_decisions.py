@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_runs import ENDPOINTS, Plan, write_run
+from report_plan import ENDPOINTS, Plan
+from report_runs import write_run
 
 from oncoweave.serve import wording
 from oncoweave.serve.charts.decision import Decision, decision_plot

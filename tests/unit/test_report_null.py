@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_runs import Plan, write_run
+from report_plan import Plan
+from report_runs import write_run
 
 from oncoweave.serve.report import page_of
 from oncoweave.serve.run_folder import read_run
