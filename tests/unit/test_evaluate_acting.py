@@ -163,6 +163,22 @@ def test_reclassification_has_its_parts_and_an_interval(rng):
     assert found["events"].tolist() == [30] * 6
 
 
+def test_reclassification_of_few_events_has_the_reach_of_their_t_distribution(rng):
+    gain = rng.normal(0.05, 0.03, size=N)
+    for events in (1, 8):
+        y = (np.arange(N) < events).astype(int)
+        table = binary(rows("m", y=y, p=0.5 + gain), rows("r", y=y, p=0.5))
+        resamples = draw(table, replicates=4000, level=0.95, generator=rng)
+        found = reclassification_table(table, resamples, main="m", reference="r", curves={}).set_index(["measure", "part"])
+        wide = found["high"] - found["low"]
+        if events == 1:  # nothing tells how events vary
+            assert wide.isna().tolist() == [True, True, False] * 2
+            continue
+        wanted = 2 * stats.t.ppf(0.975, events - 1) * gain[:events].std(ddof=1) / np.sqrt(events)
+        assert wide["idi", "events"] == pytest.approx(wanted, rel=0.12)
+        assert wide["idi", "total"] > wide["idi", "events"]
+
+
 def test_models_of_no_common_patient_are_refused(rng):
     mine, theirs = rows("m", p=0.5).iloc[:40], rows("r", p=0.5).iloc[40:]
     table = binary(mine, theirs)

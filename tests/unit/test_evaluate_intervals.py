@@ -7,6 +7,7 @@ from oncoweave.evaluate.intervals import (
     bca_interval,
     bootstrap,
     draw_weights,
+    expanded_level,
     jackknife,
     logit_interval,
     percentile_interval,
@@ -80,6 +81,14 @@ def test_jackknife_leaves_out_all_rows_of_a_patient(rng, monkeypatch):
     expected = [values[index != k].mean() for k in range(4)]
     monkeypatch.setattr("oncoweave.evaluate.intervals._CHUNK", 24)
     assert jackknife(mean_of(values), index) == pytest.approx(expected)
+
+
+def test_expanded_percentiles_reach_as_far_as_the_t_distribution():
+    for weight, n in ((np.ones(16), 16.0), (np.array([2.0, 1.0, 1.0, 1.0, 0.0]), 25 / 7)):
+        reach = stats.norm.ppf(0.5 + expanded_level(0.95, weight) / 2)  # in standard deviations of the replicates of a mean
+        assert reach * np.sqrt((n - 1) / n) == pytest.approx(stats.t.ppf(0.975, n - 1), rel=1e-3)
+    assert expanded_level(0.95, np.ones(2)) < 1.0
+    assert np.isnan([expanded_level(0.95, weight) for weight in (np.array([3.0]), np.zeros(4), np.empty(0))]).all()
 
 
 def test_bca_is_scipys_on_the_same_replicates():

@@ -15,7 +15,7 @@ from oncoweave.evaluate.calibration import wilson
 from oncoweave.evaluate.clustered import effective_numbers
 from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.displays import first_repeat
-from oncoweave.evaluate.intervals import Interval, percentile_interval, replicate
+from oncoweave.evaluate.intervals import Interval, expanded_level, percentile_interval, replicate
 from oncoweave.evaluate.measure import Resamples, count
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.pooling import PERSON, owner
@@ -245,7 +245,9 @@ def reclassification_table(
     """Continuous net reclassification (``nri``) and integrated discrimination improvement (``idi``) of main over reference.
 
     Each whole and in its two parts, at every horizon; see ``reclassification`` for their faults. Censored patients count by the
-    censoring of the training patients of their fold, and not at all in a fold without a curve up to the horizon.
+    censoring of the training patients of their fold, and not at all in a fold without a curve up to the horizon. Percentiles are
+    taken further out the fewer patients a part rests on (``intervals.expanded_level``; the whole by its smaller part); on one
+    patient rests no interval.
     """
     rows = shared_rows(table, [main, reference])
     out: list[dict[str, object]] = []
@@ -255,14 +257,22 @@ def reclassification_table(
         y, importance = _outcome(rows[main], horizon, curves)
         n, events = _counts(table, rows[main], horizon)
         old, new = probability[reference], probability[main]
+        levels = {p: expanded_level(resamples.level, importance[y == x]) for p, x in (("events", 1.0), ("nonevents", 0.0))}
+        levels["total"] = float(np.max(list(levels.values())))
         for measure, make in (("nri", reclassification_of), ("idi", integrated_discrimination_of)):
             statistics: dict[str, Statistic] = {part: make(y, old, new, part=part, importance=importance) for part in _PARTS}
             draws = replicate(statistics, resamples.weights, index)
             for part, statistic in statistics.items():
-                found = percentile_interval(float(statistic(once)[0]), draws[part], level=resamples.level)
+                found = _expanded(float(statistic(once)[0]), draws[part], levels[part])
                 row = {"model": main, "reference": reference, "horizon": horizon, "measure": measure, "part": part}
                 out.append({**row, "value": found.value, "low": found.low, "high": found.high, "n": n, "events": events})
     return pd.DataFrame(out, columns=RECLASSIFICATION).astype({"n": "Int64", "events": "Int64"})
+
+
+def _expanded(value: float, replicates: np.ndarray, level: float) -> Interval:
+    if np.isnan(level):
+        return Interval(value=value, low=level, high=level, replicates=0)
+    return percentile_interval(value, replicates, level=level)
 
 
 def _outcome(rows: pd.DataFrame, horizon: float, curves: Curves) -> tuple[np.ndarray, np.ndarray]:

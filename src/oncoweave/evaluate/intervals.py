@@ -14,6 +14,8 @@ from oncoweave.evaluate.pairs import Statistic, contiguous
 _CHUNK = 1 << 21
 """Entries of one matrix of row weights; more replicates are done in turns, whose products then stay near the processor."""
 
+_ROUNDING = 1e-9
+
 Method = Literal["percentile", "bca", "logit"]
 
 
@@ -83,6 +85,22 @@ def percentile_interval(value: float, replicates: np.ndarray, *, level: float = 
     """
     check_level(level)
     return _quantiles(value, replicates, np.array([0.5 - level / 2, 0.5 + level / 2]))
+
+
+def expanded_level(level: float, weight: np.ndarray) -> float:
+    """Level at which percentiles hold a mean of few weighted patients as often as ``level`` asks (Hesterberg 2015, section 5.3).
+
+    Bootstrap samples of n patients vary by one part in n too little, and percentiles know no t distribution: of 16 patients those
+    at 95 % hold a mean in 92 %. ``weight`` is ``[n]``, none below 0; unequal ones count as (sum w)^2 / sum w^2 patients (Kish
+    1965). NaN for fewer than two, as one patient does not say how patients vary.
+    """
+    check_level(level)
+    total, squares = float(weight.sum()), float((weight**2).sum())
+    n = total**2 / squares if squares > 0 else 0.0
+    if n < 2 - _ROUNDING:
+        return float("nan")
+    reach = np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 + level / 2, n - 1)
+    return float(min(1 - 2 * stats.norm.sf(reach), 1 - _ROUNDING))
 
 
 def bca_interval(
