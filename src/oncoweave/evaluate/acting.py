@@ -257,7 +257,8 @@ def reclassification_table(
         y, importance = _outcome(rows[main], horizon, curves)
         n, events = _counts(table, rows[main], horizon)
         old, new = probability[reference], probability[main]
-        levels = {p: expanded_level(resamples.level, importance[y == x]) for p, x in (("events", 1.0), ("nonevents", 0.0))}
+        weight = {part: np.bincount(index, weights=importance * (y == x)) for part, x in (("events", 1), ("nonevents", 0))}
+        levels = {part: expanded_level(resamples.level, each) for part, each in weight.items()}
         levels["total"] = float(np.max(list(levels.values())))
         for measure, make in (("nri", reclassification_of), ("idi", integrated_discrimination_of)):
             statistics: dict[str, Statistic] = {part: make(y, old, new, part=part, importance=importance) for part in _PARTS}
