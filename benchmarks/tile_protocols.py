@@ -23,6 +23,7 @@ from oncoweave.train.builtin_weights import builtin_weights
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_files import write_tiles
 from oncoweave.train.tile_protocols.run import TileProtocolOptions, run_tile_protocols
+from oncoweave.train.tile_task import load_tile_task
 
 ENCODER = "vit/nano"
 PATIENTS = 16
@@ -34,6 +35,7 @@ TITLES = {
     "luad_lusc": "LUAD against LUSC",
     "phantom": f"Phantom tissue, {PATIENTS} patients",
 }
+FOLDERS = {"crc": "crc_tiles_5class", "luad_lusc": "luad_lusc_tiles/tcga_luadlusc"}
 
 
 def main() -> None:
@@ -49,7 +51,8 @@ def main() -> None:
     for task in given.only:
         started = time.process_time()
         train, test = tiles_of(task, given.out / task, given.data)
-        options = TileProtocolOptions(title=TITLES[task], perturbed_tiles=PERTURBED[task], tuning_epochs=EPOCHS)
+        patient = load_tile_task("luad_lusc_tiles").layout.patient if task == "luad_lusc" else ""
+        options = TileProtocolOptions(title=TITLES[task], perturbed_tiles=PERTURBED[task], tuning_epochs=EPOCHS, patient=patient)
         run_tile_protocols(encoders, train, test, given.out / task, options=options)
         print(f"{task}: {time.process_time() - started:.0f} s of processor time", flush=True)
     if given.page is not None:
@@ -57,30 +60,15 @@ def main() -> None:
 
 
 def tiles_of(task: str, out: Path, data: Path) -> tuple[Path, Path]:
-    """Where the training and the test tiles of a task are; shards that name patients are written once."""
-    if task == "crc":
-        folder = data / "crc_tiles_5class"
-        return folder / "train", folder / "test"
+    """Where the training and the test tiles of a task are; the phantom's are drawn once."""
+    if task in FOLDERS:
+        return data / FOLDERS[task] / "train", data / FOLDERS[task] / "test"
     paths = out / "train.h5", out / "test.h5"
     if all(path.is_file() for path in paths):
         return paths
     out.mkdir(parents=True, exist_ok=True)
-    if task == "luad_lusc":
-        for path in paths:
-            by_patient(data / "luad_lusc_tiles" / "tcga_luadlusc" / path.stem, path)
-    else:
-        phantom(out, *paths)
+    phantom(out, *paths)
     return paths
-
-
-def by_patient(folder: Path, shard: Path) -> None:
-    """Write the tiles of a folder with their patients, whose numbers start anew in each class and on each side."""
-    from PIL import Image
-
-    files = sorted(folder.glob("*/*.jpg"))
-    images = np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files])
-    patients = [f"{folder.name} {f.parent.name} {f.name.partition('_')[0]}" for f in files]
-    write_tiles(shard, images, labels=[f.parent.name for f in files], groups=patients)
 
 
 def phantom(out: Path, train: Path, test: Path) -> None:

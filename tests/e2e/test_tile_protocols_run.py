@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oncoweave.core.errors import ConfigError
+from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.train.builtin_weights import builtin_weights
 from oncoweave.train.tile_encoder import load_tile_encoder
 from oncoweave.train.tile_files import write_tiles
@@ -99,3 +99,17 @@ def test_what_was_not_asked_for_is_named(tmp_path, few_versions):
     assert "Left out, as asked: robustness and out-of-distribution drop." in page
     assert "Left out, as asked: fine-tuning." in page
     assert "taken as independent; those of a slide are not, so the intervals are too narrow" in page
+
+
+def test_patients_that_paths_tell_are_what_is_drawn(tmp_path, few_versions):
+    train, test = shard(tmp_path / "a.h5", 40, seed=1, slides=40), shard(tmp_path / "b.h5", 16, seed=2, slides=16)
+    colours = {"colours": load_tile_encoder("colour/tiny")}
+    options = TileProtocolOptions(episodes=20, perturbed_tiles=0, tuning_epochs=0, patient=r"^[ab] \d")
+    made = run_tile_protocols(colours, train, test, tmp_path / "out", options=options)
+    scores = pd.read_parquet(made.scores)
+    assert set(scores.loc[scores["protocol"] != "k-shot", "resampled"]) == {"slides"}
+    assert set(scores["groups"]) == {10}
+    assert "40 training tiles of 10 slides or patients, 16 test tiles of 10 slides or patients" in made.page.read_text()
+    mistaken = TileProtocolOptions(title="Stripes", perturbed_tiles=0, tuning_epochs=0, patient=r"^a \d")
+    with pytest.raises(DataError, match=r"'Stripes': no patient \(\^a \\d\) in the path 'b 0' of a test tile"):
+        run_tile_protocols(colours, train, test, tmp_path / "out", options=mistaken)

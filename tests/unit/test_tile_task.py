@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from oncoweave.core.errors import DataError
@@ -21,3 +23,9 @@ def test_the_public_tiles_lie_as_their_tasks_say(name, train, test, real_data):
     sides = tile_folders(task, real_data / task.source.cohorts[0])
     counts = [sum(len(list((side / folder).iterdir())) for folder in task.layout.folders.values()) for side in sides]
     assert counts == [train, test]
+
+
+def test_lung_tiles_name_their_patients():
+    pattern = load_tile_task("luad_lusc_tiles").layout.patient
+    paths = ["LUAD/0_0_521.jpg", "LUAD/0_9_521.jpg", "LUAD/12_0_33.jpg", "LUSC/0_0_521.jpg"]
+    assert [re.search(pattern, path).group() for path in paths] == ["LUAD/0", "LUAD/0", "LUAD/12", "LUSC/0"]

@@ -15,10 +15,12 @@ TASK = TileTask(
         cohorts=("luad_lusc_tiles",),
     ),
     labels=("LUAD", "LUSC"),
-    layout=TileLayout(train="tcga_luadlusc/train", test="tcga_luadlusc/test", folders={"LUAD": "LUAD", "LUSC": "LUSC"}),
+    layout=TileLayout(
+        train="tcga_luadlusc/train", test="tcga_luadlusc/test", folders={"LUAD": "LUAD", "LUSC": "LUSC"}, patient=r"^.+/\d+(?=_)"
+    ),
     split=(
         "As released. Files number the patients of each side from 0, so whether one is on both cannot be told. Sixty test"
-        " tiles make wide intervals."
+        " tiles are of six patients, of whom the intervals are."
     ),
     tiles=(130, 60),
     metrics=("balanced accuracy",),

@@ -21,6 +21,9 @@ class TileLayout:
     test: str
     folders: Mapping[str, str]
     """Subfolder of each label."""
+    patient: str = ""
+    """Regular expression that finds the patient in the path of a tile below its side's folder; empty where paths do not say. Each
+    side numbers its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,6 +50,7 @@ def ask_tiles(
         episodes=spec.episodes,
         perturbed_tiles=spec.perturbed_tiles,
         tuning_epochs=spec.tuning_epochs,
+        patient="" if stands_in else task.layout.patient,
     )
     listed = [named(encoder) for encoder in spec.encoders]
     encoders = {encoder.name: load_tile_encoder(encoder.encoder, weights=_weights(encoder)) for encoder in listed}

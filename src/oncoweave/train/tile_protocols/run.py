@@ -1,8 +1,9 @@
 """Every tile-level protocol for encoders on one task, beside random weights and colour statistics, as tables and a page."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,8 @@ class TileProtocolOptions:
     """Test tiles of which the 91 versions are made; 0 leaves robustness and out-of-distribution drop out, as the page says."""
     tuning_epochs: int = fine_tune.EPOCHS
     """Epochs of fine-tuning; 0 leaves it out, as the page says."""
+    patient: str = ""
+    """See ``tile_task.TileLayout``; empty takes the slide, or the file, that a tile is of."""
 
     def __post_init__(self) -> None:
         """Refuse so few tiles that the last protocol, after all others, could not find one among them."""
@@ -117,6 +120,8 @@ def run_tile_protocols(
     out, some = Path(out), contenders(encoders)
     with locked(out):
         data = load_probe(train_folder, test_folder, side=max(SIDE, *(c.side for c in some)))
+        if options.patient:
+            data = replace(data, train=_by_patient(data.train, "train", options), test=_by_patient(data.test, "test", options))
         _refuse_shared_slides(data, train_folder, test_folder)
         sides.refuse_equal_tiles(data, train_folder, test_folder)
         count = options.perturbed_tiles
@@ -248,6 +253,17 @@ def _facts(task: _Task) -> list[str]:
 def _slides(side: LabelledTiles) -> str:
     slides = len(np.unique(side.group))
     return f" of {slides} slides or patients" if slides < len(side.label) else ", whose slides are not known"
+
+
+def _by_patient(side: LabelledTiles, name: str, options: TileProtocolOptions) -> LabelledTiles:
+    """Put the patients that the names of files tell in place of the files."""
+    found = [re.search(options.patient, side.groups[number]) for number in side.group]
+    if None in found:
+        path = side.groups[side.group[found.index(None)]]
+        msg = f"{options.title!r}: no patient ({options.patient}) in the path {path!r} of a {name} tile; name files as released"
+        raise DataError(msg)
+    patients, group = np.unique([f"{name} {match.group()}" for match in found if match], return_inverse=True)
+    return replace(side, group=group.astype(np.int64), groups=tuple(patients.tolist()))
 
 
 def _refuse_shared_slides(data: ProbeData, train: Path | str, test: Path | str) -> None:
