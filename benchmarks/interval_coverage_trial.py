@@ -65,10 +65,10 @@ def ends(statistic: Statistic, patients: np.ndarray, generator: np.random.Genera
 
 
 def as_run(found: Measured, statistic: Statistic, index: np.ndarray, resamples: Resamples) -> Ends:
-    """The interval that a run gives, and BCa beside it where that is a percentile; ``index`` says whose each row is."""
+    """The interval that a run gives, and BCa beside it where that is of percentiles; ``index`` says whose each row is."""
     name, method = found.metric.name, found.metric.interval
     told = {f"{name}, {method} (run)": (found.interval.low, found.interval.high)}
-    if method == "percentile":
+    if method in ("percentile", "expanded"):
         strata = strata_of_patients(resamples.strata[index], index)
         left_out = jackknife(statistic, index)
         corrected = bca_interval(found.value, found.replicates, left_out=left_out, strata=strata, level=resamples.level)

@@ -12,6 +12,7 @@ from oncoweave.evaluate.intervals import (
     logit_interval,
     percentile_interval,
     replicate,
+    worth,
 )
 from oncoweave.evaluate.weighted import mean_of
 
@@ -83,12 +84,18 @@ def test_jackknife_leaves_out_all_rows_of_a_patient(rng, monkeypatch):
     assert jackknife(mean_of(values), index) == pytest.approx(expected)
 
 
-def test_expanded_percentiles_reach_as_far_as_the_t_distribution():
-    for weight, n in ((np.ones(16), 16.0), (np.array([2.0, 1.0, 1.0, 1.0, 0.0]), 25 / 7)):
-        reach = stats.norm.ppf(0.5 + expanded_level(0.95, weight) / 2)  # in standard deviations of the replicates of a mean
-        assert reach * np.sqrt((n - 1) / n) == pytest.approx(stats.t.ppf(0.975, n - 1), rel=1e-3)
-    assert expanded_level(0.95, np.ones(2)) < 1.0
-    assert np.isnan([expanded_level(0.95, weight) for weight in (np.array([3.0]), np.zeros(4), np.empty(0))]).all()
+def test_expanded_percentiles_reach_as_far_as_the_t_distribution(rng):
+    for n, lost in ((16, 1), (worth(np.array([2.0, 1.0, 1.0, 1.0, 0.0])), 1), (60, 5)):
+        reach = stats.norm.ppf(0.5 + expanded_level(0.95, n, lost=lost) / 2)  # in standard deviations of the replicates of a mean
+        assert reach * np.sqrt((n - lost) / n) == pytest.approx(stats.t.ppf(0.975, n - lost), rel=1e-3)
+    assert worth(np.array([2.0, 1.0, 1.0, 1.0, 0.0])) == pytest.approx(25 / 7)
+    assert expanded_level(0.95, 2) < 1.0
+    assert np.isnan([expanded_level(0.95, worth(weight)) for weight in (np.array([3.0]), np.zeros(4), np.empty(0))]).all()
+    values, strata = rng.normal(size=60), np.arange(60) % 5
+    drawn = {"generator": rng, "replicates": 4000, "method": "expanded", "strata": strata}
+    found = bootstrap(mean_of(values), np.arange(60), **drawn)
+    spread = np.sqrt(np.mean([values[strata == k].var(ddof=1) for k in range(5)]) / 60)
+    assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, 55) * spread, rel=0.06)
 
 
 def test_bca_is_scipys_on_the_same_replicates():

@@ -154,7 +154,7 @@ def test_prediction_accuracy_takes_the_training_prevalence_that_is_given(rng):
     assert value == pytest.approx(1 - ((y - p) ** 2).sum() / ((y - 0.3) ** 2).sum())
 
 
-def test_areas_have_the_bca_interval_and_the_rest_percentiles(rng):
+def test_areas_have_the_bca_interval_and_means_expanded_percentiles(rng):
     y = (np.arange(N) < 40).astype(float)
     p = 1 / (1 + np.exp(-(rng.normal(size=N) + 3 * y)))
     frame = table({"y": y.astype(int), "p": p})
@@ -167,7 +167,7 @@ def test_areas_have_the_bca_interval_and_the_rest_percentiles(rng):
     wanted = bootstrap(statistic, frame["patient_id"].to_numpy(), method="bca", **drawn)
     assert (found.loc["auroc", "low"], found.loc["auroc", "high"]) == pytest.approx((wanted.low, wanted.high))
     drawn["generator"] = np.random.default_rng(3)
-    brier = bootstrap(mean_of((y - p) ** 2), frame["patient_id"].to_numpy(), **drawn)
+    brier = bootstrap(mean_of((y - p) ** 2), frame["patient_id"].to_numpy(), method="expanded", **drawn)
     assert (found.loc["brier", "low"], found.loc["brier", "high"]) == pytest.approx((brier.low, brier.high))
     flawless = table({"y": y.astype(int), "p": y})
     found = summarise(flawless, endpoint, roles={"m": "fusion"}, generator=np.random.default_rng(3), options=options).metrics

@@ -15,7 +15,7 @@ from oncoweave.evaluate.calibration import wilson
 from oncoweave.evaluate.clustered import effective_numbers
 from oncoweave.evaluate.compare import holm
 from oncoweave.evaluate.displays import first_repeat
-from oncoweave.evaluate.intervals import Interval, expanded_level, percentile_interval, replicate
+from oncoweave.evaluate.intervals import Interval, expanded_level, percentile_interval, replicate, worth
 from oncoweave.evaluate.measure import Resamples, count
 from oncoweave.evaluate.pairs import Statistic
 from oncoweave.evaluate.pooling import PERSON, owner
@@ -258,7 +258,7 @@ def reclassification_table(
         n, events = _counts(table, rows[main], horizon)
         old, new = probability[reference], probability[main]
         weight = {part: np.bincount(index, weights=importance * (y == x)) for part, x in (("events", 1), ("nonevents", 0))}
-        levels = {part: expanded_level(resamples.level, each) for part, each in weight.items()}
+        levels = {part: expanded_level(resamples.level, worth(each)) for part, each in weight.items()}
         levels["total"] = float(np.max(list(levels.values())))
         for measure, make in (("nri", reclassification_of), ("idi", integrated_discrimination_of)):
             statistics: dict[str, Statistic] = {part: make(y, old, new, part=part, importance=importance) for part in _PARTS}

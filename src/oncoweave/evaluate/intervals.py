@@ -16,7 +16,7 @@ _CHUNK = 1 << 21
 
 _ROUNDING = 1e-9
 
-Method = Literal["percentile", "bca", "logit"]
+Method = Literal["percentile", "expanded", "bca", "logit"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,20 +87,25 @@ def percentile_interval(value: float, replicates: np.ndarray, *, level: float = 
     return _quantiles(value, replicates, np.array([0.5 - level / 2, 0.5 + level / 2]))
 
 
-def expanded_level(level: float, weight: np.ndarray) -> float:
-    """Level at which percentiles hold a mean of few weighted patients as often as ``level`` asks (Hesterberg 2015, section 5.3).
+def expanded_level(level: float, n: float, *, lost: float = 1.0) -> float:
+    """Level at which percentiles hold a mean of n patients as often as ``level`` asks (Hesterberg 2015, section 5.3).
 
     Bootstrap samples of n patients vary by one part in n too little, and percentiles know no t distribution: of 16 patients those
-    at 95 % hold a mean in 92 %. ``weight`` is ``[n]``, none below 0; unequal ones count as (sum w)^2 / sum w^2 patients (Kish
-    1965). NaN for fewer than two, as one patient does not say how patients vary.
+    at 95 % hold a mean in 92 %. Patients drawn within strata, such as folds, vary less by one part in n for each: ``lost``. NaN
+    where fewer than one degree of freedom is left, as one patient does not say how patients vary.
     """
     check_level(level)
-    total, squares = float(weight.sum()), float((weight**2).sum())
-    n = total**2 / squares if squares > 0 else 0.0
-    if n < 2 - _ROUNDING:
+    free = n - max(lost, 1.0)
+    if free < 1 - _ROUNDING:
         return float("nan")
-    reach = np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 + level / 2, n - 1)
+    reach = np.sqrt(n / free) * stats.t.ppf(0.5 + level / 2, free)
     return float(min(1 - 2 * stats.norm.sf(reach), 1 - _ROUNDING))
+
+
+def worth(weight: np.ndarray) -> float:
+    """How many patients of equal weight tell as much as those of weight ``[n]``: (sum w)^2 / sum w^2 (Kish 1965)."""
+    squares = float((weight**2).sum())
+    return float(weight.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 def bca_interval(
@@ -187,6 +192,9 @@ def bootstrap(
         return percentile_interval(value, draws, level=level)
     if method == "logit":
         return logit_interval(value, draws, n=len(names), level=level)
+    if method == "expanded":
+        lost = 1 if of_patient is None else len(np.unique(of_patient))
+        return percentile_interval(value, draws, level=expanded_level(level, len(names), lost=lost))
     return bca_interval(value, draws, left_out=jackknife(statistic, index), strata=of_patient, level=level)
 
 

@@ -13,6 +13,7 @@ from oncoweave.evaluate.intervals import (
     Interval,
     bca_interval,
     draw_weights,
+    expanded_level,
     jackknife,
     logit_interval,
     percentile_interval,
@@ -142,13 +143,18 @@ class _Drawn:
     """``Int[row]``, numbered among those whose rows these are."""
     strata: np.ndarray
     """``Int[patient]`` of those: within what each is drawn."""
+    lost: float
+    """Degrees of freedom that drawing within strata costs them: one for each stratum that is theirs alone."""
     level: float
 
     @staticmethod
     def of(rows: pd.DataFrame, resamples: Resamples) -> "_Drawn":
         patients = np.unique(owner(rows).to_numpy(), return_inverse=True)[1]
-        strata = strata_of_patients(resamples.strata[resamples.index_of(rows)], patients)
-        return _Drawn(patients=patients, strata=strata, level=resamples.level)
+        index = resamples.index_of(rows)
+        strata = strata_of_patients(resamples.strata[index], patients)
+        _, code, size = np.unique(resamples.strata, return_inverse=True, return_counts=True)
+        lost = float((1 / size[code])[np.unique(index)].sum())
+        return _Drawn(patients=patients, strata=strata, lost=lost, level=resamples.level)
 
 
 def _calibrated(p: float) -> str:
@@ -173,15 +179,17 @@ def _interval(metric: Metric, statistic: Statistic, value: float, replicates: np
             ends = (reach, 1.0) if value > 0.5 else (0.0, 1 - reach)
             return replace(none, low=ends[0], high=ends[1]), _EXACT
         return none, "no interval: the same value in every bootstrap replicate"
-    corrected = none
-    if metric.interval == "bca":
+    corrected, level = none, drawn.level
+    if metric.interval == "expanded":
+        level = expanded_level(drawn.level, len(drawn.strata), lost=drawn.lost)
+    elif metric.interval == "bca":
         left_out = jackknife(statistic, drawn.patients)
         corrected = bca_interval(value, replicates, left_out=left_out, strata=drawn.strata, level=drawn.level)
     elif metric.interval == "logit":
         corrected = logit_interval(value, replicates, n=len(drawn.strata), level=drawn.level)
     if np.isfinite(corrected.low):
         return corrected, ""
-    return percentile_interval(value, replicates, level=drawn.level), ""
+    return percentile_interval(value, replicates, level=level), ""
 
 
 def _faultless(statistic: Statistic, patients: np.ndarray, alpha: float) -> float:

@@ -74,8 +74,9 @@ class Metric:
     label: str | None = None
     """Multilabel only: the label whose known patients the metric is about."""
     interval: Method = "percentile"
-    """How its interval is read from the replicates: areas under the ROC curve, whose replicates are skewed near 1, by BCa;
-    average precision, whose replicates lie above it, on the logit scale."""
+    """How its interval is read from the replicates: areas under the ROC curve, skewed near 1, by BCa; average precision, whose
+    replicates lie above it, on the logit scale; means over all rows, which draws within folds vary too little, by expanded
+    percentiles."""
     distance: Callable[[pd.DataFrame], Distance] | None = None
     """Calibration errors: what their interval is simulated with instead."""
     remark: Callable[[pd.DataFrame], str] | None = None
@@ -168,12 +169,12 @@ def _survival(horizons: tuple[float, ...], curves: Curves) -> list[Metric]:
         null = _brier_terms(rows, (horizon,), curves, knows_nothing=True)
         return weighted.improvement_over(null[:, 0], _brier_terms(rows, (horizon,), curves)[:, 0])
 
-    harrell = _higher("c_index", lambda r: pairs.survival_pairs(*_outcome(r), _column(r, "risk"), pair_strata(r)))
-    aucs = [_higher(f"auc@{h:g}", partial(auc, horizon=h)) for h in horizons]
+    harrell = _higher("c_index", lambda r: pairs.survival_pairs(*_outcome(r), _column(r, "risk"), pair_strata(r)), "percentile")
+    aucs = [_higher(f"auc@{h:g}", partial(auc, horizon=h), "percentile") for h in horizons]
     briers = [_lower(f"brier@{h:g}", partial(brier, horizon=h)) for h in horizons]
     scaled = [_higher(f"ipa@{h:g}", partial(accuracy, horizon=h)) for h in horizons]
     whole = [replace(_lower("ibs", integrated), remark=range_of)] if len(horizons) > 1 else []
-    return [harrell, _higher("uno_c", uno), *aucs, *briers, *whole, *scaled]
+    return [harrell, _higher("uno_c", uno, "percentile"), *aucs, *briers, *whole, *scaled]
 
 
 def _binary(prevalence: Prevalence) -> list[Metric]:
@@ -242,7 +243,7 @@ def _ordinal(endpoint: Endpoint) -> list[Metric]:
         y, p = _classes(rows, endpoint)
         return pairs.ordered_pairs(y.astype(float), p @ np.arange(p.shape[1]), pair_strata(rows))
 
-    return [_higher("ordinal_c", concordance), *_chosen_class(endpoint, "quadratic")]
+    return [_higher("ordinal_c", concordance, "percentile"), *_chosen_class(endpoint, "quadratic")]
 
 
 def _chosen_class(endpoint: Endpoint, weighting: Weighting) -> list[Metric]:
@@ -325,12 +326,12 @@ def _regression() -> list[Metric]:
     return [
         _higher("r2", lambda r: weighted.explained_variance(*both(r))),
         _lower("mae", lambda r: weighted.mean_of(np.abs(np.subtract(*both(r))))),
-        _higher("spearman", lambda r: weighted.rank_correlation(*both(r), pair_strata(r))),
+        _higher("spearman", lambda r: weighted.rank_correlation(*both(r), pair_strata(r)), "percentile"),
     ]
 
 
-def _higher(name: str, build: Callable[[pd.DataFrame], Statistic], label: str | None = None) -> Metric:
-    return Metric(name=name, higher_is_better=True, build=build, label=label)
+def _higher(name: str, build: Callable[[pd.DataFrame], Statistic], interval: Method = "expanded") -> Metric:
+    return Metric(name=name, higher_is_better=True, build=build, interval=interval)
 
 
 def _area(name: str, build: Callable[[pd.DataFrame], Statistic], label: str | None = None) -> Metric:
@@ -352,7 +353,7 @@ def _precision(
 def _lower(
     name: str, build: Callable[[pd.DataFrame], Statistic], distance: Callable[[pd.DataFrame], Distance] | None = None
 ) -> Metric:
-    return Metric(name=name, higher_is_better=False, build=build, distance=distance)
+    return Metric(name=name, higher_is_better=False, build=build, interval="expanded", distance=distance)
 
 
 def _brier_terms(rows: pd.DataFrame, horizons: tuple[float, ...], curves: Curves, *, knows_nothing: bool = False) -> np.ndarray:

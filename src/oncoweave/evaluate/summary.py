@@ -57,8 +57,8 @@ class SummaryOptions:
 class Summary:
     """Result tables by name; the fields are the names of the files of a run folder.
 
-    - ``metrics``: model, role, metric, value, low, high, n, events, fold_mean, fold_sd, higher_is_better, note; intervals of
-      areas under the ROC curve are BCa, all others percentile
+    - ``metrics``: model, role, metric, value, low, high, n, events, fold_mean, fold_sd, higher_is_better, note; for
+      the method of each interval see ``metrics.Metric``
     - ``comparisons``: model, reference, metric, difference (model minus reference), low, high, p, p_adjusted (Holm, over all
       comparisons of a metric and method), q (Benjamini and Hochberg, over the same), method, detectable (see ``comparisons``), n,
       events, note
