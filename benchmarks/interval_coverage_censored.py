@@ -23,7 +23,7 @@ from oncoweave.evaluate.comparisons import over_folds
 from oncoweave.evaluate.concordance import harrell_c
 from oncoweave.evaluate.cox import hazard_ratio
 from oncoweave.evaluate.displays import km_tables
-from oncoweave.evaluate.intervals import percentile_interval, replicate
+from oncoweave.evaluate.intervals import expanded_level, percentile_interval, replicate
 from oncoweave.evaluate.measure import Resamples, draw, measure
 from oncoweave.evaluate.metrics import metrics_of
 from oncoweave.evaluate.tables import PredictionTable, horizon_column
@@ -130,13 +130,14 @@ def acted(table: PredictionTable, resamples: Resamples, setting: Setting) -> End
     value = {model: float(statistic(once)[0]) for model, statistic in made.items()} | {"none": 0.0}
     draws = replicate(made, resamples.weights, index) | {"none": np.zeros(len(resamples.weights))}
     default, told = "all" if value["all"] > 0 else "none", {}
+    level = expanded_level(resamples.level, len(index), lost=resamples.lost(index))
     for name, over in (("net benefit", "none"), ("net benefit over the default", default), ("net benefit over the old", "old")):
-        found = percentile_interval(value["new"] - value[over], draws["new"] - draws[over])
-        told[f"{name}, percentile (run)"] = found.low, found.high
+        found = percentile_interval(value["new"] - value[over], draws["new"] - draws[over], level=level)
+        told[f"{name}, expanded (run)"] = found.low, found.high
     curves = training_curves(table)
     moved = reclassification_table(table, resamples, main="new", reference="old", curves=curves)
     for row in moved[moved["horizon"] == horizon].itertuples():
-        told[f"{row.measure} {row.part}, percentile (run)"] = row.low, row.high
+        told[f"{row.measure} {row.part}, expanded (run)"] = row.low, row.high
     return told
 
 

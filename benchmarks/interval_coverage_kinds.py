@@ -161,7 +161,7 @@ def moved(num: int) -> Draw:
         table = PredictionTable(endpoint=BINARY, frame=frame)
         resamples = draw(table, replicates=REPLICATES, level=0.95, generator=generator)
         found = reclassification_table(table, resamples, main="new", reference="old", curves={})
-        return {f"{row.measure} {row.part}, percentile (run)": (row.low, row.high) for row in found.itertuples()}
+        return {f"{row.measure} {row.part}, expanded (run)": (row.low, row.high) for row in found.itertuples()}
 
     return drawn
 

@@ -10,11 +10,12 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.acting import decision_table, operating_table, reclassification_table, thresholds
 from oncoweave.evaluate.censoring import fit_censoring
 from oncoweave.evaluate.compare import holm
+from oncoweave.evaluate.intervals import replicate
 from oncoweave.evaluate.measure import draw
 from oncoweave.evaluate.reclassification import integrated_discrimination, reclassification
 from oncoweave.evaluate.significance import cochran_q
 from oncoweave.evaluate.tables import check_predictions
-from oncoweave.evaluate.utility import decision_curve
+from oncoweave.evaluate.utility import decision_curve, net_benefit
 
 BINARY = Endpoint(name="response", kind="binary", columns=("response",))
 SURVIVAL = Endpoint(name="os", kind="survival", columns=("time", "event"), time_unit="months")
@@ -128,6 +129,18 @@ def test_the_number_to_test_is_one_over_the_gain_on_the_best_choice_without_the_
     assert theirs["to_test"].isna().all()
     turned = decision_table(table, draw(table, replicates=50, level=0.95, generator=rng), main="r", reference="m")
     assert np.isinf(turned.loc[turned["model"] == "r", "to_test"]).all()  # what is never better needs more than any number
+
+
+def test_net_benefit_of_small_folds_has_expanded_percentiles(rng):
+    p, fold = rng.random(N), np.arange(N) % 8
+    table = binary(rows("m", p=p).assign(fold=fold), rows("r", p=0.2).assign(fold=fold))
+    resamples = draw(table, replicates=400, level=0.95, generator=rng)
+    found = decision_table(table, resamples, main="m", reference="r").set_index(["model", "threshold"]).loc[("m", 0.3)]
+    draws = replicate({"": net_benefit(Y, p, threshold=0.3)}, resamples.weights, np.arange(N))[""]
+    reach = np.sqrt(N / (N - 8)) * stats.t.ppf(
+        0.975, N - 8
+    )  # patients of a fold of ten are drawn with a tenth too little variance
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(draws, stats.norm.cdf([-reach, reach])).tolist())
 
 
 def test_a_model_against_itself_gains_nothing_at_any_horizon(rng):

@@ -144,6 +144,7 @@ def decision_table(table: PredictionTable, resamples: Resamples, *, main: str, r
     Both on the patients whom both predict. ``over_default`` is the gain over the better of treating all and treating none in
     these patients, ``over_reference`` that over the reference. ``to_test`` is how many patients must be given the main model for
     one more net true positive than the best of treating all, none and the reference has; infinite where there is no gain.
+    Percentiles are expanded (``intervals.expanded_level``).
     """
     rows = shared_rows(table, [main, reference])
     frames = []
@@ -204,7 +205,9 @@ def _net_benefits(
     statistics = {model: benefit(values) for model, values in probability.items()} | {everybody: benefit(np.ones(len(rows)))}
     once = np.ones((1, len(rows)), dtype=np.float32)
     value = {name: float(statistic(once)[0]) for name, statistic in statistics.items()}
-    draws = replicate(statistics, resamples.weights, resamples.index_of(rows))
+    index = resamples.index_of(rows)
+    draws = replicate(statistics, resamples.weights, index)
+    level = expanded_level(resamples.level, len(np.unique(index)), lost=resamples.lost(index))
     treats_all = value[everybody] > 0
     default, default_draws = (value[everybody], draws[everybody]) if treats_all else (0.0, np.zeros(len(resamples.weights)))
     n, events = _counts(table, rows, horizon)
@@ -212,12 +215,12 @@ def _net_benefits(
     for model in probability:
         row: dict[str, object] = {"model": model, "horizon": horizon, "threshold": threshold, "n": n, "events": events}
         row |= {"net_benefit": value[model], "treat_all": value[everybody]}
-        own = percentile_interval(value[model], draws[model], level=resamples.level)
-        over = percentile_interval(value[model] - default, draws[model] - default_draws, level=resamples.level)
+        own = _expanded(value[model], draws[model], level)
+        over = _expanded(value[model] - default, draws[model] - default_draws, level)
         row |= {"low": own.low, "high": own.high}
         row |= {"over_default": over.value, "over_default_low": over.low, "over_default_high": over.high}
         if model != reference:
-            gain = percentile_interval(value[model] - value[reference], draws[model] - draws[reference], level=resamples.level)
+            gain = _expanded(value[model] - value[reference], draws[model] - draws[reference], level)
             row |= {"reference": reference, "over_reference": gain.value}
             row |= {"over_reference_low": gain.low, "over_reference_high": gain.high}
             row |= _to_test(gain if value[reference] > default else over)

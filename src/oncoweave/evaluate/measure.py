@@ -51,6 +51,11 @@ class Resamples:
         """``Int[row]``: whose each row is."""
         return self.patients.get_indexer(pd.Index(owner(rows)))
 
+    def lost(self, index: np.ndarray) -> float:
+        """Degrees of freedom that drawing within strata costs the patients of ``index``: one for each stratum all theirs."""
+        _, code, size = np.unique(self.strata, return_inverse=True, return_counts=True)
+        return float((1 / size[code])[np.unique(index)].sum())
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Measured:
@@ -144,7 +149,7 @@ class _Drawn:
     strata: np.ndarray
     """``Int[patient]`` of those: within what each is drawn."""
     lost: float
-    """Degrees of freedom that drawing within strata costs them: one for each stratum that is theirs alone."""
+    """See :meth:`Resamples.lost`."""
     level: float
 
     @staticmethod
@@ -152,9 +157,7 @@ class _Drawn:
         patients = np.unique(owner(rows).to_numpy(), return_inverse=True)[1]
         index = resamples.index_of(rows)
         strata = strata_of_patients(resamples.strata[index], patients)
-        _, code, size = np.unique(resamples.strata, return_inverse=True, return_counts=True)
-        lost = float((1 / size[code])[np.unique(index)].sum())
-        return _Drawn(patients=patients, strata=strata, lost=lost, level=resamples.level)
+        return _Drawn(patients=patients, strata=strata, lost=resamples.lost(index), level=resamples.level)
 
 
 def _calibrated(p: float) -> str:
