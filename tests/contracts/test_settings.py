@@ -3,12 +3,14 @@
 import dataclasses
 import typing
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, UnknownNameError
-from oncoweave.core.settings import fits
+from oncoweave.core.ranges import Count, Rate, Share, refuse_uneven
+from oncoweave.core.settings import fits, ranged
 
 CONFIGS = {
     f"{kind}/{name}": config
@@ -114,6 +116,42 @@ def test_numbers_without_a_meaning_are_refused(file, field):
     for value in wrong:
         with pytest.raises(ConfigError, match=rf"setting '{field}' of '{name}' .* wanted .* as in .*, got {value}"):
             shelf.configure(kind, name, {field: value})
+
+
+RANGED = [(file, field) for file, field in NUMBERS if type(getattr(CONFIGS[file](), field)) is not tuple]
+
+
+@pytest.mark.parametrize(("file", "field"), RANGED, ids=[":".join(pair) for pair in RANGED])
+def test_a_config_that_is_built_in_python_refuses_them_too(file, field):
+    whole = not (fits(0.5, _hint(file, field)) or fits(1.5, _hint(file, field)))
+    for value in (-1,) if whole else (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=rf": {field} wanted .*, got {value}$"):
+            CONFIGS[file](**{field: value})
+        with pytest.raises(ConfigError, match=rf": {field} wanted"):
+            dataclasses.replace(CONFIGS[file](), **{field: value})
+
+
+def test_each_of_several_numbers_is_held_and_a_check_of_the_files_own_comes_after():
+    @ranged
+    class Config:
+        sizes: tuple[Count, ...] = (1, 2)
+        pair: tuple[Share, Count] = (0.5, 3)
+        rate: Rate | None = None
+        word: Count | Literal["all"] = "all"
+        flag: bool = True
+
+        def __post_init__(self) -> None:
+            refuse_uneven(self.sizes[-1], self.sizes[0])
+
+    assert Config(sizes=(2, 4), rate=0.5, word=3).pair == (0.5, 3)
+    wrong = {"sizes": (1, 0), "pair": (0.5, 0), "rate": 1.0, "word": 0}
+    for field, value in wrong.items():
+        with pytest.raises(ConfigError, match=f"^test_settings: {field} wanted"):
+            Config(**{field: value})
+    with pytest.raises(ValueError, match="width 3 does not divide into 2 heads"):
+        Config(sizes=(2, 3))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().flag = False
 
 
 @pytest.mark.parametrize(("file", "field"), NUMBERS, ids=[":".join(pair) for pair in NUMBERS])

@@ -1,7 +1,8 @@
 """Types of settings that say which numbers have a meaning: what a ``Config`` annotates its fields with.
 
-``dropout: Rate = 0.1`` is all that a file states; :func:`oncoweave.core.settings.configured` holds what a user sets against it,
-and the listing of a file's settings shows it.
+``dropout: Rate = 0.1`` is all that a file states: a ``Config`` that :func:`oncoweave.core.settings.ranged` makes holds it however
+it is built, :func:`oncoweave.core.settings.configured` names the key of what a user sets, and the listing of a file's settings
+shows it.
 """
 
 from dataclasses import dataclass

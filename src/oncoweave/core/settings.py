@@ -1,11 +1,26 @@
 """What a user sets of a file, held against the annotations of its ``Config``."""
 
 from collections.abc import Mapping
-from dataclasses import Field, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
+from numbers import Real
 from types import MappingProxyType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.ranges import Range
@@ -16,6 +31,50 @@ class Configuration(Protocol):
     """What a file's ``Config`` is, whichever: a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Class = TypeVar("Class")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def ranged(config: type[Class]) -> type[Class]:
+    """Make a ``Config`` a frozen dataclass that refuses numbers out of the ranges of its annotations, however it is built.
+
+    Types are left to the checker of types; :func:`configured` holds them as well, of what a user writes. A ``__post_init__`` of
+    its own runs after.
+    """
+    own = getattr(config, "__post_init__", None)
+
+    def hold(self: Configuration) -> None:
+        for name, hint in _hints(type(self)).items():
+            _refuse_outside(f"{type(self).__module__.rpartition('.')[2]}: {name}", getattr(self, name), hint)
+        if own is not None:
+            own(self)
+
+    config.__post_init__ = hold  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True, slots=True)(config)
+
+
+@cache
+def _hints(config: type) -> dict[str, Any]:
+    hints = get_type_hints(config, include_extras=True)
+    return {f.name: hints[f.name] for f in fields(config)}
+
+
+def _refuse_outside(name: str, value: object, hint: object) -> None:
+    """Refuse a number that is in no range of its annotation, also one of several."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(value, tuple):
+        several = next((a for a in (hint, *arguments) if get_origin(a) is tuple), None)
+        of_each = [a for a in get_args(several) if a is not ...]
+        for place, each in enumerate(value):
+            _refuse_outside(name, each, of_each[min(place, len(of_each) - 1)] if of_each else None)
+        return
+    parts = arguments if origin in (Union, UnionType) else (hint,)
+    allowed = [a for part in parts if get_origin(part) is Annotated for a in get_args(part)[1:] if isinstance(a, Range)]
+    if allowed and isinstance(value, Real) and not isinstance(value, bool) and not any(float(value) in r for r in allowed):
+        msg = f"{name} wanted {' or '.join(str(r) for r in allowed)}, got {value!r}"
+        raise ConfigError(msg)
 
 
 def configured(

@@ -4,12 +4,11 @@ Departs from the paper in two ways, as CLAM and PORPOISE do: tiles are embedded 
 tile encoder), and dropout follows it. A patient with several slides is one bag.
 """
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import GatedAttentionPool, summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -18,7 +17,7 @@ KINDS = ("slide",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Widths of the tile embedding and of the attention."""
 

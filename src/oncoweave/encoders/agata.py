@@ -8,8 +8,6 @@ Tiles are taken in chunks whose softmaxes are merged exactly, and in training ea
 the tiles themselves, memory does not grow with their number.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -17,6 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from oncoweave.core.ranges import Count
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -25,7 +24,7 @@ KINDS = ("slide",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Widths of the two layers, and how the query attends."""
 

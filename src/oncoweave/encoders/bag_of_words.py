@@ -4,13 +4,12 @@ The input of the layer is (1 + log count) of each token id, scaled to unit lengt
 inverse document frequencies. Works offline and trains in seconds.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.text import VOCABULARY_SIZE, require_token_ids, token_ids
@@ -20,7 +19,7 @@ KINDS = ("report",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Number of token ids, and share of them dropped in training."""
 

@@ -6,14 +6,13 @@ The variant ``document`` gives one token a text, the windows' summaries averaged
 one and every word in its context, for fusions that attend to words. Pretrained weights in BERT's own shape: ``pretrained_bert``.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.ranges import Count, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_token_ids, token_ids
@@ -23,7 +22,7 @@ KINDS = ("report",)
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the transformer and of a window, in tokens."""
 

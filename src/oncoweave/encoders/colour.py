@@ -5,14 +5,13 @@ and as haematoxylin, eosin and residual (Ruifrok and Johnston 2001); texture by 
 patterns (Ojala et al. 2002, eight neighbours, rotation-invariant uniform) at two.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oncoweave.core.ranges import Number
+from oncoweave.core.settings import ranged
 
 KINDS = ("tile",)
 REVISION = 1
@@ -23,7 +22,7 @@ _LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 _NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many scales are measured."""
 

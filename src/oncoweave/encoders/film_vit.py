@@ -5,18 +5,17 @@ learnt table of positions that is interpolated to each film's grid (see :class:`
 token's output is the patient's; the variant ``tokens`` also returns one token a patch, for fusions that attend to places.
 """
 
-from dataclasses import dataclass
-
 from torch import nn
 
 from oncoweave.core.ranges import Count
+from oncoweave.core.settings import ranged
 from oncoweave.nn.patches import LearnedGrid, PatchConfig, PatchEncoder
 
 KINDS = ("film",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config(PatchConfig):
     """Size of the transformer, of its table of positions, and whether patches are returned beside the summary."""
 

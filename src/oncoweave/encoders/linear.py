@@ -3,11 +3,10 @@
 A value that is not kept enters as 0, which is the training mean of a standardised value.
 """
 
-from dataclasses import dataclass
-
 from torch import nn
 
 from oncoweave.core.ranges import Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
@@ -16,7 +15,7 @@ KINDS = ("embedding", "expression", "record", "variants")
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Share of the inputs dropped in training."""
 

@@ -10,7 +10,6 @@ the fly and their cells checked; the readout is the mean, as the class token was
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dilated import Branch
 from oncoweave.nn.dilated_block import DilatedLayer, LayerConfig, Recompute
 from oncoweave.nn.grid import cells, require_cells, sine_cosine
@@ -48,7 +48,7 @@ def segments(max_wsi: int = 262144, tile: int = 256, *, count: int = 5) -> tuple
     return tuple(int(2 ** (10 + (top - 10) * i / (count - 1))) for i in range(count))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size, attention and readout."""
 

@@ -6,7 +6,6 @@ the gene-set-masked MLP: a few hidden units a set that see its genes only, then 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 
 from oncoweave.core.errors import DataError
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.data.gmt import BUILT_IN, find_gmt, place_sets, read_gmt
 from oncoweave.nn.gene_sets import SetLinear
 from oncoweave.nn.pooling import summary
@@ -28,7 +28,7 @@ FEWEST = 10
 """Sets of enough columns below which a table's genes are better told apart; see :func:`lacks`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Which gene sets, and the size of their networks."""
 

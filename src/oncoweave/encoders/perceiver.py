@@ -4,13 +4,12 @@ Each block is one cross-attention from the latents to the tiles and one transfor
 with the number of tiles, not with its square. Weights are not shared between blocks. Where the tiles lie is not used.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.latents import LatentReading
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -19,7 +18,7 @@ KINDS = ("slide",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Number and width of the latents, and how often they look at the tiles."""
 

@@ -1,12 +1,12 @@
 """Mean, max or both over a patient's tokens, then one linear layer: the baseline that every aggregator has to beat."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
 from oncoweave.core.ranges import Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_max, masked_mean, summary
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -15,7 +15,7 @@ KINDS = ("slide", "embedding")
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How the tokens are pooled."""
 

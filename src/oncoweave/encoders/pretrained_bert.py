@@ -9,7 +9,7 @@ the class token is not used.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, Number, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.bert import Bert, Size, read_settings, rename, with_marks
 from oncoweave.nn.text import VOCABULARY_SIZE, Readout, read_windows, require_token_ids, token_ids
 from oncoweave.nn.tokens import Tokens
@@ -26,7 +27,7 @@ NEEDS = ("weights",)
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the network, by default BERT base's, and its marks; with weights of a folder these come from there."""
 

@@ -9,7 +9,6 @@ weights (``.safetensors``); patches of 16 pixels, four times as wide inside the 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import cast
@@ -21,6 +20,7 @@ from torch.nn import functional
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, Positive, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.patches import kept_positions, on_grid
 from oncoweave.nn.tokens import Tokens, require_shape
 from oncoweave.nn.upstream import convert_vit
@@ -31,7 +31,7 @@ NEEDS = ("weights",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the transformer, which weights bring with them, and what is returned."""
 

@@ -4,12 +4,11 @@ Tiles, patches of films and volumes, and vectors share one layer, as MCAT's and 
 each, x_j * w_j + b_j (the feature tokenizer of Gorishniy et al. 2021), as a layer norm of one number would erase it.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from oncoweave.core.ranges import Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
@@ -17,7 +16,7 @@ KINDS = ("slide", "embedding", "record", "variants", "expression", "film", "volu
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Share of the outputs dropped in training."""
 

@@ -7,7 +7,6 @@ and variance are told as deviations from the common ones, and each kind has a le
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from oncoweave.core.errors import DataError
 from oncoweave.core.ranges import Count, Positive, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.mixtures import Mixture, fit_mixture, patient_components, responsibilities
 from oncoweave.nn.tokens import Tokens, require_shape
@@ -24,7 +24,7 @@ NEEDS = ("training_tokens",)
 ORDER_INVARIANT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Number of prototypes, and what they are fitted to."""
 

@@ -4,12 +4,11 @@ Linear, ELU and alpha dropout, 256 wide and twice, then a projection. A value th
 standardised value; the variant ``indicators`` also tells the network which values were kept.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.blocks import SelfNormalisingStack, lecun_linear
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
@@ -18,7 +17,7 @@ KINDS = ("expression", "variants", "record", "embedding")
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Widths of the hidden layers, and whether keep joins the inputs."""
 

@@ -9,13 +9,13 @@ with the square of the number of features: for thousands of genes take ``snn``.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Number, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
 
@@ -23,7 +23,7 @@ KINDS = ("record", "variants", "expression")
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the transformer, and whether features' tokens are returned beside the summary."""
 

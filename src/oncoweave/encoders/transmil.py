@@ -7,7 +7,6 @@ does not depend on the order of the tiles. Variant ``abmil`` reads the tiles out
 themselves, as the subtyping head of Prov-GigaPath (Xu et al., Nature 2024).
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.ranges import Count, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention import MultiheadAttention
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.grid import cells
@@ -30,7 +30,7 @@ _GRID = 2048
 """Cells a side that positions may have; more means that they are in another unit than tiles."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the layers, and what is read out."""
 

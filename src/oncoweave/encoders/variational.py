@@ -6,13 +6,12 @@ variance, over kept values only, plus ``beta`` times the divergence from a stand
 Whether a value was measured enters beside it.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, NotNegative, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import summary
 from oncoweave.nn.tokens import Tokens, require_count, require_shape
@@ -21,7 +20,7 @@ KINDS = ("expression", "record", "variants", "embedding")
 ORDER_INVARIANT = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Width of the layers, number of latents, and the weights of the penalty."""
 

@@ -8,7 +8,7 @@ which it sees the middle 224 px: the outer ring of 16 px, 23 % of a tile, is nev
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from oncoweave.core.card import TileCard
 from oncoweave.core.ranges import Count, Number, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.upstream import convert_vit
 from oncoweave.nn.vit_blocks import Block, BlockShape, Feed, Interpolation, PatchEmbed, fit_tiles
 from oncoweave.nn.vit_facts import FACTS, Facts
@@ -32,7 +33,7 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the transformer."""
 

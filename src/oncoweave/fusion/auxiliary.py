@@ -5,18 +5,18 @@ eq. 3, with modalities in the place of layers). Predictions are the fused head's
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import nn
 
 from oncoweave.core.ranges import Positive
+from oncoweave.core.settings import ranged
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, Views, fuse_with_penalty
 
 STAGE = "hybrid"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """The operator that is wrapped, and how much the modalities' own heads count."""
 

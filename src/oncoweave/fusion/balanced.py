@@ -8,20 +8,21 @@ Adam divides a constant factor out of a gradient, so that under it a coefficient
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import NotNegative, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, Views, fuse_with_penalty
 
 STAGE = "hybrid"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """The operator that is wrapped, and how hard the modality ahead is slowed."""
 

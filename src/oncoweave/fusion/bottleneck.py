@@ -7,7 +7,6 @@ cost linear in the bag.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple, cast
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Range, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, places
 from oncoweave.nn.few_many import FewManyBlock
 from oncoweave.nn.pooling import masked_mean
@@ -25,7 +25,7 @@ STAGE = "intermediate"
 READS = "tokens"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the streams, and how many tokens they exchange."""
 

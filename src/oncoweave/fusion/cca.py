@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.ranges import Count, Share
+from oncoweave.core.settings import ranged
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Projection, SideBySide, principal_axes, standardise
 
@@ -13,7 +14,7 @@ STAGE = "early"
 JOINT = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many variates, and how far noise may pass for agreement."""
 

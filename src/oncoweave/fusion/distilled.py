@@ -6,20 +6,20 @@ high temperature (Hinton et al. 2015, section 2.1), over patients with several m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Positive
+from oncoweave.core.settings import ranged
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, Views, fuse_with_penalty
 
 STAGE = "hybrid"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """The operator that is wrapped, and what its modalities' heads learn from."""
 

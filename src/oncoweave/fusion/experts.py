@@ -1,13 +1,13 @@
 """Mixture of experts: a specialist a modality and shared generalists, gated by content and by who is present (after Flex-MoE)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.blocks import FeedForward
 from oncoweave.nn.pooling import masked_mean
@@ -18,7 +18,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many generalists, and how wide an expert is."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Standard, principal_axes, standardise
 
@@ -17,7 +18,7 @@ _PRIOR = 1e-3
 """Shape and rate of the gamma priors of precisions: next to flat."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many factors there may be."""
 

@@ -1,13 +1,13 @@
 """FiLM: each modality scaled and shifted by what the others present say, (1 + g) * h + b (Perez et al. 2018)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import Projections
@@ -17,7 +17,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """What is regularised before modulation."""
 

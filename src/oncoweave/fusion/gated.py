@@ -1,13 +1,13 @@
 """Gated multimodal units over the modalities present (Arevalo et al. 2017, generalised to any subset by a masked softmax)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention import masked_softmax
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
@@ -18,7 +18,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """What is regularised before the gates."""
 

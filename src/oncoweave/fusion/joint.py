@@ -1,13 +1,13 @@
 """Joint concatenation: each modality projected, an absent one replaced by a learned token, all concatenated and mixed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tokens import Tokens
@@ -16,7 +16,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """What is regularised between the modalities and the mixing layer."""
 

@@ -1,7 +1,6 @@
 """Kronecker (tensor) fusion: W vec([h_1; 1] x ... x [h_M; 1]), all products of entries of all modalities (Zadeh et al. 2017)."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.projections import Projections
 from oncoweave.nn.tensor_product import outer_with_ones
@@ -18,7 +18,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How large the tensor may become."""
 

@@ -1,13 +1,13 @@
 """Low-rank tensor fusion: a Kronecker fusion whose weights are a sum of few outer products (Liu et al. 2018)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
@@ -17,7 +17,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many outer products."""
 

@@ -8,7 +8,6 @@ averaged before the modalities are, since a slide's thousands of tiles would out
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.ranges import Count, Number, Positive, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.bidirectional import Exchange, MultimodalTransformer, Shape, split_maps
 from oncoweave.nn.blocks import lecun_linear
@@ -29,7 +29,7 @@ STAGE = "intermediate"
 READS = "tokens"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the transformer, what is a stream, and what is read out."""
 

@@ -7,7 +7,6 @@ from the paper in the last mean, where it concatenates complete cases.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention import MultiheadAttention
 from oncoweave.nn.attention_path import AttentionPath, mean_of_means, whole
 from oncoweave.nn.blocks import FeedForward
@@ -28,7 +28,7 @@ READS = "tokens"
 ENCODERS = {"slide": "prototypes"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the transformer."""
 

@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.projections import Projections
@@ -18,7 +18,7 @@ STAGE = "intermediate"
 READS = "vectors"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How deep the transformer is."""
 

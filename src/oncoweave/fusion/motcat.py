@@ -7,13 +7,12 @@ paper: whole bags instead of micro-batches; the plan's entropy is relative to th
 twice counts as one of double mass); a few learned queries read beside the genes. The rest is MCAT.
 """
 
-from dataclasses import dataclass
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oncoweave.core.ranges import Count, Positive
+from oncoweave.core.settings import ranged
 from oncoweave.nn.guided import GuidedConfig, GuidedFusion, Reader
 from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.transport import unbalanced_plan
@@ -22,7 +21,7 @@ STAGE = "intermediate"
 READS = "tokens"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config(GuidedConfig):
     """Transport, width, and depth and heads of the two set transformers."""
 

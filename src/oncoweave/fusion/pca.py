@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.ranges import Count, SomeShare
+from oncoweave.core.settings import ranged
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Projection, SideBySide, principal_axes, standardise
 
 STAGE = "early"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many components a block keeps."""
 

@@ -6,7 +6,6 @@ paper: self-attention comes once a round, and the last layer norm stands before 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, places
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.latents import LatentReading
@@ -24,7 +24,7 @@ STAGE = "intermediate"
 READS = "tokens"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Latents, and rounds over the modalities."""
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from oncoweave.core.endpoint import Target
 from oncoweave.core.ranges import Count
+from oncoweave.core.settings import ranged
 from oncoweave.evaluate.likelihoods import cox_likelihood
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Projection, SideBySide, standardise
@@ -15,7 +16,7 @@ STAGE = "early"
 NEEDS = ("target",)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many components a block gives."""
 

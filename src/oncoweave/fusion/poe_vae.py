@@ -1,13 +1,13 @@
 """Product-of-experts VAE: the posterior of a shared latent given any subset of modalities, in closed form (Wu & Goodman 2018)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import NotNegative, Positive
+from oncoweave.core.settings import ranged
 from oncoweave.nn.gaussians import kl_to_standard, product_of_experts
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import Projections
@@ -20,7 +20,7 @@ LOG_VARIANCE_BOUND = 6.0
 """Experts' standard deviations stay between e^-3 and e^3, so that no single one can silence all the others for good."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How much the network's own loss weighs beside the objective's."""
 

@@ -10,6 +10,7 @@ from scipy.optimize import isotonic_regression
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import unknown_name
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.evaluate.hypotheses import Hypotheses, decision_cutoffs, fit_hypotheses
 from oncoweave.nn.availability import present_scores
 
@@ -17,7 +18,7 @@ STAGE = "late"
 NEEDS = ("names",)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """The list, from its last line to its first."""
 

@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 
 from oncoweave.core.endpoint import Target
 from oncoweave.core.ranges import Positive
+from oncoweave.core.settings import ranged
 from oncoweave.evaluate.likelihoods import GaussianLikelihood, Likelihood, SoftmaxLikelihood, cox_likelihood
 from oncoweave.nn.availability import present_scores
 from oncoweave.nn.evidence import EvidenceScale, evidence_scale
@@ -17,7 +18,7 @@ _MIN_PAIRS = 20
 """Patients who have two modalities, below whom their correlation is taken as zero."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How far weights may leave the common one."""
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from oncoweave.core.endpoint import Target
 from oncoweave.core.ranges import NotNegative
+from oncoweave.core.settings import ranged
 from oncoweave.evaluate.skill import skill
 from oncoweave.nn.availability import present_scores, weighted_mean
 from oncoweave.nn.evidence import EvidenceScale, evidence_scale
@@ -13,7 +14,7 @@ from oncoweave.nn.evidence import EvidenceScale, evidence_scale
 STAGE = "late"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How sharply skill is rewarded."""
 

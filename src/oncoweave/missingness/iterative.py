@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.ranges import Count
+from oncoweave.core.settings import ranged
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Standard, principal_axes, standardise
 
@@ -14,7 +15,7 @@ ACTS_ON = "blocks"
 _PENALTIES = np.geomspace(1e-2, 1e4, 13)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How finely blocks are told, and how often they are gone through."""
 

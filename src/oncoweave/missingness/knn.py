@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.core.ranges import Count
+from oncoweave.core.settings import ranged
 from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.block_columns import Standard, standardise
 from oncoweave.nn.neighbours import shared_distances, standard_blocks
@@ -13,7 +14,7 @@ from oncoweave.nn.neighbours import shared_distances, standard_blocks
 ACTS_ON = "blocks"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How many patients stand in."""
 

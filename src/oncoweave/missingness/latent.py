@@ -6,13 +6,13 @@ modalities in the latent space, as SMIL, Ma et al. 2021, section 3.2, without it
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, NotNegative
+from oncoweave.core.settings import ranged
 from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.stand_ins import stand_in
@@ -21,7 +21,7 @@ from oncoweave.nn.tokens import Tokens
 ACTS_ON = "encoded"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Size of the predictors, and how much their error counts."""
 

@@ -1,12 +1,12 @@
 """A learned token for each modality stands where it is absent, so that the operator always sees all of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from oncoweave.core.ranges import NotNegative
+from oncoweave.core.settings import ranged
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.stand_ins import stand_in
 from oncoweave.nn.tokens import Tokens
@@ -14,7 +14,7 @@ from oncoweave.nn.tokens import Tokens
 ACTS_ON = "encoded"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How the tokens start."""
 

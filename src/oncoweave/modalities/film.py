@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 
 from oncoweave.core.files import publish
 from oncoweave.core.ranges import Count, Share
+from oncoweave.core.settings import ranged
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
@@ -33,7 +34,7 @@ _DARKEST_SPREAD = 2.0
 """Grey levels (of 255) by which a film's pixels have to deviate, so that it shows anything."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How films are kept and cut into tokens."""
 

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Int16
 from oncoweave.core.errors import DataError, missing_extra
 from oncoweave.core.files import publish
 from oncoweave.core.ranges import Count, Positive
+from oncoweave.core.settings import ranged
 from oncoweave.core.truth import PatientTruth
 from oncoweave.core.units import ScanUnit, scan_unit
 from oncoweave.data.cohort import ModalitySpec, Record
@@ -39,7 +40,7 @@ NUM_COMPONENTS = 16
 """Principal components of the scan at ``COARSE`` cells in the block, at most."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """How scans are kept, windowed and cut into tokens."""
 

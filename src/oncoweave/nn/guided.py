@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, Step
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.pooling import GatedAttentionPool
@@ -43,7 +43,7 @@ class SetTransformer(nn.Module):
         return maps, self.pool.weights(self.norm(x), keep).mean(dim=1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class GuidedConfig:
     """Width, and depth and heads of the two set transformers."""
 

@@ -1,13 +1,12 @@
 """Transformers over patches of images and volumes, and what they know of where a patch lies."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.ranges import Count, Rate, refuse_uneven
+from oncoweave.core.settings import ranged
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.tokens import Tokens, require_shape
 
@@ -77,7 +76,7 @@ class SineCode(nn.Module):
         return torch.where(keep.unsqueeze(-1), torch.cat([angle.sin(), angle.cos()], dim=-1), 0.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class PatchConfig:
     """Size of the transformer, and whether patches are returned beside the summary."""
 

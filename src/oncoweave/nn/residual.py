@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oncoweave.core.ranges import Count, Rate
+from oncoweave.core.settings import ranged
 from oncoweave.nn.dropout import Dropout
 from oncoweave.nn.patches import kept_positions
 from oncoweave.nn.pooling import masked_max, masked_mean
 from oncoweave.nn.tokens import Tokens, require_shape
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class ResidualConfig:
     """Channels of the first stage, dropout before the output, and whether patches are returned beside the summary."""
 

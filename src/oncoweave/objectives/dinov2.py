@@ -8,7 +8,7 @@ is met exactly, KoLeo seeks neighbours among all processes, and prototypes that 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, NotNegative, Number, Positive, Share, SomeShare
+from oncoweave.core.settings import ranged
 from oncoweave.nn.assignments import Centre, cross_entropy, entropy, sinkhorn
 from oncoweave.nn.augment import Views, multi_crop
 from oncoweave.nn.dino_head import DinoHead
@@ -31,7 +32,7 @@ from oncoweave.nn.spread import kde, koleo
 PRETRAINS = "tile"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Losses and schedules; the defaults are those of DINOv2's default configuration. Warm-ups are in steps."""
 
@@ -71,11 +72,6 @@ class Config:
         counts = {crop.name: crop.count for crop in self.views.crops}
         if counts.get("global") != 2 or set(counts) - {"global", "local"}:
             msg = f"dinov2: wanted two crops named 'global' and any number named 'local', got {counts}"
-            raise ConfigError(msg)
-        if min(self.student_temperature, self.teacher_temperature, self.teacher_temperature_start) <= 0:
-            msg = "dinov2: wanted temperatures above 0, got " + str(
-                (self.student_temperature, self.teacher_temperature_start, self.teacher_temperature)
-            )
             raise ConfigError(msg)
 
 

@@ -5,13 +5,14 @@ Both see the same crop. The teacher is frozen and not part of the state: a resum
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import NotNegative, SomeShare
+from oncoweave.core.settings import ranged
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.nn.distillation import mismatch, projector, regridded
 from oncoweave.nn.optim import Group, encoder_groups, head_groups
@@ -26,7 +27,7 @@ def _views() -> Views:
     return Views(crops=(Crop(name="image", count=1, side=224, scale=(0.32, 1.0), blur=(0.1,)),))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Views, and weights of the distances."""
 

@@ -10,7 +10,7 @@ The decoder sees the class token as one more token of the slide, so it is traine
 the slide, and it reads worse than the mean of the tile tokens. Read slides out by the mean.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, ProperShare
+from oncoweave.core.settings import ranged
 from oncoweave.nn.coordinates import SlideView
 from oncoweave.nn.dilated import Branch
 from oncoweave.nn.drawn import seeded
@@ -32,7 +33,7 @@ from oncoweave.nn.tokens import Tokens, require_shape
 PRETRAINS = "slide"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Masking, decoder, and how the loader shows a slide."""
 

@@ -1,13 +1,14 @@
 """Masked autoencoder of pixels: show a quarter of a tile's patches, draw the rest (MAE: He et al., CVPR 2022)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, ProperShare, SomeShare
+from oncoweave.core.settings import ranged
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.nn.drawn import drawn
 from oncoweave.nn.masking import random_visible
@@ -23,7 +24,7 @@ def _views() -> Views:
     return Views(crops=(crop,), stain=0.0, colour=0.0, grey=0.0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Masking and decoder; the defaults are the paper's, for ViT-L."""
 
@@ -41,10 +42,10 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         counts = {crop.name: crop.count for crop in self.views.crops}
-        if counts != {"image": 1} or not 0 < self.hidden < 1 or self.decoder_dim % self.decoder_heads or self.decoder_dim % 4:
+        if counts != {"image": 1} or self.decoder_dim % self.decoder_heads or self.decoder_dim % 4:
             msg = (
-                "pixel_mae: wanted one crop named 'image', a hidden share between 0 and 1 and a decoder whose width divides by"
-                f" its heads and by 4, got {counts}, {self.hidden}, {self.decoder_dim} and {self.decoder_heads} heads"
+                "pixel_mae: wanted one crop named 'image' and a decoder whose width divides by its heads and by 4, got"
+                f" {counts}, {self.decoder_dim} and {self.decoder_heads} heads"
             )
             raise ConfigError(msg)
 

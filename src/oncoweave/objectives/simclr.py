@@ -1,13 +1,14 @@
 """Contrast of two views of a tile (SimCLR: Chen et al., ICML 2020)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import Count, Positive, SomeShare
+from oncoweave.core.settings import ranged
 from oncoweave.nn.augment import Crop, Views
 from oncoweave.nn.contrast import nt_xent
 from oncoweave.nn.drawn import drawn
@@ -21,7 +22,7 @@ def _views() -> Views:
     return Views(crops=(Crop(name="views", count=2, side=224, scale=(0.08, 1.0)),))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Views and head; the defaults are the paper's, colours and stains apart."""
 
@@ -35,8 +36,8 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         counts = {crop.name: crop.count for crop in self.views.crops}
-        if counts != {"views": 2} or self.temperature <= 0:
-            msg = f"simclr: wanted two crops named 'views' and a temperature above 0, got {counts} and {self.temperature}"
+        if counts != {"views": 2}:
+            msg = f"simclr: wanted two crops named 'views', got {counts}"
             raise ConfigError(msg)
 
 

@@ -5,7 +5,7 @@ their own: then a tile's values are those for the student followed by those for 
 the state: a resumed run is given the same teacher again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from oncoweave.core.errors import ConfigError
 from oncoweave.core.ranges import NotNegative
+from oncoweave.core.settings import ranged
 from oncoweave.nn.coordinates import SlideView
 from oncoweave.nn.distillation import mismatch, projector
 from oncoweave.nn.drawn import seeded
@@ -28,7 +29,7 @@ TAUGHT = True
 """``build`` takes a ``teacher`` beside the encoder."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@ranged
 class Config:
     """Weights of the distances, and how the loader shows a slide."""
 
