@@ -294,7 +294,7 @@ def test_a_modality_that_nobody_has_in_a_test_fold_is_no_obstacle(tmp_path):
     expression = drawn.tables["expression"]
     tables = {**drawn.tables, "expression": expression[expression["patient_id"].isin(first)]}
     folder = write_cohort(replace(drawn, tables=tables), tmp_path / "cohort")
-    grouped = QUICK.model_copy(update={"folds": 4, "group_by_site": True})
+    grouped = QUICK.model_copy(update={"folds": 4, "group_by_site": True, "permutations": 0})
     done = run_study(study(folder, models=MODELS[2:], protocol=grouped), tmp_path / "run")
     predictions = pd.read_parquet(done / "predictions.parquet")
     assert (predictions["model"] == "stacking").sum() == 80
