@@ -1,6 +1,6 @@
 """Classes, grades, labels and measurements: intervals that a run gives, from the prediction table of a model in folds.
 
-The model is given, not fitted, and its probabilities are true ones. Truth: the same metric of 200,000 patients in folds of the
+The model is given, not fitted, and its probabilities are true ones. Truth: the same metric of 60,000 patients in folds of the
 same size, as average precision, Spearman's correlation and the area over all labels depend on it. Calibration errors, which are
 slow, are left to ``interval_coverage.py``. Sets and intervals of single patients are calibrated on other patients and asked to
 hold what is true of nine in ten.
@@ -22,7 +22,7 @@ from oncoweave.evaluate.metrics import Metric, metrics_of
 from oncoweave.evaluate.reclassification import integrated_discrimination, reclassification
 from oncoweave.evaluate.tables import PredictionTable
 
-MANY = 200_000
+MANY = 60_000
 SHARES = np.array([0.5, 0.3, 0.2])
 """Of three classes, and of the patients who have each of three labels."""
 GRADES = np.array([-0.8, 0.3, 1.4])
