@@ -4,11 +4,13 @@ import inspect
 
 import pytest
 import torch
+from torch import nn
 
 from oncoweave.core import shelf
 from oncoweave.explain.attention import FOLLOWED
 from oncoweave.explain.rollout import last_block, roll_out, to_modalities
 from oncoweave.nn.attention_path import AttentionPath
+from oncoweave.nn.guided import SetTransformer
 from oncoweave.nn.tokens import Tokens
 
 DIMS = {"rna": 3, "slide": 4, "clinical": 2}
@@ -120,7 +122,10 @@ def test_rounds_leave_the_latents_of_a_patient_without_the_modality_as_they_are(
 
 @pytest.mark.parametrize("name", ["mcat", "motcat"])
 def test_without_set_transformers_half_stays_with_who_asks_and_half_is_what_they_read(name):
-    network, tokens = built(name, depth=0), drawn()
+    network, tokens = built(name, depth=1), drawn()
+    for part in network.modules():
+        if isinstance(part, SetTransformer):
+            part.blocks = nn.ModuleList()
     path, _ = followed(network, tokens)
     raw = roll_out(path, path.readout)
     asking = 3 + 1 + 4  # genes, clinical, learned
@@ -145,7 +150,8 @@ def test_tiles_of_survpath_reach_each_other_by_the_few_alone():
 
 
 def test_streams_without_bottlenecks_share_alike_and_with_them_exchange():
-    apart, tokens = built("bottleneck", bottlenecks=0), drawn()
+    apart, tokens = built("bottleneck"), drawn()
+    apart.bottlenecks = nn.Parameter(apart.bottlenecks[:0].detach())
     path, _ = followed(apart, tokens)
     shares = torch.stack([part.sum(dim=1) for part in to_modalities(path, roll_out(path, path.readout)).values()], dim=1)
     has = torch.stack([t.present for t in tokens.values()], dim=1).float()
