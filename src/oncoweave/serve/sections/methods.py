@@ -83,7 +83,8 @@ def _intervals(run: RunFolder) -> str:
             read += ["bias-corrected and accelerated (BCa) for areas under the ROC curve", "logit for average precision"]
         if kind in ("binary", "multiclass", "ordinal"):
             read.append("simulated outcomes instead for calibration errors")
-        told += f": {wording.listed([*read, 'percentiles for the others'])}" if read else ""
+        read += ["expanded percentiles (Hesterberg 2015) for means over patients", "percentiles for the others"]
+        told += f": {wording.listed(read)}"
         told += ". "
     told += "Measures that rank compare patients within a fold, as scores of different folds have no common scale"
     if run.stratum is not None:
