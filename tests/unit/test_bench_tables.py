@@ -7,14 +7,16 @@ import pytest
 from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.data.store import write_cohort
 from oncoweave.evaluate.compare import benjamini_hochberg, holm
+from oncoweave.evaluate.versus import Versus
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import draw_cohort
+from oncoweave.serve.bench import quality
 from oncoweave.serve.bench.cost import sizes_section
 from oncoweave.serve.bench.phantom import slide_encoders
 from oncoweave.serve.bench.published import published_section
 from oncoweave.serve.bench.quality import gains_section, quality_section
 from oncoweave.serve.bench.results import Results
-from oncoweave.train.bench.collect import corrected, joined, ranking_of, with_ranks
+from oncoweave.train.bench.collect import corrected, duels_between, independent, joined, ranking_of, with_ranks
 from oncoweave.train.bench.panel import bench_study, grid
 from oncoweave.train.bench.spec import Aggregator, Bench, check_bench, entries, read_bench
 from oncoweave.train.bench.tiles import AS_MANY, NOT_KNOWN, OTHER_TILES
@@ -169,7 +171,35 @@ def scores(values: dict[str, dict[str, float]], **changed) -> pd.DataFrame:
         for task, models in values.items()
         for name, value in models.items()
     ]
-    return pd.DataFrame(rows).assign(**{"stratum": "", "all_pairs": np.nan} | changed)
+    return pd.DataFrame(rows).assign(**{"stratum": "", "all_pairs": np.nan, "n": 50} | changed)
+
+
+def test_figures_of_fewer_patients_are_not_ranked_and_rival_where_both_are_known():
+    """``few`` is ahead of all on the patients it has, where the main model is ahead of it."""
+    roles = {"main": "fusion", "other": "fusion", "simple": "single", "weaker": "single", "few": "single"}
+    given = scores({"one": {"main": 0.7, "other": 0.6, "simple": 0.65, "weaker": 0.5, "few": 0.9}}, metric="auroc")
+    given = given.assign(
+        role=given["name"].map(roles), main=given["name"] == "main", n=np.where(given["name"] == "few", 20, 50), low=0.1, high=0.9
+    )
+    gains = {"simple": 0.05, "few": 0.01, "other": 0.1}
+
+    def fight(first: str, second: str) -> Versus:
+        told = {"difference": gains[second], "low": 0.0, "high": 1.0, "p": 0.5, "p_folds": 0.5, "detectable": 0.1, "events": 5}
+        return Versus(**told, n=20 if second == "few" else 50, note="")
+
+    duels = duels_between(given, fight).set_index("question")
+    assert duels["second"].to_dict() == {"main": "few", "best": "simple"}
+    assert duels["n"].to_dict() == {"main": 20, "best": 50}
+    gains["few"] = 0.06
+    assert duels_between(given, fight).set_index("question").loc["main", "second"] == "simple"
+    ranks = with_ranks(given, corrected(duels.reset_index())).set_index("name")["rank"]
+    assert ranks.dropna().to_dict() == {"main": 1.0, "simple": 2.0, "other": 3.0, "weaker": 4.0}
+    assert set(independent(given)["name"]) == set(roles) - {"few"}
+    table = quality._matrix(with_ranks(given.assign(level="patients", events=9), corrected(duels.reset_index())), ["one"])
+    written = {row.cells[0]: row.cells[1] for row in table.rows}
+    assert written["few"].endswith("0.100 to 0.900; of 20")
+    assert "of" not in written["simple"]
+    assert table.rows[-1].cells[0] == "few"
 
 
 def test_ranks_are_over_the_models_that_tasks_share():
@@ -230,7 +260,7 @@ def test_p_values_are_corrected_within_each_question_across_tasks():
 def test_gains_over_tasks_of_one_measure_are_tested_together():
     gains = [0.05, 0.02, 0.03, 0.04, 0.01, 0.06]
     duels = pd.DataFrame({"task": list("abcdef"), "difference": gains, "metric": "auroc", "question": "main", "note": ""})
-    duels = duels.assign(low=-0.1, high=0.2, p=0.2, p_adjusted=0.5, q=0.3, p_folds=0.4, detectable=0.08, differs=False)
+    duels = duels.assign(low=-0.1, high=0.2, p=0.2, p_adjusted=0.5, q=0.3, p_folds=0.4, detectable=0.08, differs=False, n=50)
     duels = duels.assign(first="fused", second="only_record")
     rows = scores({task: {"fused": 0.8} for task in "abcdef"}, level="patients")
     said = [block.text for block in gains_section(results(rows, duels)).blocks if block.kind == "prose"]

@@ -63,8 +63,9 @@ def _verdict(results: Results) -> Verdict:
         tiles = set(duels["task"]) & set(results.scores.loc[results.scores["level"] == "tiles", "task"])
         of_tiles = " (of tiles, colour statistics and networks with random weights)" if tiles else ""
         sentences.append(
-            f"Simple models are the hospital alone and a linear model of one modality{of_tiles}; the best of them is found on the"
-            " same patients, which favours it. Better and worse mean: the interval of the difference leaves out zero and p stays"
+            f"Simple models are the hospital alone and a linear model of one modality{of_tiles}; the best of them is the one"
+            " over which the main model gains least on the patients that both have a figure of, and is found on these, which"
+            " favours it. Better and worse mean: the interval of the difference leaves out zero and p stays"
             f" below .05 after Holm’s correction over the {tasks}."
         )
         if worse.any():
@@ -124,6 +125,14 @@ def _audits(results: Results) -> Section:
     if len(failed):
         said = (f"{task_name(row['task'])}: {row['audit']}. {row['evidence']}" for _, row in failed.iterrows())
         blocks.append(Items(items=tuple(said)))
+    without = table[table["verdict"] == "not applicable"]
+    if len(without):
+        reasons = without["audit"] + ": " + without["evidence"]
+        why = [
+            f"{reason} ({wording.listed([task_name(task) for task in names])})"
+            for reason, names in without.groupby(reasons)["task"].apply(list).items()
+        ]
+        blocks.append(Folded(summary="Why audits did not apply", text="\n".join(why)))
     return Section(key=key, title=title, blocks=tuple(blocks))
 
 

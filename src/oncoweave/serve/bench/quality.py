@@ -13,6 +13,7 @@ from oncoweave.serve.bench.results import Results
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
 from oncoweave.serve.charts.ranks import rank_plot
 from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, absent
+from oncoweave.train.bench.collect import of_everyone
 
 _TASKS_A_TABLE = 4
 _ENOUGH_TASKS = 6
@@ -31,7 +32,8 @@ def quality_section(results: Results) -> Section:
         " beforehand. The best model is bold only where it differs from the next after Holm’s correction over the tasks. Of the"
         " main model trained on permuted outcomes the mean over runs is shown, and below it their range. “Within” a column, only"
         " patients of one value of it are ranked against each other, and models are compared and ranked by that; what all pairs"
-        " give stands below."
+        " give stands below. “Of” fewer patients is a model of a modality that some lack: its figure is of other patients,"
+        " and not ranked."
     )
     blocks: list[Block] = [replace(tables[0], caption=tables[0].caption + explained), *tables[1:]]
     if repeats := _repeats(results):
@@ -49,6 +51,7 @@ def _parts(scores: pd.DataFrame) -> list[list[str]]:
 
 def _matrix(scores: pd.DataFrame, tasks: list[str]) -> Table:
     shown = scores[scores["task"].isin(tasks)].drop_duplicates(["task", "name"])
+    shown = shown.assign(of=shown["n"].mask(of_everyone(shown)))
     cells = {(row["task"], row["name"]): row for _, row in shown.iterrows()}
     about = [shown[shown["task"] == task] for task in tasks]
     rows = [
@@ -104,7 +107,8 @@ def _cell(row: pd.Series | None) -> str:
         return wording.NOT_ESTIMABLE
     mark = "• " if row["main"] else ""
     over_all = f"; all pairs {wording.number(row['all_pairs'])}" if wording.known(row["all_pairs"]) else ""
-    return f"{mark}{wording.number(row['value'])}\n{wording.interval(row['low'], row['high'])}{over_all}"
+    of = f"; of {wording.count(row['of'])}" if wording.known(row["of"]) else ""
+    return f"{mark}{wording.number(row['value'])}\n{wording.interval(row['low'], row['high'])}{over_all}{of}"
 
 
 def _repeats(results: Results) -> str:
@@ -146,8 +150,8 @@ def gains_section(results: Results) -> Section:
         title=title,
     )
     caption = (
-        "Main model less the best simple model of each task, on the same patients. Bold tasks differ after Holm’s correction over"
-        f" {wording.plural(len(duels), 'task')}."
+        "Main model less the best simple model of each task, on the patients that both have a figure of. Bold tasks differ after"
+        f" Holm’s correction over {wording.plural(len(duels), 'task')}."
     )
     blocks: list[Block] = [Figure(svg=chart, caption=caption), _duel_table(duels)]
     blocks += [Prose(text=text, role="note") for text in (_over_tasks(duels), *_doubts(results, duels)) if text]
@@ -183,6 +187,7 @@ def _duel_table(duels: pd.DataFrame) -> Table:
                 task_name(row["task"]),
                 model_name(row["first"]),
                 model_name(row["second"]),
+                wording.count(row["n"]),
                 wording.number(row["difference"], sign=True),
                 wording.interval(row["low"], row["high"], sign=True),
                 wording.p_value(row["p"]),
@@ -196,13 +201,14 @@ def _duel_table(duels: pd.DataFrame) -> Table:
         for _, row in duels.iterrows()
     ]
     caption = (
-        "p by a paired bootstrap over patients (of tiles, see below); adjusted by Holm across tasks, so that not one of"
+        "Of how many patients both have a figure, or tiles. p by a paired bootstrap over patients (of tiles, see below);"
+        " adjusted by Holm across tasks, so that not one of"
         " them is likely to be wrong; q by Benjamini and Hochberg across tasks: of the tasks below a q, that share may be."
         " Over folds by the corrected resampled t test of Nadeau and Bengio, which asks whether another training set would"
         " show the same. Detectable: the smallest difference that so precise a comparison finds with p < .05, before"
         " correction, in four studies of five; what is not shown to differ may differ by less."
     )
-    tests = ("Difference", "95% interval", "p", "Adjusted p", "q", "p over folds", "Detectable")
+    tests = ("Of", "Difference", "95% interval", "p", "Adjusted p", "q", "p over folds", "Detectable")
     header = ("Task", "Main model", "Best simple model", *tests)
     return Table(caption=caption, header=header, rows=tuple(rows), num_text=3)
 
@@ -218,7 +224,7 @@ def ranks_section(results: Results) -> Section:
     told = f"Friedman’s test: {wording.p_equals(ranking.p)}; Iman and Davenport’s: {wording.p_equals(ranking.f_p)}."
     caption = (
         f"Mean rank over {ranking.tasks} tasks; bars join models that Nemenyi’s test does not tell apart at 5%. {told} Models"
-        " that not all of these tasks have are left out."
+        " that not all of these tasks have, of all their patients, are left out."
     )
     blocks: list[Block] = [Figure(svg=chart, caption=caption)]
     if left_out:

@@ -110,6 +110,11 @@ def _cost(run: Path) -> pd.DataFrame:
     return pd.read_parquet(run / "cost.parquet").groupby("model", as_index=False)[["seconds", "parameters"]].mean()
 
 
+def of_everyone(scores: pd.DataFrame) -> pd.Series:
+    """Say which figures are of all patients of their task; others, of a modality that some lack, are of other patients."""
+    return scores["n"] == scores.groupby("task")["n"].transform("max")
+
+
 def duels_of(asked: Asked, scores: pd.DataFrame) -> pd.DataFrame:
     """Hold models of a finished run against each other; see :func:`duels_between`."""
     predictions, endpoint = pd.read_parquet(asked.run / "predictions.parquet"), asked.endpoint
@@ -135,8 +140,9 @@ def duels_between(scores: pd.DataFrame, fight: Callable[[str, str], Versus]) -> 
 
     Columns are :data:`DUELS`: ``question`` is ``main`` or ``best``, ``difference`` is turned so that more is better, ``p`` is of
     a paired bootstrap over patients (of tiles, over slides, as the note says), ``p_folds`` of the corrected resampled t over
-    folds, ``detectable`` what the comparison could have seen. The best simple model is found on the same patients, which favours
-    it.
+    folds, ``detectable`` what the comparison could have seen. The best simple model is the one over which the main model gains
+    least on the patients that both have a figure of; that it is found on these same patients favours it. The best of all and
+    the next are among those with a figure of everyone.
 
     Args:
         scores: of one task; see :data:`SCORES`.
@@ -145,15 +151,15 @@ def duels_between(scores: pd.DataFrame, fight: Callable[[str, str], Versus]) -> 
     shown = scores[~scores["role"].isin(["null"]) & scores["value"].notna()]
     task, metric, up = (scores[c].iloc[0] for c in ("task", "metric", "higher_is_better"))
     ordered = shown.sort_values("value", ascending=not up, kind="stable")
-    simple, main = ordered[ordered["role"].isin(SIMPLE)], shown[shown["main"]]
-    pairs = []
-    if len(main) and len(simple) and main["model"].iloc[0] != simple["model"].iloc[0]:
-        pairs.append(("main", main["model"].iloc[0], simple["model"].iloc[0]))
-    if len(ordered) > 1:
-        pairs.append(("best", ordered["model"].iloc[0], ordered["model"].iloc[1]))
+    whole, sign = ordered[of_everyone(ordered)], 1.0 if up else -1.0
+    fought: list[tuple[str, str, str, Versus]] = []
+    if len(main := shown.loc[shown["main"], "model"]):
+        fights = [("main", main.iloc[0], name, fight(main.iloc[0], name)) for name in _rivals(ordered) if name != main.iloc[0]]
+        fought += sorted(fights, key=lambda f: np.nan_to_num(sign * f[3].difference, nan=np.inf))[:1]
+    if len(whole) > 1:
+        fought.append(("best", *whole["model"].iloc[:2], fight(*whole["model"].iloc[:2])))
     rows = []
-    for question, first, second in pairs:
-        found, sign = fight(first, second), 1.0 if up else -1.0
+    for question, first, second, found in fought:
         ends = sorted((sign * found.low, sign * found.high))
         rows.append(
             {
@@ -176,6 +182,12 @@ def duels_between(scores: pd.DataFrame, fight: Callable[[str, str], Versus]) -> 
     return pd.DataFrame(rows, columns=list(DUELS))
 
 
+def _rivals(ordered: pd.DataFrame) -> list[str]:
+    """Name the simple models that could be the best: of those with a figure of everyone the first, and all with one of fewer."""
+    simple, whole = ordered["role"].isin(SIMPLE), of_everyone(ordered)
+    return [*ordered.loc[simple & whole, "model"].iloc[:1], *ordered.loc[simple & ~whole, "model"]]
+
+
 def corrected(duels: pd.DataFrame) -> pd.DataFrame:
     """Add ``p_adjusted`` (Holm), ``q`` (Benjamini and Hochberg) and ``differs``: across tasks, each question a family of its own.
 
@@ -189,8 +201,9 @@ def corrected(duels: pd.DataFrame) -> pd.DataFrame:
 
 
 def independent(scores: pd.DataFrame) -> pd.DataFrame:
-    """Leave out tasks that ask the same of the same patients as another, and nulls: what ranks may be taken over."""
-    return scores[(scores["same_as"] == "") & (scores["role"] != "null") & scores["value"].notna()]
+    """Leave out tasks that ask the same of the same patients as another, nulls, and figures of fewer patients than others."""
+    told = (scores["same_as"] == "") & (scores["role"] != "null") & scores["value"].notna()
+    return scores[told & of_everyone(scores)]
 
 
 def ranking_of(scores: pd.DataFrame) -> tuple[Ranking | None, tuple[str, ...]]:
@@ -221,8 +234,9 @@ def _fullest(held: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_ranks(scores: pd.DataFrame, duels: pd.DataFrame) -> pd.DataFrame:
-    """Add ``rank`` (1 is best; nulls have none) and ``best_differs``: whether the best is told apart from the next."""
-    signed = scores["value"].where(scores["higher_is_better"], -scores["value"]).mask(scores["role"] == "null")
+    """Add ``rank`` (1 is best; nulls and figures of fewer patients have none) and ``best_differs``: is it told from the next."""
+    signed = scores["value"].where(scores["higher_is_better"], -scores["value"])
+    signed = signed.mask((scores["role"] == "null") | ~of_everyone(scores))
     rank = signed.groupby(scores["task"]).rank(ascending=False, method="average")
     sure = set(duels.loc[(duels["question"] == "best") & duels["differs"], "task"]) if len(duels) else set()
     return scores.assign(rank=rank, best_differs=(rank == 1) & scores["task"].isin(sure))
