@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -34,11 +36,37 @@ def test_wilcoxon_of_hollander_and_wolfe():
     assert found.p == pytest.approx(0.03906, abs=5e-6) and (found.statistic, found.n) == (45 - 40, 9)
 
 
-def test_wilcoxon_keeps_the_ranks_of_zeros():
-    differences = np.array([0.0, 0.0, 0.0, 0.1, 0.2, -0.15])
-    expected = stats.wilcoxon(differences, zero_method="pratt", method="asymptotic")
-    assert wilcoxon(differences).p == pytest.approx(expected.pvalue) and wilcoxon(differences).n == 3
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0.0, 0.0, 0.0, 0.1, 0.2, -0.15],
+        [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, -0.1],
+        [0.4, 0.0, -0.1, 0.2, 0.2, 0.3, 0.1, 0.2, -0.2],
+        [-0.3, 0.1, 0.2],
+    ],
+)
+def test_wilcoxon_of_ties_and_zeros_counts_all_signs_of_their_ranks(differences):
+    d = np.array(differences)
+    ranks = np.sign(d) * stats.rankdata(np.abs(d))
+    sums = np.array([np.dot(signs, np.abs(ranks)) for signs in product((-1, 1), repeat=len(d))])
+    found = wilcoxon(d)
+    assert found.p == pytest.approx((np.abs(sums) >= abs(ranks.sum()) - 1e-9).mean()) and found.n == np.count_nonzero(d)
+    assert found.statistic == min(ranks[ranks > 0].sum(), -ranks[ranks < 0].sum())
+
+
+def test_wilcoxon_of_few_cannot_be_surer_than_their_signs():
+    for tied in ([0.01, 0.01, 0.02, 0.03, 0.04], [0.02] * 5, [0.0, 0.0, *[0.02] * 5]):
+        assert wilcoxon(np.array(tied)).p == pytest.approx(2 / 2**5)
     assert wilcoxon(np.zeros(4)).p == 1.0
+    assert wilcoxon(np.append(np.zeros(3000), np.arange(1, 6))).p == pytest.approx(2 / 2**5)
+
+
+def test_wilcoxon_is_scipys_without_ties_and_normal_beyond_fifty(rng):
+    differences = rng.normal(0.3, 1, size=50)
+    assert wilcoxon(differences).p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue)
+    many = np.round(rng.normal(0.1, 1, size=80), 1)
+    expected = stats.wilcoxon(many, zero_method="pratt", method="asymptotic")
+    assert wilcoxon(many).p == expected.pvalue and wilcoxon(many).statistic == expected.statistic
 
 
 def test_mcnemar_exact_and_mid_p_of_fagerland():

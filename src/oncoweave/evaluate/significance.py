@@ -57,24 +57,34 @@ def combined_f_5x2(differences: np.ndarray) -> Test:
     return Test(statistic=statistic, p=float(stats.f.sf(statistic, 10, 5)), n=10)
 
 
-def wilcoxon(differences: np.ndarray) -> Test:
-    """Wilcoxon's signed-rank test of differences over tasks, cohorts or folds; exact up to 50 without ties or zeros.
+EXACT = 50
+"""Differences that are not zero, up to which Wilcoxon's p is exact."""
 
-    Zeros are ranked and then left out (Pratt 1959), so that a method that wins once and draws often is not called better. ``n``
-    counts the differences that are not zero. Folds of one cohort share training patients: their p is too small, and
+
+def wilcoxon(differences: np.ndarray) -> Test:
+    """Wilcoxon's signed-rank test of differences over tasks, cohorts or folds; exact up to 50 that are not zero.
+
+    Exact is the distribution of the sum of the ranks as they are: every sign of every rank that is not of a zero is as likely,
+    equal sizes have their mean rank, and zeros are ranked and then left out (Pratt 1959), so that a method that wins once and
+    draws often is not called better. More differences have a normal p with the variance of these ranks. ``n`` counts the
+    differences that are not zero. Folds of one cohort share training patients: their p is too small, and
     :func:`oncoweave.evaluate.compare.corrected_resampled_t` is the test for them.
 
     Raises:
         DataError: a NaN difference.
     """
     differences = finite("difference", differences)
-    num = int((differences != 0).sum())
+    won, lost = differences > 0, differences < 0
+    num = int((won | lost).sum())
     if not num:
         return Test(statistic=0.0, p=1.0, n=0, reason="no difference at all")
-    plain = num == len(differences) and len(np.unique(np.abs(differences))) == num
-    method: Literal["exact", "asymptotic"] = "exact" if plain and num <= 50 else "asymptotic"
-    found = stats.wilcoxon(differences, zero_method="pratt", method=method)
-    return Test(statistic=float(found.statistic), p=float(found.pvalue), n=num)
+    doubled = np.rint(2 * stats.rankdata(np.abs(differences))).astype(int)  # mean ranks are whole or half
+    least = int(min(doubled[won].sum(), doubled[lost].sum()))
+    if num <= EXACT:
+        p = 2 * _tail(doubled[won | lost], least)[0]
+    else:
+        p = float(stats.wilcoxon(differences, zero_method="pratt", method="asymptotic").pvalue)
+    return Test(statistic=least / 2, p=min(1.0, p), n=num)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray, *, persons: np.ndarray | None = None, mid_p: bool = True) -> Test:
@@ -111,9 +121,9 @@ def _tail(sizes: np.ndarray, least: int) -> tuple[float, float]:
         return float(stats.binom.cdf(hits, num, 0.5)), float(stats.binom.pmf(hits, num, 0.5))
     chances = np.ones(1)
     for size, num in zip(each, number, strict=True):
-        of_size = np.zeros(size * num + 1)
-        of_size[::size] = stats.binom.pmf(np.arange(num + 1), num, 0.5)
-        chances = np.convolve(chances, of_size)
+        before, chances = chances, np.zeros(len(chances) + size * num)
+        for hits, chance in enumerate(stats.binom.pmf(np.arange(num + 1), num, 0.5)):
+            chances[hits * size : hits * size + len(before)] += chance * before
     return float(chances[: least + 1].sum()), float(chances[least])
 
 
