@@ -54,6 +54,17 @@ def test_a_bin_that_nobody_is_followed_through_is_not_estimated():
     assert extinct.observed[0] == 0.0
 
 
+def test_a_bin_without_a_death_is_as_sure_as_those_followed_to_the_horizon():
+    # One death after the horizon, one patient lost before it: five are known to live, as sure as five positives of five.
+    time, event = np.array([7.0, 9.0, 3.0, 8.0, 5.0, 9.0]), np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    found = survival_reliability(time, event, np.full(6, 0.9), horizon=5.0, bins=1)
+    five = reliability(np.ones(5), np.full(5, 0.9), bins=1)
+    assert (found.observed[0], found.low[0], found.high[0]) == (1.0, five.low[0], 1.0) and found.n[0] == 6
+    assert found.low[0] == pytest.approx(5 / (5 + 1.959964**2))  # Wilson's lower end of a share of 1: n / (n + z^2)
+    wide = survival_reliability(time, event, np.full(6, 0.9), horizon=5.0, bins=1, level=0.99)
+    assert wide.low[0] == pytest.approx(5 / (5 + 2.575829**2))
+
+
 def test_true_survival_is_calibrated_and_stretched_is_not(rng):
     risk = 0.6 * rng.normal(size=6000)
     event_time, lost = rng.exponential(size=6000) / np.exp(risk), rng.exponential(size=6000) * 2

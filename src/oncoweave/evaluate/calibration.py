@@ -134,7 +134,9 @@ def survival_reliability(
 ) -> Reliability:
     """Reliability of predicted survival at a horizon against Kaplan-Meier in each bin, with its log-log interval.
 
-    A bin in which nobody is followed to the horizon, and not everyone died before, has an observed value of NaN.
+    A bin without a death up to the horizon, of which Greenwood's variance knows nothing, has Wilson's interval of those followed
+    to it, the effective number of a survival of 1 (Peto et al. 1977; Dorey and Korn 1987). A bin in which nobody is followed to
+    the horizon, and not everyone died before, has an observed value of NaN.
 
     Raises:
         DataError: unusable outcomes, NaN, or a probability outside [0, 1].
@@ -149,6 +151,8 @@ def survival_reliability(
         at = int(np.searchsorted(curve.times, horizon, side="right")) - 1
         if curve.times[-1] >= horizon or curve.survival[at] == 0:
             rows[index] = curve.survival[at], curve.low[at], curve.high[at], _greenwood(time[inside], event[inside], horizon)
+        if rows[index, 0] == 1:
+            rows[index, 1:3] = np.ravel(wilson(np.ones(1), (time[inside] >= horizon).sum(keepdims=True), level=level))
     predicted = np.bincount(member, weights=survival) / n
     observed, low, high, error = rows.T
     return Reliability(predicted=predicted, observed=observed, low=low, high=high, error=error, n=n)
