@@ -66,7 +66,7 @@ def test_patients_who_lack_something_are_judged_together(tmp_path):
     pd.concat([table, pd.DataFrame(pooled)]).to_parquet(folder / "groups.parquet")
     text = " ".join(page_of(read_run(folder)).verdict.sentences)
     assert (
-        "The C-index is 0.672 (0.550 to 0.780) for those who have every modality and 0.431 (0.310 to 0.560) for all who lack"
+        "The C-index is 0.672 (0.550 to 0.780) for the 60 who have every modality and 0.431 (0.310 to 0.560) for the 60 who lack"
         " something."
     ) in text
     captions = [getattr(block, "caption", "") for block in section(folder, "groups").blocks]
@@ -99,8 +99,8 @@ def test_an_endpoint_without_events_has_none_to_be_unknown(tmp_path):
 @pytest.mark.parametrize(
     ("better", "words"),
     [
-        ({}, "No other model tried scored better."),
-        ({"only_clinical": 0.95}, "The best score of all, 0.950 (0.900 to 0.980), belongs to clinical only."),
+        ({}, "No other model tried scored better on these patients."),
+        ({"only_clinical": 0.95}, "The best score of all on these patients, 0.950 (0.900 to 0.980), belongs to clinical only."),
         (
             {"site_only": 0.95},
             "0.950 (0.900 to 0.980), belongs to hospital only. To know only the hospital tells more of the outcome here than",
@@ -126,4 +126,34 @@ def test_the_best_score_of_all_stands_beside_its_interval(tmp_path):
     table.loc[best, ["value", "low", "high"]] = 0.912, 0.861, 0.954
     table.to_parquet(folder / "metrics.parquet")
     text = " ".join(page_of(read_run(folder)).verdict.sentences)
-    assert "The best score of all, 0.912 (0.861 to 0.954), belongs to" in text
+    assert "The best score of all on these patients, 0.912 (0.861 to 0.954), belongs to" in text
+
+
+def fewer(folder, model, num, value):
+    """Leave a model the first patients only, with a score of its own."""
+    table = pd.read_parquet(folder / "metrics.parquet")
+    rows = (table["model"] == model) & (table["metric"] == "c_index")
+    table.loc[table["model"] == model, "n"] = num
+    table.loc[rows, ["value", "low", "high"]] = value, value - 0.05, value + 0.03
+    table.to_parquet(folder / "metrics.parquet")
+    told = pd.read_parquet(folder / "predictions.parquet")
+    few = told["patient_id"].drop_duplicates().iloc[:num]
+    told[(told["model"] != model) | told["patient_id"].isin(few)].to_parquet(folder / "predictions.parquet")
+    return folder
+
+
+def test_a_score_on_other_patients_is_not_ranked_with_the_models(tmp_path):
+    plan = Plan(num=120, modalities=("clinical", "rna"))
+    page = page_of(read_run(fewer(write_run(tmp_path / "run", plan), "only_rna", 34, 0.95)))
+    text = " ".join(page.verdict.sentences)
+    assert "Measured on other patients: rna only (0.950 (0.900 to 0.980), on 34 patients). Its score cannot be ranked" in text
+    assert "0.950 (0.900 to 0.980), belongs to" not in text
+    rows = next(s for s in page.sections if s.key == "measures").blocks[0].rows
+    assert {row.cells[0] for row in rows if "(n = " in row.cells[0]} == {"rna only (n = 34)"}
+
+
+def test_a_baseline_of_fewer_patients_says_so_and_draws_no_line(tmp_path):
+    page = page_of(read_run(fewer(write_run(tmp_path / "run", Plan(num=120)), "only_clinical", 40, 0.8)))
+    assert "The baseline, clinical only, reaches 0.800 (0.750 to 0.830) in 40 patients." in " ".join(page.verdict.sentences)
+    assert [f.detail for f in page.verdict.figures if f.name.startswith("Baseline")] == ["0.750 to 0.830; n = 40"]
+    assert "best baseline 0.800" not in next(s for s in page.sections if s.key == "performance").blocks[0].svg

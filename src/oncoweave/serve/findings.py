@@ -27,6 +27,8 @@ class Measured:
     value: float
     low: float
     high: float
+    num: int
+    """Patients it was measured on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +52,11 @@ def measured(run: RunFolder, model: str) -> Measured | None:
     rows = table[table["model"] == model]
     if rows.empty or not wording.known(float(rows["value"].iloc[0])):
         return None
-    row = rows.iloc[0]
-    return Measured(model=model, value=float(row["value"]), low=float(row["low"]), high=float(row["high"]))
+    return _of_row(model, rows.iloc[0])
+
+
+def _of_row(model: str, row: pd.Series) -> Measured:
+    return Measured(model=model, value=float(row["value"]), low=float(row["low"]), high=float(row["high"]), num=int(row["n"]))
 
 
 def higher_is_better(run: RunFolder, metric: str) -> bool:
@@ -109,6 +114,16 @@ def ranked(run: RunFolder) -> list[Measured]:
     table = table[(table["role"] != "null") & table["value"].notna()]
     names = table.sort_values("value", ascending=not higher_is_better(run, run.metric), kind="stable")["model"]
     return [found for found in (measured(run, str(name)) for name in names) if found is not None]
+
+
+def on_the_same_patients(run: RunFolder, model: str) -> bool:
+    """Say whether a model predicted for the main model's patients, no more and no fewer: only such scores can be ranked."""
+    return _tested(run, model) == _tested(run, run.main)
+
+
+def _tested(run: RunFolder, model: str) -> set[tuple[object, object]]:
+    rows = run.predictions[run.predictions["model"] == model]
+    return set(zip(rows["patient_id"], rows["repeat"], strict=True))
 
 
 def nulls(run: RunFolder) -> list[Measured]:
@@ -201,7 +216,7 @@ def _pooled(run: RunFolder, group: str) -> Measured | None:
     row = rows.iloc[0]
     if is_small(row["n"], row["events"]) or not wording.known(float(row["value"])):
         return None
-    return Measured(model=run.main, value=float(row["value"]), low=float(row["low"]), high=float(row["high"]))
+    return _of_row(run.main, row)
 
 
 def _group_rows(run: RunFolder, grouping: str) -> pd.DataFrame:

@@ -86,7 +86,8 @@ def _headline(evidence: _Evidence) -> str:
 def _main_words(run: RunFolder, main: Measured) -> str:
     metric = str(run.metric)
     name = wording.measure(metric, run.endpoint.time_unit)
-    num = wording.plural(run.predictions["patient_id"].nunique(), "patient")
+    own = run.predictions.loc[run.predictions["model"] == run.main, "patient_id"]
+    num = wording.plural(own.nunique(), "patient")
     plain = wording.in_hundred(metric, main.value, run.chance)
     if run.chance is not None and main.low <= run.chance <= main.high:
         plain += " The interval includes what guessing gives."
@@ -119,7 +120,7 @@ def _reference_words(evidence: _Evidence) -> str:
         return "It is also the baseline, so there is nothing to compare it with."
     if reference is None:
         return f"The baseline, {name}, was not measured, so it is not known whether the model is worth more."
-    told = f"The baseline, {name}, reaches {_value(reference)}."
+    told = f"The baseline, {name}, reaches {_value(reference)}{_among(run, reference)}."
     if compared is None:
         return f"{told} The run holds no paired comparison of the two, so no difference is claimed."
     p = f"; {wording.p_equals(compared.p)}" if compared.p is not None else ""
@@ -209,12 +210,11 @@ def _pattern_words(run: RunFolder, missing: Missing) -> str:
     if not missing.judged and pooled is None:
         return "No combination of modalities has enough patients to judge the model in it."
     told = []
-    if missing.complete is not None:
-        told.append(f"{_value(missing.complete)} for those who have every modality")
-    elif complete:
-        told.append(f"{_value(complete[0])} for the {wording.count(complete[0].num)} who have every modality")
+    whole = missing.complete or (complete[0] if complete else None)
+    if whole is not None:
+        told.append(f"{_value(whole)} for the {wording.count(whole.num)} who have every modality")
     if pooled is not None:
-        told.append(f"{_value(pooled)} for all who lack something")
+        told.append(f"{_value(pooled)} for the {wording.count(pooled.num)} who lack something")
     if len(partial) == 1:
         told.append(f"{_value(partial[0])} {_lacking(partial[0])}")
     if len(partial) > 1:
@@ -234,14 +234,29 @@ def _lacking(found: PatternFinding) -> str:
 
 
 def _best_words(run: RunFolder, main: Measured) -> str:
-    """Say which model scored best, and whether the hospital alone did better than the main model."""
+    """Say which model scored best on these patients, and whether the hospital alone did better than the main model."""
     found = findings.ranked(run)
     up = 1.0 if findings.higher_is_better(run, str(run.metric)) else -1.0
-    better = {other.model: other for other in found if up * other.value > up * main.value}
-    if not better:
-        return "No other model tried scored better." if len(found) > 1 else ""
+    beside = [other for other in found if up * other.value > up * main.value]
+    better = {other.model: other for other in beside if findings.on_the_same_patients(run, other.model)}
+    elsewhere = [other for other in beside if other.model not in better]
+    tried = any(other.model != run.main and findings.on_the_same_patients(run, other.model) for other in found)
+    told = _best_of(run, better) if better else "No other model tried scored better on these patients." if tried else ""
+    return f"{told} {_elsewhere_words(elsewhere)}".strip()
+
+
+def _elsewhere_words(found: list[Measured]) -> str:
+    """Name the higher scores that were measured on other patients, whom the model may find easier or harder."""
+    if not found:
+        return ""
+    told = [f"{wording.model(f.model)} ({_value(f)}, on {wording.plural(f.num, 'patient')})" for f in found]
+    those = "Its score" if len(found) == 1 else "Their scores"
+    return f"Measured on other patients: {wording.listed(told)}. {those} cannot be ranked with the model’s."
+
+
+def _best_of(run: RunFolder, better: dict[str, Measured]) -> str:
     best = next(iter(better.values()))
-    told = f"The best score of all, {_value(best)}, belongs to {wording.model(best.model)}"
+    told = f"The best score of all on these patients, {_value(best)}, belongs to {wording.model(best.model)}"
     if best.model not in (run.reference, wording.SITE_ONLY):
         told += ", but it was picked after looking, which makes it optimistic"
     if wording.SITE_ONLY in better:
@@ -253,9 +268,9 @@ def _best_words(run: RunFolder, main: Measured) -> str:
 def _figures(evidence: _Evidence) -> list[KeyFigure]:
     run, main, reference, compared = evidence.run, evidence.main, evidence.reference, evidence.compared
     metric = wording.capital(wording.measure(str(run.metric), run.endpoint.time_unit))
-    shown = [_key(f"{metric}, {wording.model(main.model)}", main)]
+    shown = [_key(run, f"{metric}, {wording.model(main.model)}", main)]
     if reference is not None and run.reference != run.main:
-        shown.append(_key(f"Baseline, {wording.model(reference.model)}", reference))
+        shown.append(_key(run, f"Baseline, {wording.model(reference.model)}", reference))
     if compared is not None:
         detail = wording.interval(compared.low, compared.high, sign=True)
         shown.append(KeyFigure(name="Gain over it", value=wording.number(compared.difference, sign=True), detail=detail))
@@ -268,13 +283,20 @@ def _figures(evidence: _Evidence) -> list[KeyFigure]:
     return shown
 
 
-def _key(name: str, found: Measured) -> KeyFigure:
-    return KeyFigure(name=name, value=wording.number(found.value), detail=wording.interval(found.low, found.high))
+def _key(run: RunFolder, name: str, found: Measured) -> KeyFigure:
+    of = f"; n = {wording.count(found.num)}" if _among(run, found) else ""
+    return KeyFigure(name=name, value=wording.number(found.value), detail=wording.interval(found.low, found.high) + of)
 
 
 def _value(found: Measured | PatternFinding) -> str:
     interval = f" ({wording.interval(found.low, found.high)})" if wording.known(found.low) else ""
     return f"{wording.number(found.value)}{interval}"
+
+
+def _among(run: RunFolder, found: Measured) -> str:
+    """Say of how many patients a figure is, where that is fewer than were studied."""
+    fewer = found.num < run.predictions["patient_id"].nunique()
+    return f" in {wording.plural(found.num, 'patient')}" if fewer else ""
 
 
 def _with_article(noun: str) -> str:

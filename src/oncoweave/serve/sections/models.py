@@ -45,7 +45,8 @@ def performance_section(run: RunFolder) -> Section:
     if (table["role"] == "null").any():
         caption += " The interval of the null holds the luck of the permutation, not of the patients drawn alone."
     if table["n"].nunique() > 1:
-        caption += " A model with a smaller n predicts only for patients who have its modality, and is measured on those."
+        caption += " A model with a smaller n predicts only for patients who have its modality, is measured on those, and has no"
+        caption += " rank among the others."
     return Section(key=key, title=title, blocks=(Figure(svg=chart, caption=caption.strip()), *_remarks(run, table)))
 
 
@@ -97,7 +98,8 @@ def _best_first(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
 
 def _guides(run: RunFolder, table: pd.DataFrame) -> list[Guide]:
     guides = []
-    baselines = _best_first(run, table[(table["role"] == "baseline") & table["value"].notna()])
+    beside = table["model"].map(lambda model: findings.on_the_same_patients(run, model)).astype(bool)
+    baselines = _best_first(run, table[(table["role"] == "baseline") & table["value"].notna() & beside])
     if len(baselines):
         best = float(baselines["value"].iloc[0])
         guides.append(Guide(value=best, label=f"best baseline {wording.number(best)}", class_="guide"))
@@ -133,7 +135,7 @@ def _measure_table(run: RunFolder, table: pd.DataFrame, measures: list[str]) -> 
     cells = {(row["model"], row["metric"]): row for _, row in table.iterrows()}
     rows = [
         Row(
-            cells=(wording.model(model), *(_with_folds(cells.get((model, name))) for name in measures)),
+            cells=(_of_how_many(model, table), *(_with_folds(cells.get((model, name))) for name in measures)),
             strong=model == run.main,
         )
         for model in dict.fromkeys(table["model"])
@@ -147,6 +149,12 @@ def _measure_table(run: RunFolder, table: pd.DataFrame, measures: list[str]) -> 
         header=("Model", *(f"{wording.capital(name)}\u00a0{arrow}" for name, arrow in zip(names, arrows, strict=True))),
         rows=tuple(rows),
     )
+
+
+def _of_how_many(model: str, table: pd.DataFrame) -> str:
+    """Name a model, with the number of its patients where another has more."""
+    own = table.loc[table["model"] == model, "n"].max()
+    return wording.model(model) + (f" (n = {wording.count(own)})" if own < table["n"].max() else "")
 
 
 def _with_folds(row: pd.Series | None) -> str:
