@@ -1,14 +1,15 @@
 """Net benefit, reclassification, restricted means, cut-offs and Antolini's C: closed forms, published values, copies."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from oncoweave.core.errors import DataError, NoComparablePairsError
-from oncoweave.evaluate import cutoffs
 from oncoweave.evaluate.censoring import fit_censoring
 from oncoweave.evaluate.compare import paired_bootstrap
 from oncoweave.evaluate.concordance import antolini_c, harrell_c
-from oncoweave.evaluate.curves import LogRank, kaplan_meier, logrank, numbers_at_risk, weighted_kaplan_meier
+from oncoweave.evaluate.curves import kaplan_meier, logrank, numbers_at_risk, weighted_kaplan_meier
 from oncoweave.evaluate.cutoffs import maximal_logrank, quantile_cutoffs, risk_groups
 from oncoweave.evaluate.reclassification import integrated_discrimination, outcome_at, reclassification, reclassification_of
 from oncoweave.evaluate.restricted import restricted_mean, restricted_mean_difference, restricted_mean_of
@@ -166,18 +167,32 @@ def test_cutoffs_come_from_training_patients():
 
 def test_the_best_of_many_cutoffs_is_corrected(rng):
     time, event, risk = rng.exponential(size=80), rng.random(80) < 0.7, rng.normal(size=80)
-    found = maximal_logrank(time, event, risk)
-    assert found.statistic**2 == pytest.approx(logrank(time, event, risk > found.cutoff).statistic)
+    found = maximal_logrank(time, event, risk, generator=np.random.default_rng(0), permutations=500)
+    halves = maximal_logrank(time, event, risk, generator=np.random.default_rng(0), margin=0.4, permutations=1)
+    assert halves.statistic**2 == pytest.approx(logrank(time, event, risk > halves.cutoff).statistic, rel=0.15)
     assert found.p_corrected > found.p_naive
     assert 8 <= (risk <= found.cutoff).sum() <= 72
-    planted = maximal_logrank(np.where(risk > 0, 0.1, 1.0) * time, event, risk)
-    assert planted.p_corrected < 0.01 and abs(planted.cutoff) < 0.7
+    timed = np.where(risk > 0, 0.1, 1.0) * time
+    planted = maximal_logrank(timed, event, risk, generator=np.random.default_rng(0), permutations=500)
+    assert planted.p_corrected == pytest.approx(1 / 501) and abs(planted.cutoff) < 0.7
+    with pytest.raises(DataError, match="events at which others are left"):
+        maximal_logrank(np.ones(20), np.ones(20), np.arange(20.0), generator=rng)
 
 
-def test_the_correction_is_that_of_lausen_and_schumacher(monkeypatch):
-    # 4 phi(b)/b + phi(b) (b - 1/b) log(81) at b = 3, phi(3) = 0.0044318: 0.0059 + 0.0519.
-    monkeypatch.setattr(cutoffs, "logrank", lambda *_: LogRank(statistic=9.0, degrees=1, p=0.0027))
-    assert maximal_logrank(np.arange(20.0), np.ones(20), np.arange(20.0)).p_corrected == pytest.approx(0.0578, abs=1e-4)
+def test_a_searched_cutoff_of_few_patients_has_the_p_of_all_their_orders():
+    # Seven patients with a tied risk and two deaths at once; scores by hand: event less the sum of deaths / at risk.
+    time, event = np.array([1.0, 2.0, 2.0, 3.0, 4.0, 5.0, 6.0]), np.array([1, 1, 1, 0, 1, 0, 1])
+    risk = np.array([9.0, 5.0, 8.0, 5.0, 2.0, 3.0, 1.0])
+    a, b, c, d = np.cumsum([1 / 7, 2 / 6, 1 / 3, 1 / 1])
+    scores = np.array([1 - a, 1 - b, 1 - b, -b, 1 - c, -c, 1 - d])
+    low = np.array([2, 3, 5])  # patients of the lowest risks; a margin of .2 leaves these three cut-offs
+    spread = np.sqrt((scores**2).sum() / 6 * low * (7 - low) / 7)
+    orders = np.array(list(permutations(scores)))
+    largest = (np.abs(np.cumsum(orders, axis=1)[:, low - 1]) / spread).max(axis=1)
+    mine = np.abs(np.cumsum(scores[np.argsort(risk, kind="stable")])[low - 1]) / spread
+    found = maximal_logrank(time, event, risk, generator=np.random.default_rng(0), margin=0.2)
+    assert (found.statistic, found.cutoff) == (pytest.approx(mine.max()), [2.0, 3.0, 5.0][mine.argmax()])
+    assert found.p_corrected == pytest.approx((largest >= mine.max() - 1e-9).mean(), abs=0.02)  # four standard errors
 
 
 def test_antolini_under_proportional_hazards_is_harrell(cohort, rng):
