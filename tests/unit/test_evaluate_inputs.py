@@ -8,11 +8,15 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import DataError, UnknownNameError
 from oncoweave.evaluate import discrimination, weighted
 from oncoweave.evaluate.calibration import recalibrate, reliability
-from oncoweave.evaluate.compare import corrected_resampled_t
+from oncoweave.evaluate.clustered import exact_share
+from oncoweave.evaluate.compare import corrected_resampled_t, paired_bootstrap
 from oncoweave.evaluate.conformal import calibrate_sets
 from oncoweave.evaluate.delong import delong
 from oncoweave.evaluate.intervals import bca_interval, bootstrap
+from oncoweave.evaluate.pairs import ordered_pairs
 from oncoweave.evaluate.rescale import fit_temperature
+from oncoweave.evaluate.restricted import restricted_mean_of
+from oncoweave.evaluate.significance import cochran_q, mcnemar
 from oncoweave.evaluate.summary import SummaryOptions, summarise
 from oncoweave.evaluate.tables import check_predictions
 
@@ -109,3 +113,53 @@ def test_roles_that_there_are_not_are_refused():
     for role in ("fuson", "null "):
         with pytest.raises(UnknownNameError, match=r"role \(of model 'm'\)"):
             summarise(table(), BINARY, roles={"m": role}, generator=np.random.default_rng(0))
+
+
+def boot(statistic, patients):
+    return bootstrap(statistic, patients, generator=np.random.default_rng(0), replicates=20)
+
+
+NOBODY = np.array(["a", None], dtype=object)
+
+
+@pytest.mark.parametrize(
+    "ids", [np.array([1.0, np.nan]), NOBODY, np.array([1, pd.NA], dtype=object), np.array(["2020", "NaT"], "M8[D]")]
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ids: mcnemar(np.array([1, 0]), np.array([0, 1]), persons=ids),
+        lambda ids: cochran_q(np.eye(2), persons=ids),
+        lambda ids: reliability(np.array([1, 0]), TWO, bins=1, persons=ids),
+        lambda ids: exact_share(np.array([1, 0]), ids),
+        lambda ids: delong(np.array([1, 0]), TWO, patients=ids),
+        lambda ids: boot(weighted.mean_of(TWO), ids),
+        lambda ids: paired_bootstrap(weighted.mean_of(TWO), weighted.mean_of(TWO), ids, generator=np.random.default_rng(0)),
+    ],
+)
+def test_a_row_of_nobody_is_not_one_persons(call, ids):
+    with pytest.raises(DataError, match=r"(persons|patients): wanted a label in every row, got .* in row 1 \(1 such row"):
+        call(ids)
+
+
+def test_models_on_different_patients_are_not_paired():
+    with pytest.raises(DataError, match=r"decisions: wanted two models' on the same patients, got shapes \(3,\) and \(2,\)"):
+        mcnemar(np.ones(3), np.ones(2))
+
+
+@pytest.mark.parametrize("num", [25, 29, 35])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y, score: ordered_pairs(y, score, np.zeros(30, dtype=int)),
+        lambda y, score: weighted.average_precision(y, score, np.zeros(30, dtype=int)),
+        lambda y, score: weighted.rank_correlation(y, score, np.zeros(30, dtype=int)),
+        lambda y, score: weighted.micro_area(y[:, None], score[:, None], np.zeros(30, dtype=int)),
+        lambda y, score: weighted.mean_of(score),
+        lambda y, score: restricted_mean_of(score, y, until=0.5),
+    ],
+)
+def test_ids_of_other_rows_than_the_statistics_are_refused(make, num, rng):
+    statistic = make((rng.random(30) < 0.5).astype(float), rng.random(30))
+    with pytest.raises(DataError, match=f"whose each of the 30 rows of the statistic is, got {num}"):
+        boot(statistic, np.arange(num))

@@ -7,7 +7,7 @@ of n patients. Where nobody has two rows, every function here gives what indepen
 import numpy as np
 from scipy import stats
 
-from oncoweave.core.errors import DataError
+from oncoweave.evaluate.inputs import owners
 
 
 def effective_number(values: np.ndarray, persons: np.ndarray, *, level: float = 0.95) -> float:
@@ -23,9 +23,13 @@ def effective_number(values: np.ndarray, persons: np.ndarray, *, level: float = 
         values: ``Float[row]``, for a share ones and zeros.
         persons: ``[row]``, whose each is.
         level: of the interval it is for.
+
+    Raises:
+        DataError: not one person a row, or a row without.
     """
     values = np.asarray(values, dtype=np.float64)
-    _, whose, rows = np.unique(persons, return_inverse=True, return_counts=True)
+    whose = owners("persons", persons, len(values))
+    rows = np.bincount(whose)
     n, num = len(values), len(rows)
     if n == num:
         return float(n)
@@ -38,6 +42,7 @@ def effective_number(values: np.ndarray, persons: np.ndarray, *, level: float = 
 
 def effective_numbers(values: np.ndarray, member: np.ndarray, persons: np.ndarray, *, level: float = 0.95) -> np.ndarray:
     """Give the effective number of each part of some rows, ``Float[part]``; ``member`` numbers the part of each from 0."""
+    persons = owners("persons", persons, len(values))
     parts = (member == part for part in range(int(member.max(initial=-1)) + 1))
     return np.array([effective_number(values[inside], persons[inside], level=level) for inside in parts])
 
@@ -78,14 +83,11 @@ def sums_by_person(values: np.ndarray, persons: np.ndarray | None) -> np.ndarray
     """Sum the rows of each person, ``Float[person, column]``; without ``persons`` each row is of another.
 
     Raises:
-        DataError: not one person a row.
+        DataError: not one person a row, or a row without.
     """
     if persons is None:
         return values
-    if np.shape(persons) != (len(values),):
-        msg = f"persons: wanted one a row, {len(values)}, got an array of shape {np.shape(persons)}"
-        raise DataError(msg)
-    names, whose = np.unique(persons, return_inverse=True)
-    sums = np.zeros((len(names), values.shape[1]))
+    whose = owners("persons", persons, len(values))
+    sums = np.zeros((int(whose.max(initial=-1)) + 1, values.shape[1]))
     np.add.at(sums, whose, values)
     return sums

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.inputs import check_level
+from oncoweave.evaluate.inputs import check_level, labels
 from oncoweave.evaluate.intervals import draw_weights, percentile_interval, replicate, strata_of_patients, varies
 from oncoweave.evaluate.pairs import PairStatistic, Statistic
 
@@ -75,7 +75,7 @@ def paired_bootstrap(
     the product, which halves the work.
 
     Raises:
-        DataError: a patient in two strata, or two rankings of different rows.
+        DataError: a patient in two strata, not one patient a row, or two rankings of different rows.
     """
     return paired_difference(
         *paired_replicates(first, second, patients, generator=generator, replicates=replicates, strata=strata)
@@ -92,7 +92,7 @@ def paired_replicates(
     strata: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
     """Give the difference of two statistics, and ``Float[replicate]`` of it under the draws of :func:`paired_bootstrap`."""
-    names, index = np.unique(patients, return_inverse=True)
+    names, index = np.unique(labels("patients", patients), return_inverse=True)
     of_patient = None if strata is None else strata_of_patients(strata, index)
     weights = draw_weights(len(names), replicates=replicates, generator=generator, strata=of_patient)
     between = difference_of(first, second)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.inputs import finite, outcome
+from oncoweave.evaluate.inputs import check_rows, finite, outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +91,7 @@ def weighted_kaplan_meier(time: np.ndarray, event: np.ndarray, times: np.ndarray
     read, reach = np.searchsorted(deaths_at, times, side="right"), np.searchsorted(ordered, times, side="left")
 
     def survival(weights: np.ndarray) -> np.ndarray:
+        check_rows(weights, len(order))
         local = np.take(weights, order, axis=1).astype(np.float64)
         remaining = np.zeros((len(local), len(order) + 1))
         np.cumsum(local[:, ::-1], axis=1, out=remaining[:, 1:])

@@ -13,7 +13,7 @@ from scipy import stats
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.compare import Difference, without_spread
 from oncoweave.evaluate.discrimination import as_positive
-from oncoweave.evaluate.inputs import check_level, finite
+from oncoweave.evaluate.inputs import check_level, finite, owners
 from oncoweave.evaluate.pairs import rows_by_stratum
 
 _ZERO = 1e-12
@@ -98,13 +98,13 @@ def delong(y: np.ndarray, scores: np.ndarray, *, strata: np.ndarray | None = Non
         patients: ``[n]`` whose each row is, by default everybody's own.
 
     Raises:
-        DataError: a label that is not 0 or 1, a NaN score, or a patient with two outcomes.
+        DataError: a label that is not 0 or 1, a NaN score, a patient with two outcomes, or a row without one.
     """
     positive = as_positive(y)
     columns = np.asarray(scores, dtype=np.float64).reshape(len(y), -1)
     for column in columns.T:
         finite("score", column, len(y))
-    owner = np.arange(len(y)) if patients is None else np.unique(patients, return_inverse=True)[1]
+    owner = np.arange(len(y)) if patients is None else owners("patients", patients, len(y))
     of_owner = np.zeros(int(owner.max(initial=-1)) + 1, dtype=bool)
     of_owner[owner[positive]] = True
     if (of_owner[owner] != positive).any():

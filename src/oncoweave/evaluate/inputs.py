@@ -1,6 +1,7 @@
 """What every statistic asks of its arrays: one value a patient, finite, of one length."""
 
 import numpy as np
+import pandas as pd
 
 from oncoweave.core.errors import DataError
 
@@ -62,14 +63,14 @@ def labels(name: str, values: np.ndarray, length: int | None = None) -> np.ndarr
     """Return a vector of labels of any kind (classes, strata, groups), or say which row has none.
 
     Raises:
-        DataError: not one-dimensional, of another length, or a label that is NaN or None.
+        DataError: not one-dimensional, of another length, or a label that is NaN, NaT or None.
     """
     vector = np.asarray(values)
     if vector.ndim != 1 or (length is not None and len(vector) != length):
         wanted = "one label a patient" if length is None else f"{length} labels, one a patient"
         msg = f"{name}: wanted {wanted}, got an array of shape {vector.shape}"
         raise DataError(msg)
-    absent = np.flatnonzero(vector != vector) if vector.dtype.kind in "fc" else _none(vector)
+    absent = np.flatnonzero(pd.isna(vector))
     if len(absent):
         msg = (
             f"{name}: wanted a label in every row, got {vector[absent[0]]} in row {int(absent[0])} ({len(absent)} such row(s) of"
@@ -79,10 +80,27 @@ def labels(name: str, values: np.ndarray, length: int | None = None) -> np.ndarr
     return vector
 
 
-def _none(vector: np.ndarray) -> np.ndarray:
-    if vector.dtype != object:
-        return np.empty(0, dtype=np.intp)
-    return np.flatnonzero([value is None or value != value for value in vector])
+def owners(name: str, ids: np.ndarray, length: int) -> np.ndarray:
+    """Number whose each row is, ``Int[row]`` from 0, by ids of any kind.
+
+    Raises:
+        DataError: not one id a row, or a row without one, which is nobody's and not that of one person more.
+    """
+    if np.shape(ids) != (length,):
+        msg = f"{name}: wanted one a row, {length}, got an array of shape {np.shape(ids)}"
+        raise DataError(msg)
+    return np.unique(labels(name, ids), return_inverse=True)[1]
+
+
+def check_rows(weights: np.ndarray, num_rows: int) -> None:
+    """Refuse weights of other rows than those of a statistic, of which it would leave some unread.
+
+    Raises:
+        DataError: not one column a row.
+    """
+    if weights.shape[1] != num_rows:
+        msg = f"patients: wanted whose each of the {num_rows} rows of the statistic is, got {weights.shape[1]}"
+        raise DataError(msg)
 
 
 def outcome(time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

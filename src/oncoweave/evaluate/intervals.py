@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special, stats
 
 from oncoweave.core.errors import DataError
-from oncoweave.evaluate.inputs import check_level
+from oncoweave.evaluate.inputs import check_level, labels
 from oncoweave.evaluate.pairs import Statistic, contiguous
 
 _CHUNK = 1 << 21
@@ -171,7 +171,7 @@ def bootstrap(
     an accuracy of 1, there is no interval (NaN).
 
     Raises:
-        DataError: a patient in two strata.
+        DataError: a patient in two strata, or not one patient a row of the statistic.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -181,7 +181,7 @@ def bootstrap(
         >>> bootstrap(pairs, np.arange(40), replicates=10, generator=rng).value
         1.0
     """
-    names, index = np.unique(patients, return_inverse=True)
+    names, index = np.unique(labels("patients", patients), return_inverse=True)
     of_patient = None if strata is None else strata_of_patients(strata, index)
     weights = draw_weights(len(names), replicates=replicates, generator=generator, strata=of_patient)
     value = float(statistic(np.ones((1, len(index)), dtype=np.float32))[0])

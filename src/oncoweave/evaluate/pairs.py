@@ -17,7 +17,7 @@ import numpy as np
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.censoring import Censoring
 from oncoweave.evaluate.concordance import inverse_weights
-from oncoweave.evaluate.inputs import finite, labels, outcome
+from oncoweave.evaluate.inputs import check_rows, finite, labels, outcome
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """From weights of the rows, ``Float[replicate, row]``, to the metric of each replicate; NaN where it is not defined."""
@@ -55,6 +55,7 @@ class PairStatistic:
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Evaluate every row of weights; NaN where no pair can be compared."""
+        check_rows(weights, sum(len(stratum.rows) for stratum in self.strata))
         right, total = np.zeros(len(weights)), np.zeros(len(weights))
         for stratum in self.strata:
             local = np.take(weights, stratum.rows, axis=1).astype(np.float32, copy=False)

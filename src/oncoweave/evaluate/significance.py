@@ -100,9 +100,12 @@ def mcnemar(first: np.ndarray, second: np.ndarray, *, persons: np.ndarray | None
     and Hardin 2010 have it), and the statistic is the sum of these gains above 0. With a row a person it is McNemar's test.
 
     Raises:
-        DataError: decisions that are not 0 or 1, or of different patients.
+        DataError: decisions that are not 0 or 1, or of different patients, or a row whose person is not known.
     """
-    decisions = _decisions(np.stack([np.asarray(first), np.asarray(second)], axis=1))
+    if np.shape(first) != np.shape(second) or np.ndim(first) != 1:
+        msg = f"decisions: wanted two models' on the same patients, got shapes {np.shape(first)} and {np.shape(second)}"
+        raise DataError(msg)
+    decisions = _decisions(np.stack([first, second], axis=1))
     sums = sums_by_person(decisions, persons)
     gains = (sums[:, 0] - sums[:, 1]).astype(int)
     gained, lost = int(gains[gains > 0].sum()), int(-gains[gains < 0].sum())
@@ -134,7 +137,7 @@ def cochran_q(right: np.ndarray, *, persons: np.ndarray | None = None) -> Test:
     a person. Of two models that is the clustered McNemar test of Yang, Sun and Hardin (2010).
 
     Raises:
-        DataError: decisions that are not 0 or 1, or fewer than two models.
+        DataError: decisions that are not 0 or 1, fewer than two models, or a row whose person is not known.
     """
     right = _decisions(right)
     sums, num = sums_by_person(right, persons), right.shape[1]

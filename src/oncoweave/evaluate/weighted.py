@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oncoweave.evaluate.discrimination import Weighting, class_indices, disagreement
-from oncoweave.evaluate.inputs import finite, labels
+from oncoweave.evaluate.inputs import check_rows, finite, labels
 from oncoweave.evaluate.pairs import Statistic, contiguous, rows_by_stratum
 
 Outcome = tuple[np.ndarray, np.ndarray]
@@ -21,6 +21,7 @@ def mean_of(values: np.ndarray) -> Statistic:
     values = finite("values", values)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
+        check_rows(weights, len(values))
         return ratio(weights @ values, weights.sum(axis=1, dtype=np.float64))
 
     return statistic
@@ -57,6 +58,7 @@ def average_precision(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> S
         blocks.append((contiguous(rows), positive, called))
 
     def statistic(weights: np.ndarray) -> np.ndarray:
+        check_rows(weights, len(y))
         precision, total = np.zeros(len(weights)), np.zeros(len(weights))
         for rows, positive, called in blocks:
             local = weights[:, rows].astype(np.float32, copy=False)
@@ -135,6 +137,7 @@ def micro_area(y: np.ndarray, score: np.ndarray, strata: np.ndarray) -> Statisti
         blocks.append((owner[positive], owner[order], *places))
 
     def statistic(weights: np.ndarray) -> np.ndarray:
+        check_rows(weights, len(y))
         return np.concatenate([_areas(part, blocks) for part in np.array_split(weights, -(-len(weights) // _REPLICATES))])
 
     return statistic
@@ -162,6 +165,7 @@ def rank_correlation(y: np.ndarray, predicted: np.ndarray, strata: np.ndarray) -
         blocks.append((contiguous(rows), below[0].astype(np.float32), below[1].astype(np.float32)))
 
     def statistic(weights: np.ndarray) -> np.ndarray:
+        check_rows(weights, len(y))
         products, total = np.zeros(len(weights)), np.zeros(len(weights))
         for rows, below_y, below_predicted in blocks:
             local = weights[:, rows].astype(np.float32, copy=False)
