@@ -65,6 +65,14 @@ def test_a_coarse_share_gives_way_to_the_normal_difference_whichever_is_smaller(
     assert found.p > 2 * 10 / 200
 
 
+@pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
+@pytest.mark.parametrize("strange", [1.4, -0.1, np.inf])
+def test_no_p_lies_outside_0_and_1(adjust, strange):
+    with pytest.raises(DataError, match=f"wanted numbers from 0 to 1, or NaN, got {strange:g} in place 1"):
+        adjust(np.array([0.01, strange, np.nan]))
+    assert adjust(np.array([0.0, 1.0])).tolist() == [0.0, 1.0]
+
+
 def test_holm_keeps_order_and_leaves_out_what_was_not_asked():
     assert holm(np.array([0.01, np.nan, 0.02])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
     assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]

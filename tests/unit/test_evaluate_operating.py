@@ -39,6 +39,20 @@ def test_unknown_labels_are_left_out_and_counted(labels):
     assert "classes 1 left out: no patient with a known label" in ours.macro_auprc(nobody, p).reason
 
 
+@pytest.mark.parametrize("micro", [ours.micro_auroc, ours.micro_auprc])
+def test_micro_averages_name_classes_that_no_patient_has(micro, labels):
+    y, p = labels
+    absent = micro(np.array([0, 2, 2, 0]), np.full((4, 4), 0.25))
+    assert not np.isnan(absent) and absent.reason == "no patient has classes 1, 3, which count as untrue where known"
+    unknown = f"{np.isnan(y).sum()} unknown label(s) left out"
+    assert micro(y, p).reason == unknown
+    assert (
+        micro(np.where(np.arange(3) == 1, 0 * y, y), p).reason
+        == f"no patient has classes 1, which count as untrue where known; {unknown}"
+    )
+    assert micro(np.array([0, 1]), np.eye(2)).reason == ""
+
+
 def test_micro_area_is_the_ranking_of_all_entries(labels, rng):
     y, p = labels
     strata, copies = np.arange(80) % 3, rng.integers(0, 4, (70, 80)).astype(np.float32)

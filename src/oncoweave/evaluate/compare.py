@@ -132,8 +132,12 @@ def corrected_resampled_t(differences: np.ndarray, *, test_to_train: float, leve
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment (1979) of a family of p values; NaN are not questions asked and stay NaN."""
-    p = np.asarray(p, dtype=np.float64)
+    """Holm's step-down adjustment (1979) of a family of p values; NaN are not questions asked and stay NaN.
+
+    Raises:
+        DataError: a p below 0 or above 1.
+    """
+    p = _family(p)
     adjusted = np.full(len(p), np.nan)
     asked = np.flatnonzero(~np.isnan(p))
     order = asked[np.argsort(p[asked], kind="stable")]
@@ -143,11 +147,24 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Step-up adjustment of Benjamini and Hochberg (1995) for the share of false findings across tasks; NaN stay NaN."""
-    p = np.asarray(p, dtype=np.float64)
+    """Step-up adjustment of Benjamini and Hochberg (1995) for the share of false findings across tasks; NaN stay NaN.
+
+    Raises:
+        DataError: a p below 0 or above 1.
+    """
+    p = _family(p)
     adjusted = np.full(len(p), np.nan)
     asked = np.flatnonzero(~np.isnan(p))
     order = asked[np.argsort(-p[asked], kind="stable")]
     factors = len(order) / np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.minimum.accumulate(factors * p[order]))
     return adjusted
+
+
+def _family(p: np.ndarray) -> np.ndarray:
+    p = np.asarray(p, dtype=np.float64)
+    outside = np.flatnonzero((p < 0) | (p > 1))
+    if len(outside):
+        msg = f"p values: wanted numbers from 0 to 1, or NaN, got {p[outside[0]]:g} in place {outside[0]}"
+        raise DataError(msg)
+    return p

@@ -145,7 +145,10 @@ def macro_auprc(y: np.ndarray, probability: np.ndarray) -> Score:
 
 
 def micro_auroc(y: np.ndarray, probability: np.ndarray) -> Score:
-    """AUROC of all known (patient, class) entries taken as one list: asks the scores of different classes to be comparable."""
+    """AUROC of all known (patient, class) entries taken as one list: asks the scores of different classes to be comparable.
+
+    Classes that no patient has are named in ``reason``: their entries are all untrue.
+    """
     return _micro(y, probability, auroc)
 
 
@@ -291,7 +294,10 @@ def _micro(y: np.ndarray, probability: np.ndarray, metric: Callable[[np.ndarray,
     truth = known_labels(y, probability.shape[1])
     known = ~np.isnan(truth)
     value = metric(truth[known], probability[known])
-    return Score(value, "; ".join([value.reason] * bool(value.reason) + _unknown(y)))
+    absent = [str(index) for index in np.flatnonzero(~(truth == 1).any(axis=0))]
+    lacking = f"no patient has classes {', '.join(absent)}, which count as untrue where known" if absent else ""
+    said = value.reason or lacking
+    return Score(value, "; ".join([said] * bool(said) + _unknown(y)))
 
 
 def _unknown(y: np.ndarray) -> list[str]:
