@@ -171,11 +171,19 @@ def grouped(run: Audited) -> Audited:
     return replace(run, study=run.study.model_copy(update={"protocol": QUICK.model_copy(update={"group_by_site": True})}))
 
 
-def telling_sites(run: Audited) -> Audited:
+def scoring_sites(run: Audited) -> Audited:
+    """The hospital alone scores above chance, whether or not hospitals differ."""
     rows = run.metrics["model"] == "site_only"
     return replace(
         run, metrics=run.metrics.assign(low=run.metrics["low"].mask(rows, 0.56), value=run.metrics["value"].mask(rows, 0.6))
     )
+
+
+def telling_sites(run: Audited) -> Audited:
+    """Those who lived long were treated in other hospitals."""
+    time = run.data.outcome.time
+    site = np.array(["A", "B", "C"], dtype=object)[np.searchsorted(np.quantile(time, [1 / 3, 2 / 3]), time)]
+    return scoring_sites(replace(run, data=replace(run.data, site=site)))
 
 
 def leaking_null(run: Audited) -> Audited:
@@ -289,6 +297,12 @@ def test_too_few_permuted_runs_judge_nothing_and_say_how_many_are_needed(clean, 
     assert (found.verdict, found.n) == ("not applicable", 0)
     assert "ask for 5 or more (protocol.permutations)" in found.evidence
     assert (f"in {runs} run(s), has a mean c-index of 0.7" in found.evidence) is (runs > 0)
+
+
+def test_a_score_of_the_hospital_that_lots_reach_is_no_fault(clean):
+    found = audit_site_only(scoring_sites(clean[0]))
+    assert found.verdict == "passed"
+    assert "scores c-index 0.600 (0.560 to" in found.evidence and "by lot (99 times at most) score as much" in found.evidence
 
 
 @pytest.mark.parametrize("audit", [audit_slides, audit_sources])
