@@ -90,6 +90,21 @@ def test_patients_who_lack_a_modality_are_counted(tmp_path):
     assert f"{found.num_lacking} patients lack at least one modality" in said(folder)
 
 
+def test_a_modality_that_a_fold_cannot_teach_is_not_counted_as_lacking(tmp_path):
+    folder = write_run(tmp_path / "run", Plan(seed=3))
+    before = findings.missing_modalities(read_run(folder))
+    table = pd.read_parquet(folder / "predictions.parquet")
+    every = table["pattern"].loc[table["pattern"].str.len().idxmax()]
+    hidden = table.loc[table["pattern"] == every, "patient_id"].drop_duplicates().iloc[:7]
+    table.loc[table["patient_id"].isin(hidden), "pattern"] = every.rpartition("+")[0]
+    table.to_parquet(folder / "predictions.parquet")
+    found = findings.missing_modalities(read_run(folder))
+    counted = pd.read_parquet(folder / "missingness.parquet")
+    assert found.num_lacking == before.num_lacking == counted.loc[counted["pattern"] != every, "n"].sum()
+    assert (before.num_untaught, found.num_untaught) == (0, 7)
+    assert "7 patients have one that the training patients of a fold could not teach" in said(folder)
+
+
 def test_patients_without_a_prediction_are_told(tmp_path):
     folder = write_run(tmp_path / "run", Plan())
     table = pd.read_parquet(folder / "predictions.parquet")

@@ -161,6 +161,9 @@ class Missing:
 
     num: int
     num_lacking: int
+    """Of those analysed, as ``missingness.parquet`` counts them."""
+    num_untaught: int
+    """Those who have every modality, but one that the training patients of their fold could not teach."""
     num_unpredicted: int
     judged: tuple[PatternFinding, ...]
     """Patterns large enough to be judged, the complete one first where there is one."""
@@ -171,11 +174,17 @@ class Missing:
 
 
 def missing_modalities(run: RunFolder) -> Missing:
-    """Count the patients who lack a modality, from the predictions, and collect the patterns that can be judged."""
+    """Count the patients who lack a modality, and collect the patterns, as the models saw them, that can be judged."""
     predictions = run.predictions
     everyone = predictions.drop_duplicates("patient_id")
     every = every_modality(everyone["pattern"].unique())
-    lacking = sum(len(wording.modalities_of(p)) < len(every) for p in everyone["pattern"])
+    partial = predictions["pattern"].map(lambda p: len(wording.modalities_of(p)) < len(every)).astype(bool)
+    seen_lacking = predictions.loc[partial, "patient_id"].nunique()
+    analysed, lacking = len(everyone), seen_lacking
+    if run.missingness is not None:
+        held = run.missingness["pattern"].map(lambda p: len(wording.modalities_of(p)))
+        analysed = int(run.missingness["n"].sum())
+        lacking = int(run.missingness.loc[held < len(every_modality(run.missingness["pattern"])), "n"].sum())
     main = set(predictions.loc[predictions["model"] == run.main, "patient_id"])
     rows = _group_rows(run, "pattern")
     judged = []
@@ -188,8 +197,9 @@ def missing_modalities(run: RunFolder) -> Missing:
         judged.append(PatternFinding(lacks=lacks, value=value, low=low, high=high, num=int(row["n"])))
     judged.sort(key=lambda f: (len(f.lacks), -f.num))
     return Missing(
-        num=len(everyone),
+        num=analysed,
         num_lacking=lacking,
+        num_untaught=max(seen_lacking - lacking, 0) if len(everyone) == analysed else 0,
         num_unpredicted=len(everyone) - len(main),
         judged=tuple(judged),
         complete=_pooled(run, EVERY),

@@ -190,14 +190,23 @@ def _audit_words(run: RunFolder) -> str:
 
 def _missing_words(run: RunFolder, missing: Missing) -> str:
     if not missing.num_lacking:
-        return "Every patient has every modality."
+        return f"Every patient has every modality. {_untaught_words(missing)}".strip()
     share = wording.percent(missing.num_lacking, missing.num)
     told = f"{wording.plural(missing.num_lacking, 'patient lacks', 'patients lack')} at least one modality ({share})"
-    told += " and still gets a prediction" if missing.num_lacking == 1 else " and still get a prediction"
+    if missing.num == run.predictions["patient_id"].nunique():  # a single split tests some of them only
+        told += " and still gets a prediction" if missing.num_lacking == 1 else " and still get a prediction"
     if missing.num_unpredicted:
         told = told.partition(" and still")[0]
         told += f"; {wording.plural(missing.num_unpredicted, 'patient')} got no prediction from this model"
-    return f"{told}. {_pattern_words(run, missing)}".strip()
+    return " ".join(part for part in (f"{told}.", _untaught_words(missing), _pattern_words(run, missing)) if part)
+
+
+def _untaught_words(missing: Missing) -> str:
+    """Say whom the figures count as lacking a modality although they have it."""
+    if not missing.num_untaught:
+        return ""
+    who = wording.plural(missing.num_untaught, "patient has one", "patients have one")
+    return f"{who} that the training patients of a fold could not teach, and count below as lacking it there."
 
 
 def _pattern_words(run: RunFolder, missing: Missing) -> str:
