@@ -63,8 +63,8 @@ def audit_site_only(run: Audited) -> Audit:
     else:
         lots = f"none of {_PERMUTATIONS} lots that deal hospitals out to patients scores as much; " if small else ""
         meaning = (
-            f"{lots}{how.crossing} of {how.sites} hospitals stand on both sides of the split, and any model that can tell hospitals"
-            " apart gets this for nothing; group the split by site"
+            f"{lots}{how.crossing} of {how.sites} hospitals stand on both sides of the split, and any model that can tell"
+            " hospitals apart gets this for nothing; group the split by site"
         )
     under = "this run's split" if run.site_audit is None else "a split by patient"
     evidence = f"Under {under} the hospital alone scores {run.figure(row)}: {meaning}."
