@@ -51,7 +51,7 @@ def ranged(config: type[Class]) -> type[Class]:
         if own is not None:
             own(self)
 
-    config.__post_init__ = hold  # type: ignore[attr-defined]
+    type.__setattr__(config, "__post_init__", hold)
     return dataclass(frozen=True, kw_only=True, slots=True)(config)
 
 
