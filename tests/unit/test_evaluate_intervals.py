@@ -98,6 +98,15 @@ def test_expanded_percentiles_reach_as_far_as_the_t_distribution(rng):
     assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, 55) * spread, rel=0.06)
 
 
+def test_where_draws_leave_no_degree_of_freedom_there_is_no_interval(rng):
+    """Of two patients in a stratum one alone counts: half a degree is left, though the replicates vary."""
+    level = expanded_level(0.95, 2, lost=1.5)
+    assert np.isnan(level)
+    found = percentile_interval(0.5, rng.random(100), level=level)
+    assert (found.value, found.replicates) == (0.5, 100)
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_bca_is_scipys_on_the_same_replicates():
     values = np.random.default_rng(5).exponential(size=25)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=400, method="BCa", rng=np.random.default_rng(0))

@@ -215,12 +215,12 @@ def _net_benefits(
     for model in probability:
         row: dict[str, object] = {"model": model, "horizon": horizon, "threshold": threshold, "n": n, "events": events}
         row |= {"net_benefit": value[model], "treat_all": value[everybody]}
-        own = _expanded(value[model], draws[model], level)
-        over = _expanded(value[model] - default, draws[model] - default_draws, level)
+        own = percentile_interval(value[model], draws[model], level=level)
+        over = percentile_interval(value[model] - default, draws[model] - default_draws, level=level)
         row |= {"low": own.low, "high": own.high}
         row |= {"over_default": over.value, "over_default_low": over.low, "over_default_high": over.high}
         if model != reference:
-            gain = _expanded(value[model] - value[reference], draws[model] - draws[reference], level)
+            gain = percentile_interval(value[model] - value[reference], draws[model] - draws[reference], level=level)
             row |= {"reference": reference, "over_reference": gain.value}
             row |= {"over_reference_low": gain.low, "over_reference_high": gain.high}
             row |= _to_test(gain if value[reference] > default else over)
@@ -267,16 +267,10 @@ def reclassification_table(
             statistics: dict[str, Statistic] = {part: make(y, old, new, part=part, importance=importance) for part in _PARTS}
             draws = replicate(statistics, resamples.weights, index)
             for part, statistic in statistics.items():
-                found = _expanded(float(statistic(once)[0]), draws[part], levels[part])
+                found = percentile_interval(float(statistic(once)[0]), draws[part], level=levels[part])
                 row = {"model": main, "reference": reference, "horizon": horizon, "measure": measure, "part": part}
                 out.append({**row, "value": found.value, "low": found.low, "high": found.high, "n": n, "events": events})
     return pd.DataFrame(out, columns=RECLASSIFICATION).astype({"n": "Int64", "events": "Int64"})
-
-
-def _expanded(value: float, replicates: np.ndarray, level: float) -> Interval:
-    if np.isnan(level):
-        return Interval(value=value, low=level, high=level, replicates=0)
-    return percentile_interval(value, replicates, level=level)
 
 
 def _outcome(rows: pd.DataFrame, horizon: float, curves: Curves) -> tuple[np.ndarray, np.ndarray]:

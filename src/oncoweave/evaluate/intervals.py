@@ -81,8 +81,11 @@ def varies(replicates: np.ndarray) -> bool:
 def percentile_interval(value: float, replicates: np.ndarray, *, level: float = 0.95) -> Interval:
     """Percentile interval of replicates; those in which the metric was not defined are left out and not counted.
 
-    Where more than half were not defined there is no interval (NaN): what is left is no sample of the patients.
+    Where more than half were not defined there is no interval (NaN): what is left is no sample of the patients. Nor is there one
+    at a level of NaN, which :func:`expanded_level` gives where patients do not say how they vary.
     """
+    if np.isnan(level):
+        return Interval(value=value, low=level, high=level, replicates=int((~np.isnan(replicates)).sum()))
     check_level(level)
     return _quantiles(value, replicates, np.array([0.5 - level / 2, 0.5 + level / 2]))
 
