@@ -44,3 +44,27 @@ def test_it_is_what_the_summary_of_the_same_two_models_says(predictions):
 def test_a_metric_that_the_endpoint_has_not_is_refused(predictions):
     with pytest.raises(UnknownNameError, match="no metric of a binary endpoint named 'auorc'; did you mean 'auroc'"):
         versus(predictions, BINARY, first="good", second="poor", metric="auorc", generator=np.random.default_rng(0))
+
+
+def test_models_of_no_common_patient_are_not_compared_and_the_rest_is(predictions):
+    """As where no patient has both modalities: what cannot be compared is said, and nothing else is lost."""
+    numbers = predictions["patient_id"].str[1:].astype(int)
+    theirs = predictions[(predictions["model"] == "poor") & (numbers >= 60)].assign(model="elsewhere")
+    apart = pd.concat([predictions[(predictions["model"] == "good") & (numbers < 60)], theirs])
+    found = versus(apart, BINARY, first="good", second="elsewhere", metric="auroc", generator=np.random.default_rng(0))
+    assert (found.n, found.note) == (0, "the two models predict no patient in common")
+    assert np.isnan([found.difference, found.p, found.p_folds]).all()
+    whole = predictions[predictions["model"] == "poor"]
+    told = summarise(
+        pd.concat([apart, whole], ignore_index=True),
+        BINARY,
+        roles={"good": "single", "elsewhere": "single", "poor": "fusion"},
+        generator=np.random.default_rng(0),
+        options=SummaryOptions(references=("elsewhere", "poor"), pair=("good", "elsewhere"), replicates=50),
+    )
+    rows = told.comparisons.set_index(["model", "reference"]).sort_index()
+    assert set(rows.loc[("good", "elsewhere"), "note"]) == {"the two models predict no patient in common"}
+    assert rows.loc[("good", "poor"), "p"].notna().any()
+    assert rows.loc[("poor", "elsewhere"), "p_adjusted"].notna().any()
+    assert told.decision.empty
+    assert told.metrics["value"].notna().any()

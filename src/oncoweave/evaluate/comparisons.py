@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from oncoweave.core.errors import DataError
 from oncoweave.evaluate.compare import (
     FEW,
     Difference,
@@ -70,6 +69,8 @@ def comparison_table(compared: Compared, references: tuple[str, ...]) -> pd.Data
 
 
 def _compare(compared: Compared, model: str, reference: str) -> list[dict[str, object]]:
+    if not share_patients(compared.table, model, reference):
+        return _apart(compared, model, reference)
     (shared, beside), first, second, left_out = _on_common_rows(compared, model, reference)
     rows: list[dict[str, object]] = []
     level = compared.resamples.level
@@ -100,6 +101,18 @@ def _compare(compared: Compared, model: str, reference: str) -> list[dict[str, o
             }
             rows.append(row)
     return rows
+
+
+def share_patients(table: PredictionTable, first: str, second: str) -> bool:
+    """Whether two models predict a patient in common, as models of modalities that nobody has together do not."""
+    return not table.of(first)[_ROW].merge(table.of(second)[_ROW], on=_ROW).empty
+
+
+def _apart(compared: Compared, model: str, reference: str) -> list[dict[str, object]]:
+    """Rows of a comparison that cannot be made, one a metric."""
+    nobody = {"model": model, "reference": reference, "method": BOOTSTRAP, "n": 0, "note": NOBODY}
+    unknown = dict.fromkeys(("difference", "low", "high", "p", "detectable"), float("nan"))
+    return [{**nobody, **unknown, "metric": metric.name, "events": None} for metric in compared.metrics]
 
 
 def _on_common_rows(
@@ -143,21 +156,12 @@ def _combined(differences: np.ndarray) -> tuple[Difference, str]:
 
 
 _ROW = ["repeat", "fold", "patient_id"]
+NOBODY = "the two models predict no patient in common"
 
 
 def common_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keep the rows of two models that both predict, in the same order.
-
-    Raises:
-        DataError: there are none.
-    """
+    """Keep the rows of two models that both predict, in the same order; there may be none."""
     common = first[_ROW].merge(second[_ROW], on=_ROW)
-    if common.empty:
-        msg = (
-            f"models {first['model'].iloc[0]!r} and {second['model'].iloc[0]!r} predict no patient in common, so they cannot be"
-            " compared"
-        )
-        raise DataError(msg)
     one, other = (rows.merge(common, on=_ROW).sort_values(_ROW, ignore_index=True) for rows in (first, second))
     return one, other
 

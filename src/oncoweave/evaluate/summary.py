@@ -13,7 +13,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import unknown_name
 from oncoweave.evaluate.acting import DECISION, RECLASSIFICATION, decision_table, operating_table, reclassification_table
 from oncoweave.evaluate.certainty import certainty_table, novelty_table
-from oncoweave.evaluate.comparisons import Compared, comparison_table
+from oncoweave.evaluate.comparisons import Compared, comparison_table, share_patients
 from oncoweave.evaluate.displays import calibration_table, distribution_table, km_tables
 from oncoweave.evaluate.inputs import check_level
 from oncoweave.evaluate.measure import Measured, Resamples, count, draw, measure
@@ -173,7 +173,7 @@ def summarise(
     shown = study.models("ablation")
     km, km_summary = km_tables(table, shown, level=options.level)
     main, reference = options.pair if options.pair is not None else ("", "")
-    differ = main != reference
+    differ = main != reference and share_patients(table, main, reference)
     return Summary(
         metrics=_metrics(study),
         comparisons=comparison_table(study.compared, options.references),

@@ -9,7 +9,7 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import unknown_name
 from oncoweave.evaluate.compare import paired_difference
-from oncoweave.evaluate.comparisons import common_rows, over_folds
+from oncoweave.evaluate.comparisons import NOBODY, common_rows, over_folds
 from oncoweave.evaluate.measure import draw, measure
 from oncoweave.evaluate.metrics import Metric, metrics_of
 from oncoweave.evaluate.significance import detectable_difference
@@ -48,7 +48,7 @@ def versus(
     train_censoring: Curves | None = None,
     level: float = 0.95,
 ) -> Versus:
-    """Compare two models of a prediction table by a metric of its endpoint.
+    """Compare two models of a prediction table by a metric of its endpoint; NaN where no patient is predicted by both.
 
     Args:
         predictions: the prediction table; see ``tables``.
@@ -63,12 +63,14 @@ def versus(
         level: of the interval.
 
     Raises:
-        DataError: the models predict no patient in common.
         UnknownNameError: no such model or metric.
     """
     table = check_predictions(predictions[predictions["model"].isin([first, second])], endpoint)
     wanted = _metric(table, metric, train_censoring)
     rows = common_rows(table.of(first), table.of(second))
+    if rows[0].empty:
+        nan = float("nan")
+        return Versus(difference=nan, low=nan, high=nan, p=nan, p_folds=nan, detectable=nan, n=0, events=None, note=NOBODY)
     resamples = draw(table, replicates=replicates, level=level, generator=generator)
     one, other = (measure(model, [wanted], endpoint, resamples)[metric] for model in rows)
     found = paired_difference(one.value - other.value, one.replicates - other.replicates, level=level)
