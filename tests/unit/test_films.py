@@ -57,6 +57,34 @@ def test_dicom_window_is_the_linear_function_of_the_standard(tmp_path, ramp):
     assert shrink(picture, 32).spacing_mm == (0.4, 0.6)
 
 
+def test_padding_does_not_set_the_window_and_is_black(tmp_path, ramp):
+    padded = ramp.copy()
+    padded[:, :100] = 65535
+    for inverted in ("MONOCHROME2", "MONOCHROME1"):
+        tags = {"PhotometricInterpretation": inverted}
+        plain = read_film(write_dicom(tmp_path / "plain.dcm", ramp[:, 100:], **tags)).pixels
+        pixels = read_film(write_dicom(tmp_path / "padded.dcm", padded, PixelPaddingValue=65535, **tags)).pixels
+        np.testing.assert_allclose(pixels[:, 100:], plain, atol=1e-6)
+        assert (pixels[:, :100] == 0).all()
+
+
+def test_a_picture_stored_lying_is_turned_as_it_says(tmp_path):
+    grey = np.linspace(0, 255, 64 * 80).reshape(64, 80).astype(np.uint8)
+    image = Image.fromarray(grey)
+    tags = image.getexif()
+    tags[0x0112] = 6  # a quarter turn clockwise
+    image.save(tmp_path / "lying.png", exif=tags)
+    np.testing.assert_allclose(read_film(tmp_path / "lying.png").pixels, np.rot90(grey, -1) / 255, atol=1e-6)
+
+
+def test_a_pixel_that_is_no_number_is_said(tmp_path):
+    values = np.linspace(0, 1, 900, dtype=np.float32).reshape(30, 30).copy()
+    values[3, 4] = np.nan
+    Image.fromarray(values).save(tmp_path / "film.tif")
+    with pytest.raises(ScanError, match=r"film\.tif: 1 of 900 pixels are not finite"):
+        read_film(tmp_path / "film.tif")
+
+
 def test_monochrome1_is_the_negative(tmp_path, ramp):
     tags = {"WindowCenter": 1000, "WindowWidth": 400}
     bright = read_film(write_dicom(tmp_path / "a.dcm", ramp, **tags)).pixels

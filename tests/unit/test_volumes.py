@@ -126,6 +126,16 @@ def test_resampling_keeps_a_linear_field_in_its_place():
     assert whole[:, 0].tolist() == [0, 0, 0]
 
 
+def test_a_scan_thinner_than_a_voxel_says_what_to_do(tmp_path):
+    thin = np.zeros((60, 60, 3), dtype=np.int16)
+    write_nifti(tmp_path / "thin.nii", thin, np.diag([3.0, 3.0, 1.0, 1.0]))
+    wanted = r"row 1.*thin\.nii: 3 mm feet to head \(3 voxel\(s\) of 1 mm\), too thin for voxels of 5 mm.*'spacing_mm'"
+    with pytest.raises(DataError, match=wanted):
+        volume.read(record(tmp_path, "thin.nii"))
+    finer = volume.Config(spacing_mm=(5.0, 5.0, 1.0))
+    assert volume.read(record(tmp_path, "thin.nii"), finer) is not None
+
+
 def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rng):
     short = rng.integers(-1000, 500, size=(80, 64, 8)).astype(np.int16)
     write_nifti(tmp_path / "ct.nii", short, np.diag([*volume.USUAL.spacing_mm, 1]))

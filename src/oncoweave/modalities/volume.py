@@ -143,7 +143,10 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     low, high = _STORED_HU if unit == "HU" else _OWN
     scaled = Volume(values=np.clip(values, low, high), spacing_mm=volume.spacing_mm, modality=volume.modality)
     outside = _limits(unit, config)[0]
-    framed, scanned = resample(scaled, spacing_mm=config.spacing_mm, size=config.size, outside=outside)
+    try:
+        framed, scanned = resample(scaled, spacing_mm=config.spacing_mm, size=config.size, outside=outside)
+    except ScanError as error:
+        raise ScanError(error.reason, f"{place(record)}: {path}: {error}") from error
     sample = from_voxels(record.patient_id, np.rint(framed).astype(np.int16), scanned=scanned, unit=unit, config=config)
     return replace(sample, radiomics_names=names, radiomics=features, path=str(path), place=place(record))
 

@@ -72,28 +72,35 @@ def shrink(picture: Picture, side: int) -> Picture:
     return Picture(pixels=pixels[top : top + side, left : left + side], spacing_mm=scaled)
 
 
-def own_window(values: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Stretch a film between its ``WINDOW`` quantiles; a constant film becomes black."""
-    low, high = np.quantile(values, WINDOW)
+def own_window(
+    values: Float[np.ndarray, "height width"], *, among: np.ndarray | None = None
+) -> Float[np.ndarray, "height width"]:
+    """Stretch a film between its ``WINDOW`` quantiles, ``among`` some of its pixels; a constant film becomes black."""
+    counted = values if among is None else values[among]
+    low, high = np.quantile(counted, WINDOW)
     if high <= low:
-        low, high = float(values.min()), float(values.max())
+        low, high = float(counted.min()), float(counted.max())
     return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
 
 
 def _read_picture(path: Path) -> Picture:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1)
+        with Image.open(path) as opened:
+            frames = getattr(opened, "n_frames", 1)
             if frames > 1:
                 raise _several(path, frames)
-            image.load()
+            image = ImageOps.exif_transpose(opened)  # a camera or a viewer may store it lying and say so
             mode = image.mode
             if mode in ("1", "L"):
                 return Picture(pixels=np.asarray(image.convert("L"), dtype=np.float32) / 255, spacing_mm=None)
             if mode.startswith(("I", "F")):
-                return Picture(pixels=own_window(np.asarray(image, dtype=np.float32)), spacing_mm=None)
+                values = np.asarray(image, dtype=np.float32)
+                if unknown := int((~np.isfinite(values)).sum()):
+                    msg = f"{path}: {unknown} of {values.size} pixels are not finite; write the value of air there"
+                    raise ScanError("values", msg)
+                return Picture(pixels=own_window(values), spacing_mm=None)
             grey_only = mode == "LA"
             colours = np.asarray(image.convert("L" if grey_only else "RGB"), dtype=np.float32) / 255
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -148,8 +155,21 @@ def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, "height
         )
     centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
     if centre is None or width is None or width < 1:
-        return own_window(values)
+        return _own_window_but_padding(values, stored, dataset)
     return window(values, centre=centre, width=width, function=str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR"))
+
+
+def _own_window_but_padding(values: np.ndarray, stored: np.ndarray, dataset: Dataset) -> Float[np.ndarray, "height width"]:
+    """Window by the pixels that the file does not call padding, whatever is written there; padding becomes black."""
+    first = dataset.get("PixelPaddingValue")
+    if first is None:
+        return own_window(values)
+    last = dataset.get("PixelPaddingRangeLimit", first)
+    padding = (stored >= min(first, last)) & (stored <= max(first, last))
+    if padding.all():
+        return np.zeros_like(values)
+    black = 1.0 if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1" else 0.0  # which is inverted afterwards
+    return np.where(padding, black, own_window(values, among=~padding))
 
 
 def window(

@@ -21,6 +21,7 @@ from oncoweave.scans.dicom import Dataset, ScanError, pixel_spacing_mm, read_dat
 GAP = 0.1
 """Share of the usual distance between slices by which one may differ before a slice counts as missing or doubled."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+_AXES = ("right to left", "back to front", "feet to head")
 _NIFTI = (".nii", ".nii.gz")
 
 
@@ -69,6 +70,9 @@ def resample(
     """Bring a volume to a spacing, then crop or pad it about its middle to a size in voxels.
 
     Returns the values, ``outside`` beyond the scan, and the first voxel inside the scan and the first beyond it, axis by axis.
+
+    Raises:
+        ScanError: the scan is so thin along an axis that no voxel of the spacing has its centre inside.
     """
     factors = np.array(spacing_mm) / np.array(volume.spacing_mm)
     values = volume.values
@@ -82,6 +86,14 @@ def resample(
     for axis, length in enumerate(values.shape):
         where = offset[axis] + factors[axis] * np.arange(size[axis])
         inside = np.flatnonzero((where > -0.5 - 1e-6) & (where < length - 0.5 + 1e-6))
+        if not len(inside):
+            extent = length * volume.spacing_mm[axis]
+            msg = (
+                f"{extent:.3g} mm {_AXES[axis]} ({length} voxel(s) of {volume.spacing_mm[axis]:.3g} mm), too thin for voxels of"
+                f" {spacing_mm[axis]:g} mm, none of which has its centre inside; set a smaller 'spacing_mm' in the"
+                " preparation of volumes, or drop the row"
+            )
+            raise ScanError("too thin", msg)
         scanned[axis] = (inside[0], inside[-1] + 1)
     framed = np.full(size, outside, dtype=np.float32)
     box = tuple(slice(low, high) for low, high in scanned)
@@ -177,7 +189,7 @@ def _slice_files(folder: Path) -> list[Path]:
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     named = [f for f in files if f.suffix.lower() == ".dcm"]
     if len(named or files) < 2:
-        msg = f"{folder}: {len(named or files)} slice file(s), a volume needs at least two"
+        msg = f"{folder}: {len(named or files)} slice file(s), a volume needs at least two; subfolders are not looked into"
         raise ScanError("slices", msg)
     return named or files
 
