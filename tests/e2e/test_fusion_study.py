@@ -70,6 +70,35 @@ def test_hybrids_and_stand_ins_go_from_run_to_report_and_to_new_patients(cohort,
         assert np.isfinite(pd.read_csv(out)["risk"]).all()
 
 
+def test_a_decision_list_says_which_line_decided_and_which_never_does(cohort, tmp_path):
+    never, override = "record above 0.9 and record below 0.1 then high", "override: variants above 0.5 then high"
+    settings = {"rules": f"{never}; expression above 0.5 then low", "k": 2, "override": "variants", "override_above": 0.5}
+    run = run_study(
+        study(cohort, models=(ModelSpec(name="list", fusion="rules", settings=settings),), main="list"), tmp_path / "run"
+    )
+    rows = pd.read_parquet(run / "predictions.parquet").query("model == 'list'")
+    told = rows.groupby("decided_by")["risk"]
+    assert (
+        {"expression above 0.5 then low", override}
+        <= set(told.groups)
+        <= {
+            *("expression above 0.5 then low", override, "k of n positive", "none of these"),
+        }
+    )
+    assert (told.nunique() <= 2).all()  # a score a line and fold
+    absent = ~rows["pattern"].str.split("+").map(lambda has: "expression" in has)
+    assert not rows.loc[absent, "decided_by"].eq("expression above 0.5 then low").any()
+    warned = [w for w in read_json(run / "manifest.json")["warnings"] if "decided for no tested patient" in w]
+    assert len(warned) == 1
+    assert never in warned[0]
+    assert override not in warned[0]
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Which line decided" in page
+    assert f'{override}</th><td class="number">{rows["decided_by"].eq(override).sum()}</td>' in page
+    predict_cohort(run, cohort, tmp_path / "p.csv", model="list")
+    assert set(pd.read_csv(tmp_path / "p.csv")["decided_by"]) & {override, "none of these", "k of n positive"}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [

@@ -192,6 +192,10 @@ def test_if_then_rules_come_first_and_a_condition_on_what_is_absent_does_not_hol
     }
     new = _scores(*cases)
     np.testing.assert_array_equal(fitted.lines(new)[:, 0], list(cases.values()))
+    lines = rules.statements(config, ("rna", "slide", "blood"))
+    assert lines[3:] == ("override: blood above 0.9 then high", "k of n positive", "none of these")
+    assert lines[0] == "rna above 0.5 and slide below 0.5 then high"
+    assert fitted.decisions(new) == [lines[i] for i in (0, 1, 5, 4, 2, 5, 3, 1)]
     # rule 1 decides the upper four training patients, all with the outcome, and rule 2 the lower two, of whom none had it
     np.testing.assert_array_equal(fitted.lines(train)[:, 0], [3, 3, 0, 0, 2, 2, 2, 2])
     neither, k_of_n, high, low = fitted.levels[:, 0]
@@ -221,6 +225,11 @@ def test_rules_that_cannot_be_read_are_refused(written, match):
 def test_rules_about_a_modality_that_a_study_lacks_are_refused():
     with pytest.raises(UnknownNameError, match=r"no modality \(rules of rules\) named 'slid'; did you mean 'slide'"):
         rules.check(rules.Config(rules="rna above 0.5 and slid below 0.5 then high"), ("rna", "slide"))
+
+
+def test_more_votes_than_modalities_are_refused():
+    with pytest.raises(ConfigError, match=r"k 3 of rules, wanted at most the 2 modalities of the model: rna, slide"):
+        rules.check(rules.Config(k=3), ("rna", "slide"))
 
 
 def test_mean_of_curves_and_of_hazards_is_that_of_the_breslow_curves(rng):

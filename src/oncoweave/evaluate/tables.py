@@ -6,8 +6,8 @@ multilabel ``y@<label>`` (NaN = not known) and ``p@<label>``; regression ``y, yh
 ``pooling``; and what a model that was locked with out-of-fold scores of its training patients says besides: binary
 ``called@<point>`` (above the cut-off of an operating point, such as ``called@specificity0.9``), with classes
 ``in_set@<class>`` (the conformal prediction set), regression ``yhat_low, yhat_high`` (the conformal interval), survival
-``own_survival`` (predicted S at the patient's own time), and ``novelty_p, novel`` (how strange the patient is to the training
-patients, and the modalities in which that shows).
+``own_survival`` (predicted S at the patient's own time), ``novelty_p, novel`` (how strange the patient is to the training
+patients, and the modalities in which that shows), and ``decided_by`` (of a decision list: the line that decided, in words).
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ HORIZON = "survival@"
 CALLED, IN_SET, INTERVAL = "called@", "in_set@", ("yhat_low", "yhat_high")
 OWN_SURVIVAL = "own_survival"
 NOVELTY_P, NOVEL = "novelty_p", "novel"
+DECIDED_BY = "decided_by"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from oncoweave.core.endpoint import Target
-from oncoweave.core.errors import unknown_name
+from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.ranges import Count, Rate
 from oncoweave.core.settings import ranged
 from oncoweave.evaluate.hypotheses import Hypotheses, decision_cutoffs, fit_hypotheses
@@ -47,6 +47,11 @@ class Written:
     """Modality, whether above (else below), and share of the training patients."""
     high: bool
 
+    def __str__(self) -> str:
+        """Say the rule in the words of ``Config.rules``."""
+        told = (f"{name} {'above' if above else 'below'} {share:g}" for name, above, share in self.conditions)
+        return f"{' and '.join(told)} then {'high' if self.high else 'low'}"
+
 
 _CONDITION = re.compile(r"(?P<name>\S+) +(?P<side>above|below) +(?P<share>0?\.\d+|0|1(\.0+)?)")
 _LINE = re.compile(r"(?:if +)?(?P<conditions>.+?) +then +(?P<answer>high|low)")
@@ -69,12 +74,26 @@ def _read_line(line: str) -> Written:
 
 
 def check(config: Config, modalities: Sequence[str]) -> None:
-    """Refuse an override, and rules about modalities, that a study does not have."""
+    """Refuse an override, and rules about modalities, that a study does not have, and more votes than it has modalities."""
     for name in (condition[0] for rule in _read(config.rules) for condition in rule.conditions):
         if name not in modalities:
             raise unknown_name("modality (rules of rules)", name, modalities)
     if config.override and config.override not in modalities:
         raise unknown_name("modality (override of rules)", config.override, modalities)
+    if config.k > len(modalities):
+        msg = f"k {config.k} of rules, wanted at most the {len(modalities)} modalities of the model: {', '.join(modalities)}"
+        raise ConfigError(msg)
+
+
+def statements(config: Config, modalities: Sequence[str]) -> tuple[str, ...]:
+    """List the lines of a model of such modalities in words, from the first that is tried to the last."""
+    rules = [str(rule) for rule in _read(config.rules) if all(name in modalities for name, _, _ in rule.conditions)]
+    override = [_overriding(config)] if config.override in modalities else []
+    return (*rules, *override, _K_POSITIVE, _NONE_HELD)
+
+
+def _overriding(config: Config) -> str:
+    return f"override: {config.override} above {config.override_above:g} then high"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -87,6 +106,8 @@ class Rule:
     cutoffs: np.ndarray
     """``[condition, c]``, of their probabilities."""
     high: bool
+    written: str = ""
+    """In words."""
 
     def holds(self, columns: np.ndarray) -> np.ndarray:
         """Say of ``[n, m, c]`` for whom the rule holds, ``Bool[n, c]``; what is absent (NaN) is neither above nor below."""
@@ -97,6 +118,7 @@ class Rule:
         return np.logical_and.reduce(each)
 
 
+_K_POSITIVE, _NONE_HELD = "k of n positive", "none of these"
 _NEITHER, _K_OF_N, _HIGH, _LOW = range(4)
 """Lines by what they come to, as ``levels`` holds them."""
 
@@ -125,20 +147,33 @@ class Fitted:
     """``[4, c]``: score of neither, k of n, high and low, as a probability."""
     rules: tuple[Rule, ...] = ()
     """Those whose modalities are all there, in order."""
+    overriding: str = ""
+    """The override in words."""
 
-    def lines(self, scores: np.ndarray) -> np.ndarray:
-        """Say which line decides for each patient and column, ``Int[n, c]``: 3 low, 2 high or override, 1 k of n, 0 neither."""
-        present = present_scores(scores, self.cutoffs.shape)
+    def decisions(self, scores: np.ndarray) -> list[str]:
+        """Say in words which line decides for each patient of ``[n, m, c]``; of several classes, of each in turn."""
+        lines = self.deciding(scores)
+        told = np.array([*(rule.written for rule in self.rules), self.overriding, _K_POSITIVE, _NONE_HELD], dtype=object)
+        return ["; ".join(row) for row in told[lines].tolist()]
+
+    def deciding(self, scores: np.ndarray) -> np.ndarray:
+        """Say which line decides for each patient and column, ``Int[n, c]``: a rule by its place, then override, k of n, none."""
+        present, first = present_scores(scores, self.cutoffs.shape), len(self.rules)
         columns = self.hypotheses.columns(self.hypotheses.probabilities(scores))
         positive = (columns > self.cutoffs).sum(axis=1)
         # less a little, so that k of n is k of n whatever k / n rounds to
         wanted = np.maximum(np.ceil(self.share * present.sum(axis=1) - 1e-9), 1.0)
-        line = (positive >= wanted[:, None]).astype(int)
+        line = np.where(positive >= wanted[:, None], first + 1, first + 2)
         if self.override >= 0:
-            line = np.where(columns[:, self.override] > self.override_cutoff, _HIGH, line)
-        for rule in reversed(self.rules):  # the first that holds has the last word
-            line = np.where(rule.holds(columns), _HIGH if rule.high else _LOW, line)
+            line = np.where(columns[:, self.override] > self.override_cutoff, first, line)
+        for place, rule in reversed(list(enumerate(self.rules))):  # the first that holds has the last word
+            line = np.where(rule.holds(columns), place, line)
         return line
+
+    def lines(self, scores: np.ndarray) -> np.ndarray:
+        """Say what the deciding line comes to, ``Int[n, c]``: 3 low, 2 high or override, 1 k of n, 0 neither."""
+        comes_to = np.array([*(_HIGH if rule.high else _LOW for rule in self.rules), _HIGH, _K_OF_N, _NEITHER])
+        return comes_to[self.deciding(scores)]
 
     def combine(self, scores: np.ndarray) -> np.ndarray:
         """Apply the list to ``[n, m, c]``, ``[n, c]``; NaN is an absent modality."""
@@ -166,6 +201,7 @@ def fit(scores: np.ndarray, target: Target, config: Config, names: Sequence[str]
         override_cutoff=cutoff,
         levels=np.zeros((4, len(prior))),
         rules=tuple(found for r in _read(config.rules) if (found := _fit_rule(r, columns, present, names)) is not None),
+        overriding=_overriding(config),
     )
     unscored.levels[:] = _levels(unscored, unscored.lines(scores), target)
     return unscored
@@ -180,7 +216,8 @@ def _fit_rule(rule: Written, columns: np.ndarray, present: np.ndarray, names: Se
         np.quantile(columns[present[:, place], place], share, axis=0)
         for place, (_, _, share) in zip(places, rule.conditions, strict=True)
     ]
-    return Rule(places=places, above=tuple(above for _, above, _ in rule.conditions), cutoffs=np.stack(cutoffs), high=rule.high)
+    above = tuple(above for _, above, _ in rule.conditions)
+    return Rule(places=places, above=above, cutoffs=np.stack(cutoffs), high=rule.high, written=str(rule))
 
 
 def _levels(fitted: Fitted, lines: np.ndarray, target: Target) -> np.ndarray:

@@ -48,6 +48,14 @@ class LateFusion(Protocol):
 
 
 @runtime_checkable
+class DecidingFusion(LateFusion, Protocol):
+    """One that can say in words what decided for each patient."""
+
+    def decisions(self, scores: np.ndarray) -> list[str]:
+        """Name the line that decides for each patient of ``[n, modality, c]``."""
+
+
+@runtime_checkable
 class SupervisedObjective(Protocol):
     """A fitted objective of networks."""
 

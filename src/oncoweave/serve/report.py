@@ -11,6 +11,7 @@ from oncoweave.serve.sections.acting import acting_section
 from oncoweave.serve.sections.audits import audits_section
 from oncoweave.serve.sections.certainty import certainty_section
 from oncoweave.serve.sections.cohort import flow_section, missingness_section
+from oncoweave.serve.sections.decided import decided_section
 from oncoweave.serve.sections.differences import comparison_section, contribution_section
 from oncoweave.serve.sections.groups import groups_section
 from oncoweave.serve.sections.methods import methods_section, provenance_section, warnings_section
@@ -47,6 +48,7 @@ def page_of(run: RunFolder) -> Page:
         km_section(run),
         calibration_section(run),
         acting_section(run),
+        *decided_section(run),
         certainty_section(run),
         contribution_section(run, erase),
         groups_section(run),

@@ -1,9 +1,10 @@
 """Whether a model's fusion, and what it wraps, can be what a study makes of them."""
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from oncoweave.core import shelf
-from oncoweave.core.errors import ConfigError, unknown_name
+from oncoweave.core.errors import ConfigError, UnknownNameError, unknown_name
 from oncoweave.model import operator_of
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind:
         UnknownNameError: there is no such setting, file or modality; names the nearest.
     """
     config, module = model.config, shelf.load("fusion", model.fusion)
-    if hasattr(module, "check"):
-        module.check(config, modalities)
+    _check_of(module, config, modalities, f"model {model.name!r}")
     decides = model.fusion
     if model.levels is not None:
         decides = model.levels.decision
@@ -37,7 +37,7 @@ def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind:
     _check_penalty(model)
     kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
     if kinds is not None and endpoint_kind not in kinds:
-        msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not a {endpoint_kind} endpoint"
+        msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not endpoints of kind {endpoint_kind!r}"
         raise ConfigError(msg)
 
 
@@ -87,5 +87,14 @@ def _check_wrapped(model: "ModelSpec", modalities: tuple[str, ...]) -> None:
     for key, fusion in model.wrapped.items():
         given, where = model.wrapped_settings.get(key, {}), f"model {model.name!r}, wrapped_settings: {key}"
         config, module = shelf.configure("fusion", fusion, given, where=where), shelf.load("fusion", fusion)
-        if hasattr(module, "check"):
-            module.check(config, modalities)
+        _check_of(module, config, modalities, where)
+
+
+def _check_of(module: ModuleType, config: object, modalities: tuple[str, ...], where: str) -> None:
+    """Let a fusion refuse what it cannot take of these modalities, and say of which model."""
+    if not hasattr(module, "check"):
+        return
+    try:
+        module.check(config, modalities)
+    except (ConfigError, UnknownNameError) as error:
+        raise type(error)(f"{where}: {error}") from error

@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from oncoweave.core import shelf
-from oncoweave.nn.fitted import LateFusion
+from oncoweave.nn.fitted import DecidingFusion, LateFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold, Preparation, Trained
 
@@ -27,8 +27,19 @@ class FittedLate:
 
     def predict(self, data: Dataset) -> np.ndarray:
         """Return ``[n, c]``; NaN for patients who have none of the modalities."""
-        scores = np.stack([base.predict(data) for base in self.bases], axis=1)
-        return combine_present(self.fusion, scores)
+        return combine_present(self.fusion, self._scores(data))
+
+    def decisions(self, data: Dataset) -> list[str] | None:
+        """Say what decided for each patient (empty for those who have none of the modalities); None where the fusion cannot."""
+        if not isinstance(self.fusion, DecidingFusion):
+            return None
+        scores = self._scores(data)
+        present = ~np.isnan(scores).all(axis=(1, 2))
+        told = iter(self.fusion.decisions(scores[present]) if present.any() else ())
+        return [next(told) if has else "" for has in present]
+
+    def _scores(self, data: Dataset) -> np.ndarray:
+        return np.stack([base.predict(data) for base in self.bases], axis=1)
 
 
 def combine_present(fusion: LateFusion, scores: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ import pandas as pd
 from oncoweave.core.endpoint import Endpoint
 from oncoweave.evaluate.curves import survival_at_own
 from oncoweave.evaluate.survival import BaselineHazard, breslow_baseline, survival_at
-from oncoweave.evaluate.tables import OWN_SURVIVAL
+from oncoweave.evaluate.tables import DECIDED_BY, OWN_SURVIVAL
 from oncoweave.train.certainty import Certainty, fit_certainty
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fitted, Fold
+from oncoweave.train.late_learner import FittedLate
 from oncoweave.train.panel import Planned
 from oncoweave.train.recalibration import Recalibration, Rescaling, fit_recalibration
 from oncoweave.train.study import Study
@@ -56,6 +57,8 @@ class LockedModel:
         frame = pd.DataFrame({"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns})
         truth = {} if kept.target is None else self._truth(kept.target.values)
         columns = {**self._columns(output), **self._own_survival(output, kept)}
+        if isinstance(self.fitted, FittedLate) and (told := self.fitted.decisions(kept)) is not None:
+            columns[DECIDED_BY] = np.array(told, dtype=object)
         sure = self.certainty.columns(self.endpoint, self.recalibration.apply(output))
         return frame.assign(**truth, **columns, **sure, **self.certainty.examine(kept, self.fitted.preparations))
 

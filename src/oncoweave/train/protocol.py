@@ -23,6 +23,7 @@ from oncoweave.train.absences import absences
 from oncoweave.train.audits.result import Audited
 from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
+from oncoweave.train.decisions import idle_lines
 from oncoweave.train.default_encoders import encoder_notes
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fitting import Fitting, fit_all, read_scores, training_fold
@@ -92,6 +93,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
         record(out, out / "site_audit.parquet")
         warnings.append(sentence)
     predictions, subsets = labelled(fit_all(fitting, jobs=jobs), resolved, cohort), fitting.subsets
+    warnings += idle_lines(resolved, predictions)
     scored = read_scores(fitting)
     tables = write_results(
         out,
