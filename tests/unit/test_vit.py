@@ -206,7 +206,7 @@ def test_checkpoints_of_torch_are_read_without_running_code(tmp_path, zipped):
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert list(read_weights(path)) == ["teacher.backbone.cls_token", "optimizer.state.0.exp"]
     torch.save({"model": torch.nn.Linear(2, 2)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ConfigError, match=r"w\.pth: not a checkpoint of tensors alone .*code in a file is never run"):
+    with pytest.raises(ConfigError, match=r"w\.pth: wanted a checkpoint of tensors alone, got .*code in a file is never run"):
         read_weights(path)
 
 

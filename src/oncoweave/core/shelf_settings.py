@@ -45,12 +45,19 @@ def variants(shelf: str, name: str) -> dict[str, str]:
     source = _Source.of(_ROOT / shelf / f"{name}.py")
     table = source.values.get("VARIANTS")
     pairs = zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ()
-    return {ast.literal_eval(key): _changes(value) for key, value in pairs if key is not None}
+    return {ast.literal_eval(key): _changes(source, value) for key, value in pairs if key is not None}
 
 
-def _changes(value: ast.expr) -> str:
-    plain = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Config"
-    return ", ".join(ast.unparse(k) for k in value.keywords) if plain and isinstance(value, ast.Call) else ast.unparse(value)
+def _changes(source: "_Source", value: ast.expr) -> str:
+    """Write the settings of ``Config(...)``, of what a name stands for, and of ``replace(that, ...)``; anything else as it is."""
+    named = source.value(value.id) if isinstance(value, ast.Name) else None
+    if named is not None:
+        return _changes(source, named)
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name) or value.func.id not in ("Config", "replace"):
+        return ast.unparse(value)
+    changed = [f"{k.arg}={source.written(k.value)}" for k in value.keywords]
+    start = [_changes(source, value.args[0])] if value.func.id == "replace" else []
+    return ", ".join(part for part in (*start, *changed) if part)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -116,7 +116,8 @@ def rank_words(
     """Rank the words that at least so many patients' reports hold, most attended first; neither sign nor attribution.
 
     Of a word that stands in a text several times, the most attended counts. Words of few patients are left out, so that nothing
-    listed is one patient's: names, dates, places. Intervals resample the patients who have a word.
+    listed is one patient's: names, dates, places. What has no letter or digit counts in the spread and is not listed. Intervals
+    resample the patients who have a word.
 
     Raises:
         DataError: fewer than two patients are asked for a word.
@@ -141,6 +142,6 @@ def rank_words(
             patients=len(values),
         )
         for text, values in found.items()
-        if len(values) >= least_patients
+        if len(values) >= least_patients and any(character.isalnum() for character in text)
     ]
     return tuple(sorted(ranked, key=lambda word: (-word.attention.value, word.text)))

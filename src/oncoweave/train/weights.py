@@ -1,5 +1,6 @@
 """Weights from a file: safetensors, or a torch checkpoint read without running any code in it."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,16 +68,21 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
         msg = (
-            f"{path}: not a checkpoint of tensors alone ({reason}); code in a file is never run: where it was made,"
-            " save its state dict as safetensors"
+            f"{path}: wanted a checkpoint of tensors alone, got {_found(str(error))}; code in a file is never run: where it was"
+            " made, save its state dict as safetensors"
         )
         raise ConfigError(msg) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         msg = f"{path}: neither safetensors (by name) nor readable as a torch checkpoint: {str(error).partition(chr(10))[0]}"
         raise ConfigError(msg) from error
     return dict(_tensors(content, ""))
+
+
+def _found(said: str) -> str:
+    """What torch found instead of tensors, without its advice to read the file unsafely."""
+    wanted = re.search(r"GLOBAL (\S+) was not an allowed global", said)
+    return f"one that needs the code of {wanted[1]}" if wanted else "a file that is none, or that asks for code to be run"
 
 
 def _tensors(content: object, prefix: str) -> "list[tuple[str, Tensor]]":
