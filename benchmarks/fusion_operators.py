@@ -1,11 +1,11 @@
 """Every operator of the fusion shelf on one cohort, on the same folds, beside the baselines that every study has.
 
     python benchmarks/fusion_operators.py COHORT ENDPOINT --out OUT [--modalities a,b,c] [--splits SPLITS] [--jobs 1]
-        [--encoders film=film_vit/tiny,...]
+        [--encoders film=film_vit/tiny,...] [--duels experts:gated,mmp:gated]
 
-Operators run with their defaults, networks as one network a fold. An interrupted run goes on where it was. The table is printed
-as Markdown and written to ``OUT/operators.md``; ``oncoweave report`` makes a page of the run
-folder ``OUT/run``.
+Operators run with their defaults, networks as one network a fold; of more than twelve modalities ``kronecker`` is allowed twice
+its usual terms. An interrupted run goes on where it was, and a finished one is read. The table is printed as Markdown and written
+to ``OUT/operators.md``; ``oncoweave report`` makes a page of the run folder ``OUT/run``. ``--duels`` adds paired differences.
 """
 
 import argparse
@@ -13,10 +13,14 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from oncoweave.core import shelf
+from oncoweave.core.endpoint import Endpoint
 from oncoweave.data.cohort import Cohort
+from oncoweave.evaluate.metrics import MAIN
+from oncoweave.evaluate.versus import versus
 from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Study, run_study
 
 DEFAULT = "stacking"
@@ -37,10 +41,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--without", default="", help="operators to leave out, by comma")
     parser.add_argument("--encoders", default="", help="of networks, KIND=VARIANT by comma; the shelf's defaults for other kinds")
+    parser.add_argument("--only", default="", help="operators to run beside stacking, by comma; all where left out")
+    parser.add_argument("--duels", default="", help="pairs of models, FIRST:SECOND by comma")
     parser.add_argument("--jobs", type=int, default=1, help="processes that fit folds at a time")
     given = parser.parse_args()
     kind = Cohort.open(given.cohort).endpoint(given.endpoint).kind
     operators = offered(kind, without=set(filter(None, given.without.split(","))))
+    if given.only:
+        operators = {name: stage for name, stage in operators.items() if name in {*given.only.split(","), DEFAULT}}
     encoders = dict(pair.split("=", maxsplit=1) for pair in given.encoders.split(",") if pair)
     study = Study(
         name=f"every fusion: {given.endpoint}",
@@ -48,16 +56,34 @@ def main() -> None:
         endpoint=given.endpoint,
         modalities=tuple(given.modalities.split(",")) if given.modalities else None,
         models=tuple(
-            ModelSpec(name=name, fusion=name, encoders=encoders if stage in NETWORKS else {}) for name, stage in operators.items()
+            ModelSpec(
+                name=name, fusion=name, encoders=encoders if stage in NETWORKS else {}, settings=allowed(name, given.cohort)
+            )
+            for name, stage in operators.items()
         ),
         main=DEFAULT,
         protocol=Protocol(folds=given.folds, repeats=given.repeats, splits=given.splits, permutations=1),
         network=NetworkConfig(epochs=given.epochs, patience=8, members=given.members),
     )
     run = run_study(study, given.out / "run", jobs=given.jobs)
-    text = table(run, operators) + f"\n{sum(os.times()[:4]):.0f} s of processor time in this call.\n"
+    text = (
+        table(run, operators)
+        + duels(run, Cohort.open(given.cohort).endpoint(given.endpoint), given.duels)
+        + f"\n{sum(os.times()[:4]):.0f} s of processor time in this call.\n"
+    )
     (given.out / "operators.md").write_text(text, encoding="utf-8")
     print(text)
+
+
+def duels(run: Path, endpoint: Endpoint, pairs: str) -> str:
+    """Lay out paired differences of the main metric, with p of the bootstrap and of the t test over folds."""
+    predictions, metric = pd.read_parquet(run / "predictions.parquet"), MAIN[endpoint.kind][0]
+    lines = []
+    for first, second in (pair.split(":") for pair in pairs.split(",") if pair):
+        found = versus(predictions, endpoint, first=first, second=second, metric=metric, generator=np.random.default_rng(0))
+        told = shown(found.difference, found.low, found.high, sign="+")
+        lines.append(f"{first} less {second}: {told}, p {found.p:.3f}, over folds {found.p_folds:.3f}\n")
+    return "\n" + "\n".join(lines) if lines else ""
 
 
 def offered(kind: str, *, without: set[str]) -> dict[str, str]:
@@ -65,6 +91,11 @@ def offered(kind: str, *, without: set[str]) -> dict[str, str]:
     entries = {e.name: e.constants for e in shelf.catalogue("fusion")}
     served = {name: str(c["STAGE"]) for name, c in entries.items() if kind in c.get("KINDS", (kind,)) and name not in without}
     return dict(sorted(served.items(), key=lambda item: (STAGES.index(item[1]), item[0])))
+
+
+def allowed(name: str, cohort: Path) -> dict[str, int]:
+    """Twice the usual terms for the tensor of more than twelve modalities, which has two a modality at least."""
+    return {"max_terms": 8192} if name == "kronecker" and len(Cohort.open(cohort).modalities) > 12 else {}
 
 
 def table(run: Path, operators: dict[str, str]) -> str:

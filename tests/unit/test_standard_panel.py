@@ -7,7 +7,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.data.cohort import Cohort, ModalitySpec
 from oncoweave.train.study import Study, resolve
 
-ALWAYS = ["early_concat", "early_pca", "early_blocks", "joint_network", "gated_network"]
+ALWAYS = ["early_concat", "early_pca", "early_blocks", "joint_network", "experts_network"]
 LATE = ["late_mean", "late_weighted", "late_rank", "late_product", "stacking"]
 
 

@@ -25,7 +25,7 @@ STUDY = {
     "models": [
         {"name": "early_concat", "fusion": "concat"},
         {"name": "early_blocks", "fusion": "pca", "penalty": "per_modality"},
-        {"name": "gated_network", "fusion": "gated"},
+        {"name": "experts_network", "fusion": "experts"},
         {"name": "late_mean", "fusion": "average"},
         {"name": "stacking", "fusion": "stacking"},
     ],

@@ -13,7 +13,7 @@ LINEAR = (
     ModelSpec(name="late_rank", fusion="rank"),
     ModelSpec(name="stacking", fusion="stacking"),
 )
-NETWORKS = (ModelSpec(name="joint_network", fusion="joint"), ModelSpec(name="gated_network", fusion="gated"))
+NETWORKS = (ModelSpec(name="joint_network", fusion="joint"), ModelSpec(name="experts_network", fusion="experts"))
 MAIN = "stacking"
 RELEASED = Protocol(folds=5, repeats=1, group_by_site="auto", bootstrap=2000)
 """For tasks with five released folds: without them, five of our own, and hospitals kept apart where they are known."""

@@ -184,7 +184,7 @@ def standard_panel(kinds: Set[str]) -> tuple[ModelSpec, ...]:
         ModelSpec(name="early_pca", fusion="pca"),
         ModelSpec(name="early_blocks", fusion="pca", penalty="per_modality"),
     )
-    networks = {"joint_network": "joint", "gated_network": "gated"}
+    networks = {"joint_network": "joint", "experts_network": "experts"}
     if {"slide", "expression"} <= kinds:
         networks["mmp_network"] = "mmp"  # made for these two: a few tokens of each
     late = {"late_mean": "average", "late_weighted": "weighted", "late_rank": "rank", "late_product": "product"}
