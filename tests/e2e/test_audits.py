@@ -305,6 +305,14 @@ def test_a_score_of_the_hospital_that_lots_reach_is_no_fault(clean):
     assert "scores c-index 0.600 (0.560 to" in found.evidence and "by lot (39 times at most) score as much" in found.evidence
 
 
+def test_a_gene_that_is_called_like_a_batch_is_none(clean):
+    """KIT is a receptor in a table of genes, and what tissue was kept in elsewhere."""
+    followed_long = clean[0].cohort.patients["os_months"].rank(pct=True).gt(0.5).astype(float)
+    genes = with_table(clean[0], "expression", lambda t: t.assign(KIT=t["patient_id"].map(followed_long)))
+    assert audit_sources(genes).verdict != "failed"
+    assert audit_sources(with_column(clean[0], "KIT", followed_long.to_numpy())).verdict == "failed"
+
+
 @pytest.mark.parametrize("audit", [audit_slides, audit_sources])
 def test_clean_slides_pass(clean, audit):
     assert audit(slides(clean[0])).verdict == "passed"

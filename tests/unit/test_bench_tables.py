@@ -295,7 +295,7 @@ def test_published_figures_of_tiles_stand_beside_ours_and_alike_rows_are_one():
     pcam = [row for row in table.rows if row.cells[0] == "pcam tiles"]
     assert pcam and all(row.cells[3] == "no\nstand-in" and row.faint for row in pcam)
     twice = pd.concat([given, given[given["task"] == "luad_lusc_tiles"].assign(task="luad_lusc_tiles@again")])
-    assert "luad lusc tiles and luad lusc tiles, again" in [
+    assert "luad lusc tiles and luad lusc tiles (again)" in [
         row.cells[0] for row in published_section(results(twice)).blocks[0].rows
     ]
 

@@ -4,10 +4,10 @@ from oncoweave.serve import wording
 
 
 def task_name(key: str) -> str:
-    """Write the key of a task as words: ``mutation_luad/EGFR@tcga`` becomes ``mutation luad: EGFR, tcga``."""
+    """Write the key of a task as words: ``mutation_luad/EGFR@tcga`` becomes ``mutation luad: EGFR (tcga)``."""
     name, _, place = key.partition("@")
     words = wording.spaced(name.replace("/", ": "))
-    return f"{words}, {wording.spaced(place)}" if place else words
+    return f"{words} ({wording.spaced(place)})" if place else words
 
 
 def model_name(name: str) -> str:

@@ -42,9 +42,10 @@ def quality_section(results: Results) -> Section:
 
 
 def _parts(scores: pd.DataFrame) -> list[list[str]]:
-    """Deal tasks out to tables of nearly equal width."""
+    """Deal tasks out to tables of nearly equal width; where figures have more said below them, fewer fit."""
     tasks = scores["task"].drop_duplicates().tolist()
-    num = math.ceil(len(tasks) / _TASKS_A_TABLE)
+    wordy = not of_everyone(scores[scores["role"] != "null"]).all() or scores["all_pairs"].notna().any()
+    num = math.ceil(len(tasks) / (_TASKS_A_TABLE - 1 if wordy else _TASKS_A_TABLE))
     ends = [round(i * len(tasks) / num) for i in range(num + 1)]
     return [tasks[start:end] for start, end in pairwise(ends)]
 

@@ -16,6 +16,8 @@ from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 _BATCH = re.compile(
     r"(?:^|_)(?:batch|scanner|plate|platform|sequencer|vendor|manufacturer|stainer|chip|flow_?cell|kit)(?:$|_)", re.I
 )
+_GENE = re.compile(r"^(?:kit|chip)(?:$|_)", re.I)
+"""In tables of genes these are a receptor and a ligase, with or without what was measured of them (``KIT_cnv``)."""
 _P = 1e-3
 """Scanners and batches differ in most cohorts; beyond this they go with the outcome, and a model may read them for it."""
 _MOST = 50
@@ -52,8 +54,9 @@ def _sources(run: Audited) -> Iterator[tuple[str, str, pd.Series]]:
     for modality, samples in run.data.samples.items():
         if any(isinstance(s, slide.Sample) for s in samples):
             yield from ((modality, what, values) for what, values in _of_bags(samples).items() if values.notna().any())
-        table = run.studied.tables[modality]
-        for column in (str(c) for c in table.columns if c not in ID_COLUMNS and _BATCH.search(str(c))):
+        table, genes = run.studied.tables[modality], run.studied.modalities[modality].kind in ("expression", "variants")
+        columns = [str(c) for c in table.columns if c not in ID_COLUMNS and _BATCH.search(str(c))]
+        for column in (c for c in columns if not (genes and _GENE.search(c))):
             first = table.groupby("patient_id")[column].first().reindex(run.data.patient_ids)
             if first.nunique() <= _MOST:
                 yield modality, f"column {column!r}", first.map(str, na_action="ignore").reset_index(drop=True)
