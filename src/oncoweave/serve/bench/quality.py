@@ -186,8 +186,7 @@ def _duel_table(duels: pd.DataFrame) -> Table:
         Row(
             cells=(
                 task_name(row["task"]),
-                model_name(row["first"]),
-                model_name(row["second"]),
+                f"{model_name(row['first'])} less\n{model_name(row['second'])}",
                 wording.count(row["n"]),
                 wording.number(row["difference"], sign=True),
                 wording.interval(row["low"], row["high"], sign=True),
@@ -210,8 +209,8 @@ def _duel_table(duels: pd.DataFrame) -> Table:
         " correction, in four studies of five; what is not shown to differ may differ by less."
     )
     tests = ("Of", "Difference", "95% interval", "p", "Adjusted p", "q", "p over folds", "Detectable")
-    header = ("Task", "Main model", "Best simple model", *tests)
-    return Table(caption=caption, header=header, rows=tuple(rows), num_text=3)
+    header = ("Task", "Main less best simple model", *tests)
+    return Table(caption=caption, header=header, rows=tuple(rows), num_text=2)
 
 
 def ranks_section(results: Results) -> Section:
