@@ -1,4 +1,7 @@
-"""Factors behind all blocks, shared or of one block only: Bayesian group factor analysis (MOFA-like) with absent blocks."""
+"""Factors behind all blocks, shared or of one block only: Bayesian group factor analysis (MOFA-like) with absent blocks.
+
+Written here, as the method's own library (mofapy2) is under the LGPL, which a permissive package cannot require.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
