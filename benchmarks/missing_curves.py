@@ -39,6 +39,8 @@ DRAWS = 3
 DROPOUT = 0.3
 FOLDS = 5
 REPLICATES = 1000
+NO_NETWORK = ("two_level",)
+"""Hybrids that are made of linear models unless told otherwise."""
 SVG = "http://www.w3.org/2000/svg"
 
 
@@ -55,17 +57,21 @@ def main() -> None:
     (given.out / "parts").mkdir(parents=True, exist_ok=True)
     cohort = Cohort.open(given.cohort)
     stages = offered(cohort.endpoint(given.endpoint).kind, without=set(filter(None, given.without.split(","))))
-    networks = [name for name, stage in stages.items() if stage in ("intermediate", "hybrid")]
+    networks = [name for name, stage in stages.items() if stage in ("intermediate", "hybrid") and name not in NO_NETWORK]
     linear = [name for name in stages if name not in networks]
     work = [(fold, names, rate) for fold in range(FOLDS) for names, rate in ((linear, 0.0), (networks, 0.0), (networks, DROPOUT))]
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         for fold, rate, seconds in pool.map(partial(fit, given), work):
             print(f"fold {fold}, dropout {rate}: {seconds:.0f} s of processor time", flush=True)
     parts = pd.concat([pd.read_parquet(path) for path in sorted((given.out / "parts").glob("*.parquet"))], ignore_index=True)
-    curves = summarise(parts[parts["operator"].isin(stages)], cohort, given.endpoint)
+    curves = summarise(
+        parts[parts["operator"].isin(stages) & ((parts["dropout"] == 0) | parts["operator"].isin(networks))],
+        cohort,
+        given.endpoint,
+    )
     curves.to_parquet(given.out / "curves.parquet")
     (given.out / "curves.md").write_text(markdown(curves, stages), encoding="utf-8")
-    (given.out / "curves.svg").write_text(chart(curves, stages).replace("<svg ", f"<svg xmlns='{SVG}' ", 1), encoding="utf-8")
+    (given.out / "curves.svg").write_text(chart(curves).replace("<svg ", f"<svg xmlns='{SVG}' ", 1), encoding="utf-8")
     print(markdown(curves, stages))
 
 

@@ -41,7 +41,7 @@ def shown(row: dict | pd.Series, sign: str = "") -> str:
     return f"{row['value']:{sign}.3f} ({row['low']:{sign}.3f} to {row['high']:{sign}.3f})"
 
 
-def chart(curves: pd.DataFrame, stages: dict[str, str]) -> str:
+def chart(curves: pd.DataFrame) -> str:
     """One small panel an operator, in the order of the table; solid plain, dashed with modality dropout."""
     values = curves[(curves["metric"] != "gain")]
     points = values.dropna(subset=["rate"])
@@ -52,7 +52,7 @@ def chart(curves: pd.DataFrame, stages: dict[str, str]) -> str:
         left, top = 34 + (place % _COLUMNS) * (_WIDTH + 40), 30 + (place // _COLUMNS) * (_HEIGHT + 44)
         x = draw.Scale(low=0.0, high=float(points["rate"].max()), start=left, end=left + _WIDTH)
         y = draw.Scale(low=float(low), high=float(high), start=top + _HEIGHT, end=top)
-        body += [draw.text(left, top - 6, f"{operator} ({stages[operator]})", class_="name")]
+        body += [draw.text(left, top - 6, operator, class_="name")]
         for tick in np.arange(low, high + 0.01, 0.1):
             body += [
                 draw.line(left, y(tick), left + _WIDTH, y(tick), class_="hair"),

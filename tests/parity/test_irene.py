@@ -204,7 +204,7 @@ def test_patients_with_nothing_and_films_that_do_not_divide_are_refused(small):
     with pytest.raises(ValueError, match=r"whole patches of 8 px, got 3 of 30 x 32 px"):
         small(images[..., :30], clinical)
     narrow = Tokens(values=clinical["labs"].values[:, :1], keep=clinical["labs"].keep[:, :1])
-    with pytest.raises(ValueError, match="wanted 7 tokens of width 1 a patient, got 1"):
+    with pytest.raises(ValueError, match="labs: wanted 7 tokens of width 1 a patient, got 1"):
         small(images, clinical | {"labs": narrow})
     assert small(torch.rand(3, 3, 48, 40), clinical).isfinite().all()
 

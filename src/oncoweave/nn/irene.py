@@ -134,7 +134,7 @@ class Irene(nn.Module):
         )
         own = {}
         for name, (count, dim) in self.config.clinical.items():
-            require_shape(clinical[name], dim=dim, num_tokens=count)
+            require_shape(clinical[name], dim=dim, num_tokens=count, name=name)
             values = self.drop(self.projections[name](clinical[name].clean) + self.positions[name])
             own[name] = Tokens(values=values, keep=clinical[name].keep)
         return film, own

@@ -83,15 +83,16 @@ def from_table(values: Float[np.ndarray, "batch token"]) -> Tokens:
     return Tokens(values=torch.from_numpy(filled).unsqueeze(-1), keep=torch.from_numpy(keep))
 
 
-def require_shape(tokens: Tokens, *, dim: int, num_tokens: int | None = None) -> None:
-    """Refuse tokens of another width or count than a network was built for; a mismatch must never broadcast.
+def require_shape(tokens: Tokens, *, dim: int, num_tokens: int | None = None, name: str = "") -> None:
+    """Refuse tokens of another width or count than a network was built for; a mismatch must never broadcast; ``name`` says whose.
 
     Raises:
         ValueError: the width differs from ``dim``, or the number of tokens from ``num_tokens`` (None = any number).
     """
     came = tuple(tokens.values.shape[1:])
     if came[1] != dim or num_tokens not in (None, came[0]):
-        msg = f"wanted {num_tokens or 'any number of'} tokens of width {dim} a patient, got {came[0]} of width {came[1]}"
+        whose = f"{name}: " if name else ""
+        msg = f"{whose}wanted {num_tokens or 'any number of'} tokens of width {dim} a patient, got {came[0]} of width {came[1]}"
         raise ValueError(msg)
 
 
