@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from oncoweave.core.errors import ConfigError, DataError, MissingExtraError
@@ -134,6 +135,36 @@ def test_a_scan_thinner_than_a_voxel_says_what_to_do(tmp_path):
         volume.read(record(tmp_path, "thin.nii"))
     finer = volume.Config(spacing_mm=(5.0, 5.0, 1.0))
     assert volume.read(record(tmp_path, "thin.nii"), finer) is not None
+
+
+def test_a_varied_scan_is_moved_and_changed_in_contrast_and_nothing_else(rng):
+    config = volume.Config(size=(16, 16, 16), patch=8, vary=0.25)
+    x, y, z = np.meshgrid(*(np.arange(16),) * 3, indexing="ij")
+    values = (3 * x + 17 * y - 29 * z + rng.integers(0, 3, size=x.shape)).astype(np.int16)
+    whole = np.array([[0, 16]] * 3)
+    samples = [volume.from_voxels(p, values, scanned=whole, unit="HU", config=config) for p in "AB"]
+    fitted = volume.fit(samples, config)
+    tokens = fitted.collate([*samples, None])
+    varied = fitted.varied(tokens, torch.Generator().manual_seed(3))
+    assert torch.equal(varied.keep, tokens.keep) and torch.equal(varied.positions, tokens.positions)
+
+    def boxes(values):
+        return values.reshape(3, 2, 2, 2, 8, 8, 8).permute(0, 1, 4, 2, 5, 3, 6).reshape(3, 16, 16, 16)[:2].numpy()
+
+    before, after = boxes(tokens.values)[0], boxes(varied.values)
+    np.testing.assert_allclose(before * fitted.scale + fitted.centre, (values + 1000) / 1400, atol=1e-5)
+    assert not np.allclose(after[0], after[1])
+    steps = [np.clip(np.arange(16) + by, 0, 15) for by in range(-2, 3)]
+    for scan in after:
+        fits = []
+        for moved in (before[np.ix_(i, j, k)] for i in steps for j in steps for k in steps):
+            slope, level = np.polyfit(moved.ravel(), scan.ravel(), 1)
+            fits.append((np.abs(slope * moved + level - scan).max(), abs(slope - 1), abs(level)))
+        error, slope, level = min(fits)
+        assert error < 1e-4
+        assert max(slope, level) <= 0.3 * 0.25 + 1e-4
+    same = dataclasses.replace(fitted, config=dataclasses.replace(config, vary=0.0)).varied(tokens, torch.Generator())
+    torch.testing.assert_close(same.values, tokens.values)
 
 
 def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rng):

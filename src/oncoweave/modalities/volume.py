@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Int16
 
 from oncoweave.core.errors import DataError, missing_extra
 from oncoweave.core.files import publish
-from oncoweave.core.ranges import Count, Positive
+from oncoweave.core.ranges import Count, Positive, Share
 from oncoweave.core.settings import ranged
 from oncoweave.core.truth import PatientTruth
 from oncoweave.core.units import ScanUnit, scan_unit
@@ -52,6 +52,9 @@ class Config:
     """Voxels along a side of a token."""
     window: tuple[int, int] = (-1000, 400)
     """Hounsfield units that CT is clipped to, from -2048 to 4095: air to soft bone."""
+    vary: Share = 0.0
+    """How much a training step varies each scan, 0 to 1: at 1 by shifts of a patch along each axis, and 30% of brightness and
+    contrast."""
 
     def __post_init__(self) -> None:
         """Refuse a box or a window that cannot be cut."""
@@ -234,6 +237,11 @@ class Preparation:
     """How scans have to be read for it."""
 
     @property
+    def vary(self) -> float:
+        """How much training steps vary scans."""
+        return self.config.vary
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the modality's table that are read."""
         return ("path", "mask_path") if self.radiomics_names else ("path",)
@@ -270,6 +278,22 @@ class Preparation:
                 values[row] = self._cubes(sample)
                 keep[row] = torch.from_numpy(_touched(sample, places.numpy()))
         return Tokens(values=values, keep=keep, positions=places.float().expand(len(samples), -1, -1))
+
+    def varied(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """Shift each scan of a batch, repeating its edge, and change its brightness and contrast; left stays left."""
+        side, (x, y, z), num = self.config.patch, self.config.size, len(tokens.values)
+        grid = (x // side, y // side, z // side)
+        boxes = tokens.values.reshape(num, *grid, side, side, side).permute(0, 1, 4, 2, 5, 3, 6).reshape(num, x, y, z)
+        drawn = torch.rand((num, 5), generator=generator) * 2 - 1
+        shifts = (drawn[:, :3] * self.vary * side).round().long()
+        for axis, length in enumerate((x, y, z), start=1):
+            places = (torch.arange(length) + shifts[:, axis - 1 : axis]).clamp(0, length - 1)
+            shape = [num if dim == 0 else length if dim == axis else 1 for dim in range(4)]
+            boxes = boxes.gather(axis, places.reshape(shape).expand(boxes.shape))
+        strength = 0.3 * self.vary * drawn[:, 3:, None, None, None]
+        boxes = boxes * (1 + strength[:, 0]) + strength[:, 1]
+        cut = boxes.reshape(num, grid[0], side, grid[1], side, grid[2], side).permute(0, 1, 3, 5, 2, 4, 6)
+        return Tokens(values=cut.reshape(tokens.values.shape), keep=tokens.keep, positions=tokens.positions)
 
     def block(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient feature"]:
         """Describe each scan by statistics, coarse components and radiomics, standardised; NaN for absent patients.
