@@ -138,7 +138,8 @@ def side_of(dim_in: int, *, axes: int) -> int:
     side = round(dim_in ** (1 / axes))
     if side**axes != dim_in or side < 2 or side & (side - 1):
         what = "cubes of 2, 4, 8 ... voxels" if axes == 3 else "squares of 2, 4, 8 ... pixels"
-        msg = f"wanted tokens that are {what} a side, got width {dim_in}"
+        other = "name volume_vit, which takes any" if axes == 3 else "name film_vit, which takes any"
+        msg = f"wanted tokens that are {what} a side, got width {dim_in}; set 'patch' in the preparation, or {other} (encoders)"
         raise ValueError(msg)
     return side
 

@@ -13,7 +13,7 @@ from oncoweave.train.study import ModelSpec, Study
 DEFAULT_ENCODERS = {
     "embedding": "linear",
     "expression": "linear",
-    "film": "film_vit",
+    "film": "cnn2d",
     "record": "linear",
     "report": "bert/tiny",
     "slide": "abmil",
@@ -21,7 +21,8 @@ DEFAULT_ENCODERS = {
     "volume": "cnn3d",
 }
 """Encoder of each kind of modality where the study names none. Tables get a linear layer: on cohorts of a few hundred patients
-deeper encoders did worse (benchmarks/network_defaults_2026-11.md)."""
+deeper encoders did worse (benchmarks/network_defaults_2026-11.md); films a convolutional network, which did better than the
+transformer on both cohorts measured (benchmarks/irene_2026-11.md)."""
 
 TOKEN_ENCODERS = DEFAULT_ENCODERS | {
     "embedding": "project",
