@@ -98,9 +98,9 @@ def _best_first(run: RunFolder, table: pd.DataFrame) -> pd.DataFrame:
 
 def _guides(run: RunFolder, table: pd.DataFrame) -> list[Guide]:
     guides = []
-    beside = table["model"].map(lambda model: findings.on_the_same_patients(run, model)).astype(bool)
-    baselines = _best_first(run, table[(table["role"] == "baseline") & table["value"].notna() & beside])
-    if len(baselines):
+    baselines = _best_first(run, table[(table["role"] == "baseline") & table["value"].notna()])
+    # a line at a lesser one would call it the best, and one of other patients is no bar to the models of these
+    if len(baselines) and findings.on_the_same_patients(run, str(baselines["model"].iloc[0])):
         best = float(baselines["value"].iloc[0])
         guides.append(Guide(value=best, label=f"best baseline {wording.number(best)}", class_="guide"))
     if run.chance is not None:
