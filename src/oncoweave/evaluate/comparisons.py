@@ -105,7 +105,7 @@ def _compare(compared: Compared, model: str, reference: str) -> list[dict[str, o
 
 def share_patients(table: PredictionTable, first: str, second: str) -> bool:
     """Whether two models predict a patient in common, as models of modalities that nobody has together do not."""
-    return not table.of(first)[_ROW].merge(table.of(second)[_ROW], on=_ROW).empty
+    return not common_rows(table.of(first), table.of(second))[0].empty
 
 
 def _apart(compared: Compared, model: str, reference: str) -> list[dict[str, object]]:

@@ -20,7 +20,7 @@ from oncoweave.explain.ranking import (
     rank_means,
     relative_to_measured,
 )
-from oncoweave.explain.words import LEAST_PATIENTS, Word, rank_words, same_words, words_of
+from oncoweave.explain.words import LEAST_PATIENTS, Word, is_word, rank_words, same_words, words_of
 from oncoweave.modalities.report import Preparation as Texts
 from oncoweave.modalities.report import Sample as Text
 from oncoweave.train.dataset import Dataset
@@ -274,11 +274,6 @@ def _words(looked: Looked, row: int) -> tuple[Word, ...] | None:
 
 def _summed(received: Float[np.ndarray, " _"] | None, groups: Sequence[Sequence[int]]) -> Float[np.ndarray, " _"] | None:
     return None if received is None else np.array([received[list(group)].sum() for group in groups])
-
-
-def is_word(text: str) -> bool:
-    """Whether a word is more than punctuation."""
-    return any(letter.isalnum() for letter in text)
 
 
 def _on_marks(words: Sequence[Word]) -> float:

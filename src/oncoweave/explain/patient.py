@@ -11,11 +11,10 @@ from jaxtyping import Float
 
 from oncoweave.explain.attention import Attention, attend
 from oncoweave.explain.batches import collate
-from oncoweave.explain.deletion import is_word
 from oncoweave.explain.occlusion import delete_groups, delete_modalities, delete_tokens, sizes
 from oncoweave.explain.patches import grid_map, word_map
 from oncoweave.explain.ranking import columns_of, merge_levels
-from oncoweave.explain.words import Word, words_of
+from oncoweave.explain.words import Word, is_word, words_of
 from oncoweave.modalities.film import Film
 from oncoweave.modalities.film import Sample as Films
 from oncoweave.modalities.report import Preparation as Texts

@@ -71,6 +71,11 @@ def words_of(preparation: Preparation, sample: Sample, received: Float[np.ndarra
     return tuple(words)
 
 
+def is_word(text: str) -> bool:
+    """Whether a word is more than punctuation."""
+    return any(letter.isalnum() for letter in text)
+
+
 def top_words(words: Sequence[Word], *, share: float = TOP_SHARE) -> tuple[Word, ...]:
     """Give the most attended ``share`` of a patient's words, rounded up, most attended first; neither sign nor attribution.
 
@@ -142,6 +147,6 @@ def rank_words(
             patients=len(values),
         )
         for text, values in found.items()
-        if len(values) >= least_patients and any(character.isalnum() for character in text)
+        if len(values) >= least_patients and is_word(text)
     ]
     return tuple(sorted(ranked, key=lambda word: (-word.attention.value, word.text)))

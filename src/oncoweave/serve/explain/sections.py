@@ -3,7 +3,6 @@
 import pandas as pd
 
 from oncoweave.explain.cohort import CohortFindings
-from oncoweave.explain.deletion import is_word
 from oncoweave.explain.words import LEAST_PATIENTS, TOP_SHARE
 from oncoweave.serve import wording
 from oncoweave.serve.charts.forest import Estimate, Guide, forest_plot
@@ -214,7 +213,7 @@ def words_sections(found: CohortFindings, about: About) -> list[Section]:
     sections = []
     for name in found.punctuation:
         listed = found.words[found.words["modality"] == name]
-        sections.append(_words(name, listed[listed["word"].map(is_word).astype(bool)], found, about))
+        sections.append(_words(name, listed, found, about))
     return sections
 
 
