@@ -89,7 +89,6 @@ def embed(
     from oncoweave.train.tile_encoder import tile_settings
 
     declared = _declared(slide_mpp)
-    _share_cores(readers)
     tile_encoder, whole = load_pair((encoder, weights, precision), (slide_encoder, slide_weights, readout), device=device)
     side, resolution = tile_settings(tile_encoder, tile=tile, mpp=mpp)
     recipe = _recipe(resolution, side, overlap, min_tissue, stain, (pen, blood, fold, blur))
@@ -200,15 +199,6 @@ def _options(batch: int, readers: int, reader: str, *, previews: bool) -> "Embed
     from oncoweave.train.embed import EmbedOptions
 
     return EmbedOptions(batch=batch, readers=readers, reader=reader, previews=previews)
-
-
-def _share_cores(readers: int) -> None:
-    """Leave the readers their cores: torch's threads spin while they wait, which costs thrice the time where cores are short."""
-    import os
-
-    import torch
-
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) - readers)))
 
 
 def _declared(slide_mpp: float | None) -> float | None:

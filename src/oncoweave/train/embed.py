@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -105,7 +106,7 @@ def embed_slide(
     """
     folder, started = Path(folder), time.monotonic()
     bag_path = _bag_path(folder, slide)
-    with closing(open_slide(slide.path, reader=options.reader)) as source:
+    with closing(open_slide(slide.path, reader=options.reader)) as source, _cores_left(to=options.readers):
         level0 = require_mpp(source, declared=slide.mpp)
         tiling = lay_tiles(source, level0=level0, recipe=recipe)
         preview = folder / "previews" / f"{slide.slide_id}.png"
@@ -259,6 +260,17 @@ def _encode(
         kept=np.array(kept, dtype=np.int64),
         blurred=tiling.coords[np.array(blurred, dtype=np.int64)],
     )
+
+
+@contextmanager
+def _cores_left(*, to: int) -> Iterator[None]:
+    """Leave ``to`` readers their cores: torch's threads spin while they wait, thrice the time where cores are short."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - to)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _in_order(load: Callable[[int], T], total: int, *, options: EmbedOptions) -> Iterator[T]:
