@@ -4,7 +4,7 @@
         [--only covid|phantom]
 
 On ``covid_cxr_multimodal`` (see ``covid_cohort.py``): whether the course becomes adverse, with the notes as they are and with
-label words and follow-up masked, on the same patients, folds and seeds, so that what the notes leak is the difference. On a drawn
+label words and follow-up masked, on the same patients, folds and seeds; ``irene_leaks.py`` asks what the notes leak. On a drawn
 cohort with films, reports and values: the stand-ins of both tasks. Each is an ordinary run folder under OUT with its report;
 what is done is not done again. Writes ``OUT/irene_tasks.md``. Sized for two cores: batches of 16, one block in the transformer
 of films, drawn films of 64 pixels, and the image alone as the main model, so that neither nulls nor subsets train a transformer
@@ -12,7 +12,6 @@ again. ``--film cnn2d`` reads films by the residual network instead, ``--side`` 
 """
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 
@@ -27,12 +26,10 @@ from oncoweave.evaluate.versus import versus
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
 from oncoweave.train.protocol import run
-from oncoweave.train.study import ModelSpec, Protocol, Study, resolve, run_study
+from oncoweave.train.study import ModelSpec, resolve
 from oncoweave.train.task import admit, load_task, study_of
 
 ENDPOINT = "adverse_later"
-LEAKED = ("adverse_later", "adverse_outcome", "covid")
-"""Endpoints of which the notes tell."""
 TASKS = ("pulmonary_diseases", "adverse_outcome")
 DRAWN = 64
 """Pixels along a side of a drawn film as networks see it; linear models see more."""
@@ -60,7 +57,7 @@ def main() -> None:
 
 
 def covid(given: argparse.Namespace) -> list[str]:
-    """Ask for the course of patients with covid films, notes both ways, and what the notes leak."""
+    """Ask for the course of patients with covid films, notes both ways."""
     pages = []
     for masked in (False, True):
         folder = given.out / ("covid_masked" if masked else "covid")
@@ -70,18 +67,24 @@ def covid(given: argparse.Namespace) -> list[str]:
             admit(load_task("adverse_outcome"), given.out / f"{folder.name}-all", folder)
         told = f"covid films, {ENDPOINT}, notes {'masked' if masked else 'as they are'}"
         pages.append(section(told, fitted(given, "adverse_outcome", folder, ENDPOINT, side=given.side)))
-    return [*pages, leak(given)]
+    return pages
 
 
 def phantom(given: argparse.Namespace) -> list[str]:
     """Ask both tasks' stand-ins of drawn patients."""
-    folder = given.out / "phantom"
+    folder = draw(given.out, given.patients)
+    return [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None, side=DRAWN)) for task in TASKS]
+
+
+def draw(out: Path, patients: int) -> Path:
+    """Draw a cohort with films, reports and values of the laboratory, and keep whom the tasks admit."""
+    folder = out / "phantom"
     if not folder.exists():
         scanty = ("slide", "volume", "expression", "variants")
-        drawn = Config(patients=given.patients, seed=3, sites=10, without=scanty, lung_diseases=True)
-        write_phantom(drawn, given.out / "phantom-all", progress=False)
-        admit(load_task("pulmonary_diseases"), given.out / "phantom-all", folder)
-    return [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None, side=DRAWN)) for task in TASKS]
+        config = Config(patients=patients, seed=3, sites=10, without=scanty, lung_diseases=True)
+        write_phantom(config, out / "phantom-all", progress=False)
+        admit(load_task("pulmonary_diseases"), out / "phantom-all", folder)
+    return folder
 
 
 def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | None, *, side: int) -> Path:
@@ -100,40 +103,6 @@ def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | N
     run(resolve(asked, Cohort.open(folder)), out, jobs=given.jobs)
     print(f"{out.name}: {time.time() - started:.0f} s", flush=True)
     return out
-
-
-def leak(given: argparse.Namespace) -> str:
-    """Hold linear models of the notes as they are against those of the masked notes of the same patients, by either split."""
-    folder = given.out / "covid_both"
-    if not folder.exists():
-        (plain, _), (masked, _) = (build(given.data, masked=m) for m in (False, True))
-        spec = dataclasses.replace(plain.modalities["report"], name="report_masked")
-        tables = plain.tables | {"report_masked": masked.tables["report"]}
-        write_cohort(dataclasses.replace(plain, tables=tables, modalities=plain.modalities | {spec.name: spec}), folder)
-    lines = [
-        "## What the notes leak (linear models of words, 3 x 5 folds)", "",
-        "| endpoint | folds by | AUROC | masked | as they are less masked | n | events |",
-        "|---|---|" + "---|" * 5,
-    ]  # fmt: skip
-    for endpoint in LEAKED:
-        for by_site in (False, True):
-            study = Study(
-                name="notes", cohort=str(folder.resolve()), endpoint=endpoint, modalities=("record", "report", "report_masked"),
-                models=(ModelSpec(name="average", fusion="average"),), main="average",
-                protocol=Protocol(folds=5, repeats=3, group_by_site=by_site, permutations=0),
-            )  # fmt: skip
-            done = run_study(study, given.out / f"notes-{endpoint}-{'site' if by_site else 'patient'}.run", jobs=given.jobs)
-            metrics = pd.read_parquet(done / "metrics.parquet")
-            own = metrics[metrics["metric"] == "auroc"].set_index("model")
-            values = [shown(own.loc[[name]].iloc[0]) for name in ("only_report", "only_report_masked")]
-            found = versus(
-                pd.read_parquet(done / "predictions.parquet"), Cohort.open(folder).endpoint(endpoint), first="only_report",
-                second="only_report_masked", metric="auroc", generator=np.random.default_rng(0),
-            )  # fmt: skip
-            difference = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}), p = {found.p:.3f}"
-            cells = (endpoint, "source" if by_site else "patient", *values, difference, str(found.n), str(found.events))
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 def reading(model: ModelSpec, film: str) -> ModelSpec:
