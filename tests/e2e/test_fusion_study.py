@@ -104,6 +104,11 @@ def test_a_decision_list_says_which_line_decided_and_which_never_does(cohort, tm
     [
         ({"network": NetworkConfig(modality_dropout={"expresion": 0.3})}, UnknownNameError, "did you mean 'expression'"),
         (
+            {"models": (ModelSpec(name="list", fusion="rules", settings={"override_above": 0.5}),)},
+            ConfigError,
+            "override_above 0.5 of rules and no override; name the modality",
+        ),
+        (
             {"models": (ModelSpec(name="tree", fusion="hierarchical", settings={"tree": "record, variants"}),)},
             ConfigError,
             "expr",

@@ -8,7 +8,7 @@ import torch
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
-from oncoweave.fusion.mdt import Config, build
+from oncoweave.fusion.mdt import Config, build, without_effect
 from oncoweave.nn.bidirectional import EXCHANGES
 from oncoweave.nn.tokens import Tokens
 
@@ -150,3 +150,28 @@ def test_settings_that_cannot_be_are_refused(settings, match):
 def test_bags_that_are_no_modality_are_refused():
     with pytest.raises(ValueError, match=r"bags .'slide'. are not among"):
         build(SMALL, dims=DIMS, dim_out=7, bags=frozenset({"slide"}))
+
+
+@pytest.mark.parametrize(("exchange", "first", "second"), [("one_way", "rest", "bag"), ("one_way_back", "bag", "rest")])
+def test_one_way_of_many_streams_is_by_side_whatever_their_order(exchange, first, second):
+    bags = ("slide", "notes")
+    for order in itertools.permutations((*bags, "rna", "clinical")):
+        torch.manual_seed(0)
+        model = build(replace(SMALL, exchange=exchange), dims=dict.fromkeys(order, 3), dim_out=7, bags=frozenset(bags))
+        tokens = {name: Tokens(values=torch.randn(2, 4, 3), keep=torch.ones(2, 4, dtype=torch.bool)) for name in order}
+        maps = model.eval().attention(tokens)
+        side = {name: "bag" if name in bags else "rest" for name in order}
+        for query, key in itertools.product(order, order):
+            reads = side[query] == side[key] or (side[query], side[key]) == (first, second)
+            assert (maps[f"0:{query}->{key}"].sum() > 0) == reads
+
+
+@pytest.mark.parametrize("bags", [frozenset(), frozenset({"slide.he"}), frozenset(DIMS)], ids=len)
+@pytest.mark.parametrize("streams", ["modalities", "two"])
+@pytest.mark.parametrize("exchange", [e for e in EXCHANGES if e not in ("average", "learned", "gated")])
+def test_what_is_said_to_have_no_effect_has_none_and_all_else_has(exchange, streams, bags):
+    average, other = network(bags, streams=streams), network(bags, streams=streams, exchange=exchange)
+    other.load_state_dict(average.state_dict())
+    said = without_effect(other.config, modalities=tuple(DIMS), bags=bags)
+    assert bool(said) == torch.equal(average(drawn()), other(drawn()))
+    assert exchange in said or not said

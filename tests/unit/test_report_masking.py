@@ -1,6 +1,8 @@
 """Words that state the answer: what is hidden, how it is counted, and that a planted leak is gone."""
 
 import itertools
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
 from oncoweave.core.state import load_state, save_state
 from oncoweave.data.cohort import Cohort, ModalitySpec
+from oncoweave.data.columns import make_record
 from oncoweave.data.label_words import blank_text, check_words, is_ordinary, mask_text
 from oncoweave.modalities import report
 from oncoweave.modalities.report import Sample
@@ -67,6 +70,17 @@ def test_words_within_others_are_found_too():
         "icu admission": 1,
         "admission": 1,
     }
+
+
+def test_a_word_is_hidden_however_its_letters_are_written():
+    word = "m\u00e9tastase"
+    apart = unicodedata.normalize("NFD", word)
+    assert apart != word
+    for given, written in ((word, apart), (apart, word), (apart, apart)):
+        assert mask_text(f"une {written} nette", check_words([given]))[0].split() == ["une", "nette"]
+        assert blank_text(f"une {written} nette", check_words([given])) == f"une {' ' * 9} nette"
+    row = make_record("P1", [{"text": f"une {apart} nette"}], modality=ModalitySpec(name="report", kind="report"), root=Path())
+    assert report.read(row).text == f"une {word} nette"
 
 
 def test_what_was_hidden_is_counted_by_word_of_the_list():

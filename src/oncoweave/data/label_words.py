@@ -6,12 +6,14 @@ between, and where no letter or digit stands next to it: ``icu`` is hidden in ``
 full, whatever their order in the list.
 
 A hidden word is as one that was never written. A mark in its place would not do: where only the texts of one outcome hold it, it
-tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay.
+tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay. Letters
+are compared as composed ones (``é`` in one character or in two); a word cut by a hyphen at the end of a line is not found.
 
 Names of classes may be words that any text is full of: without its ``no``, "no invasion" says that there is one.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -50,7 +52,7 @@ def check_words(words: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: one is empty, or has a star elsewhere than at its end.
     """
-    plain = tuple(dict.fromkeys(" ".join(word.lower().split()) for word in words))
+    plain = tuple(dict.fromkeys(" ".join(composed(word).lower().split()) for word in words))
     for word in plain:
         if not re.search(_LETTER, word) or "*" in word[:-1]:
             msg = f"mask_words: {word!r} is no word; write a word (icu), words (mechanical ventilation) or a stem (intubat*)"
@@ -60,6 +62,7 @@ def check_words(words: Sequence[str]) -> tuple[str, ...]:
 
 def mask_text(text: str, words: tuple[str, ...]) -> tuple[str, Counter[str]]:
     """Take each of the ``words`` out of a text; count too how often each stands there, alone or within another."""
+    text = composed(text)
     spans, hidden = _found(text, words)
     kept, end = [], 0
     for start, stop in spans:
@@ -69,10 +72,16 @@ def mask_text(text: str, words: tuple[str, ...]) -> tuple[str, Counter[str]]:
 
 
 def blank_text(text: str, words: tuple[str, ...]) -> str:
-    """Put as many spaces in place of each of the ``words``, so that all else stays where it stands in the text."""
+    """Put as many spaces in place of each of the ``words``, so that all else stays where it stands in the composed text."""
+    text = composed(text)
     for start, stop in _found(text, words)[0]:
         text = f"{text[:start]}{' ' * (stop - start)}{text[stop:]}"
     return text
+
+
+def composed(text: str) -> str:
+    """Write each letter with its marks as one character, where there is one (Unicode's form C)."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _found(text: str, words: tuple[str, ...]) -> tuple[list[tuple[int, int]], Counter[str]]:

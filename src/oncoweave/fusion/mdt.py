@@ -7,7 +7,7 @@ number and one tile start at one scale; positions are left to the encoders, so t
 averaged before the modalities are, since a slide's thousands of tiles would outweigh everything else in the paper's plain mean.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -44,7 +44,8 @@ class Config:
     ratio: Positive = 2.0
     """Width inside the feed-forward blocks, as a multiple of ``width``."""
     exchange: Exchange = "average"
-    """``average``, ``learned``, ``gated``, ``co_only``, ``one_way`` (from bags to the rest), ``one_way_back`` or ``none``."""
+    """``average``, ``learned``, ``gated``, ``co_only``, ``one_way`` (bags to the rest; alike within each), ``one_way_back``,
+    ``none``."""
     streams: Literal["modalities", "two"] = "modalities"
     """Each modality one stream, or ``two``: bags (slides, reports) against everything else, as in the paper."""
     readout: Literal["modalities", "mean", "summary"] = "modalities"
@@ -80,7 +81,8 @@ class Mdt(nn.Module):
         self.summaries = None
         if config.readout == "summary":
             self.summaries = nn.Parameter(torch.randn(len(dims), config.width))
-        self.transformer = MultimodalTransformer(config.shape, streams=len(self.groups))
+        ranks = [int(group[0] not in bags) for group in self.groups]
+        self.transformer = MultimodalTransformer(config.shape, streams=len(self.groups), ranks=ranks)
         self.out = lecun_linear(config.width, dim_out)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
@@ -152,3 +154,15 @@ def _side_by_side(parts: list[Tokens]) -> Tokens:
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
     """Build for modalities of widths ``dims``, of which ``bags`` have tokens that differ in number from patient to patient."""
     return Mdt(config, dims=dims, dim_out=dim_out, bags=bags)
+
+
+def without_effect(config: Config, *, modalities: Collection[str], bags: frozenset[str]) -> str:
+    """Say which settings do nothing for such modalities; nothing where all act."""
+    if not config.mixing or (bags and bags != set(modalities)):
+        return ""
+    sides = "two sides, bags of tokens (slide, film, report) and the rest, of which these modalities are one"
+    if config.streams == "two":
+        return f"streams: two wants {sides}: one stream, which exchanges with nobody (exchange: {config.exchange})"
+    if config.exchange in ("one_way", "one_way_back"):
+        return f"exchange: {config.exchange} wants {sides}: all streams exchange alike, as with average"
+    return ""

@@ -4,8 +4,10 @@ The cost is half the squared distance of unit vectors, 1 - cosine; the plan is t
 KL-relaxed marginals (``nn.transport``), so that tiles which match no gene may stay behind. A gene token reads its row of the plan
 times the number of gene tokens: weights that sum to one where all its mass is matched, and to less where not. Departs from the
 paper: whole bags instead of micro-batches; the plan's entropy is relative to the product of the marginals (a tile that comes
-twice counts as one of double mass); a few learned queries read beside the genes. The rest is MCAT.
+twice counts as one of double mass); a few learned queries read beside the genes. The rest is MCAT, and all of it without a bag.
 """
+
+from collections.abc import Collection
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 
 from oncoweave.core.ranges import Count, Positive
 from oncoweave.core.settings import ranged
-from oncoweave.nn.guided import GuidedConfig, GuidedFusion, Reader
+from oncoweave.nn.guided import GuidedConfig, GuidedFusion, Reader, unguided
 from oncoweave.nn.token_sets import Joined
 from oncoweave.nn.transport import unbalanced_plan
 
@@ -66,3 +68,8 @@ class TransportAttention(Reader):
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
     """Build for modalities of widths ``dims``; ``bags`` are read, the others ask."""
     return GuidedFusion(TransportAttention(config), config, dims=dims, bags=bags, dim_out=dim_out)
+
+
+def without_effect(config: GuidedConfig, *, modalities: Collection[str], bags: frozenset[str]) -> str:
+    """Say where no co-attention takes place."""
+    return unguided(modalities, bags)

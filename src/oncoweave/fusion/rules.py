@@ -74,12 +74,15 @@ def _read_line(line: str) -> Written:
 
 
 def check(config: Config, modalities: Sequence[str]) -> None:
-    """Refuse an override, and rules about modalities, that a study does not have, and more votes than it has modalities."""
+    """Refuse what a study's modalities do not give: an override, rules about them, a cut-off of no override, too many votes."""
     for name in (condition[0] for rule in _read(config.rules) for condition in rule.conditions):
         if name not in modalities:
             raise unknown_name("modality (rules of rules)", name, modalities)
     if config.override and config.override not in modalities:
         raise unknown_name("modality (override of rules)", config.override, modalities)
+    if not config.override and config.override_above != Config().override_above:
+        msg = f"override_above {config.override_above:g} of rules and no override; name the modality (override: {modalities[0]})"
+        raise ConfigError(msg)
     if config.k > len(modalities):
         msg = f"k {config.k} of rules, wanted at most the {len(modalities)} modalities of the model: {', '.join(modalities)}"
         raise ConfigError(msg)
@@ -90,6 +93,12 @@ def statements(config: Config, modalities: Sequence[str]) -> tuple[str, ...]:
     rules = [str(rule) for rule in _read(config.rules) if all(name in modalities for name, _, _ in rule.conditions)]
     override = [_overriding(config)] if config.override in modalities else []
     return (*rules, *override, _K_POSITIVE, _NONE_HELD)
+
+
+def shares(config: Config) -> dict[str, float]:
+    """Give the share of patients for whom each line with cut-offs decides at most, if it keeps to what it asks."""
+    asked = {str(rule): min(1 - share if above else share for _, above, share in rule.conditions) for rule in _read(config.rules)}
+    return asked | ({_overriding(config): 1 - config.override_above} if config.override else {})
 
 
 def _overriding(config: Config) -> str:
@@ -182,7 +191,11 @@ class Fitted:
 
 
 def fit(scores: np.ndarray, target: Target, config: Config, names: Sequence[str] = ()) -> Fitted:
-    """Take cut-offs and scores of the lines from out-of-fold scores ``[n, m, c]`` of the training patients."""
+    """Take cut-offs and scores of the lines from out-of-fold scores ``[n, m, c]`` of the training patients.
+
+    They spread less than scores of models fitted on all training patients, which are what is combined, so that a line asked for a
+    tenth decides for somewhat more; ``shares`` tells what was asked.
+    """
     present = present_scores(scores)
     hypotheses = fit_hypotheses(scores, target)
     columns, prior = hypotheses.columns(hypotheses.probabilities(scores)), hypotheses.columns(hypotheses.prior)

@@ -6,7 +6,7 @@ from the paper: blocks are residual and pre-norm, and a few learned tokens stand
 patient who has nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import torch
@@ -117,3 +117,12 @@ class PathwayTransformer(nn.Module):
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:
     """Build for modalities of widths ``dims``; the tokens of ``bags`` do not attend to each other."""
     return PathwayTransformer(config, dims=dims, dim_out=dim_out, bags=bags)
+
+
+def without_effect(config: Config, *, modalities: Collection[str], bags: frozenset[str]) -> str:
+    """Say where no block is there to be left out."""
+    if bags:
+        return ""
+    return (
+        "no modality is a bag of tokens (slide, film, report), so no block of the attention is left out: an ordinary transformer"
+    )

@@ -27,7 +27,7 @@ from oncoweave.core.errors import ConfigError, DataError, NothingToLearnError, m
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place, whose
-from oncoweave.data.label_words import check_words, mask_text
+from oncoweave.data.label_words import check_words, composed, mask_text
 from oncoweave.nn.text import VOCABULARY_SIZE
 from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.nn.vocabulary import fingerprint, parse_tokenizer, read_tokenizer
@@ -75,7 +75,7 @@ def read(record: Record) -> Sample | None:
         if not isinstance(text, str):
             msg = f"{place(record)}: column 'text' holds {text!r}, wanted a text or nothing"
             raise DataError(msg)
-    joined = "\n\n".join(t.strip() for t in texts if t.strip())
+    joined = composed("\n\n".join(t.strip() for t in texts if t.strip()))
     if not joined:
         return None
     return Sample(patient_id=record.patient_id, text=joined, place=place(record), **_notes(record))

@@ -27,7 +27,8 @@ Exchange = Literal["average", "learned", "gated", "co_only", "one_way", "one_way
 EXCHANGES = get_args(Exchange)
 """How a query's attention is shared among the streams. ``average``: alike. ``learned``: by numbers of each block and head.
 ``gated``: by numbers that each query computes. ``co_only``: alike among the other streams, its own where there is no other.
-``one_way``: alike among its own stream and those before it; ``one_way_back``: and those after it. ``none``: its own only."""
+``one_way``: alike among the streams of its own rank and those before it; ``one_way_back``: and those after it (a stream's rank is
+its place unless told). ``none``: its own only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,13 +74,13 @@ class Routes:
     """Key streams that the queries of any patient need, for each stream; none for a stream that nobody has."""
 
 
-def routes(keeps: Sequence[Bool[Tensor, "batch _"]], exchange: str) -> Routes:
+def routes(keeps: Sequence[Bool[Tensor, "batch _"]], exchange: str, ranks: Sequence[int] | None = None) -> Routes:
     """Find which streams each patient's streams attend to: those within reach that the patient has, its own if there is none."""
     present = torch.stack([keep.any(dim=1) for keep in keeps], dim=1)
     own = torch.eye(len(keeps), dtype=torch.bool, device=present.device)
-    everything = torch.ones_like(own)
-    reach = {"co_only": ~own, "one_way": everything.tril(), "one_way_back": everything.triu(), "none": own}
-    allowed = reach.get(exchange, everything) & present[:, None, :]
+    rank = torch.tensor(range(len(keeps)) if ranks is None else ranks, device=present.device)
+    reach = {"co_only": ~own, "one_way": rank <= rank[:, None], "one_way_back": rank >= rank[:, None], "none": own}
+    allowed = reach.get(exchange, torch.ones_like(own)) & present[:, None, :]
     allowed = torch.where(allowed.any(dim=2, keepdim=True), allowed, own) & present[:, :, None]
     needed = allowed.any(dim=0).tolist()
     masks = [None if bool(keep.all()) else (keep | ~keep.any(dim=1, keepdim=True))[:, None, None, :] for keep in keeps]
@@ -233,11 +234,15 @@ class Block(nn.Module):
 
 
 class MultimodalTransformer(nn.Module):
-    """Blocks in which streams exchange, then blocks over all tokens joined, then a LayerNorm."""
+    """Blocks in which streams exchange, then blocks over all tokens joined, then a LayerNorm.
 
-    def __init__(self, shape: Shape, *, streams: int) -> None:
+    ``ranks``, one a stream, say which come first where the exchange is one way; their places where not given.
+    """
+
+    def __init__(self, shape: Shape, *, streams: int, ranks: Sequence[int] | None = None) -> None:
         super().__init__()
         self.shape = shape
+        self.ranks = ranks
         self.blocks = nn.ModuleList(Block(shape, streams=streams if i < shape.mixing else 1) for i in range(shape.depth))
         self.norm = nn.LayerNorm(shape.width, eps=1e-6)
 
@@ -253,7 +258,7 @@ class MultimodalTransformer(nn.Module):
 
     def _run(self, streams: Sequence[Tokens], maps: list[Tensor], *, look: bool = False) -> Tokens:
         xs, keeps = [tokens.clean for tokens in streams], [tokens.keep for tokens in streams]
-        way = routes(keeps, self.shape.exchange)
+        way = routes(keeps, self.shape.exchange, self.ranks)
         everyone = torch.cat(keeps, dim=1)
         for index, block in enumerate(cast("list[Block]", list(self.blocks))):
             if index == self.shape.mixing:

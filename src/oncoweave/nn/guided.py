@@ -1,7 +1,7 @@
 """Fusion in which one set of tokens guides what is read from the other: the frame of MCAT and of MOTCat."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -134,6 +134,13 @@ class GuidedFusion(nn.Module):
             readout=torch.cat(halves, dim=1),
             last_alone=False,
         )
+
+
+def unguided(modalities: Collection[str], bags: frozenset[str]) -> str:
+    """Say that one set reads nothing from another, where there are not both; nothing where there are."""
+    if not bags:
+        return "no modality is a bag of tokens (slide, film, report), so nothing is read: a set transformer over the rest"
+    return "all modalities are bags of tokens, so only learned queries read" if bags == set(modalities) else ""
 
 
 def _joint(first: Sequence[Tensor], second: Sequence[Tensor], rows: Sequence[Int64[Tensor, " _"]]) -> tuple[Step, ...]:

@@ -1,22 +1,36 @@
-"""Lines of decision lists that never decide: said, as a rule that never holds looks like one that does."""
+"""Lines of decision lists to be told of: those that never decide, and those that decide for more patients than they ask for."""
 
 import pandas as pd
+from scipy.stats import binom
 
 from oncoweave.core import shelf
 from oncoweave.evaluate.tables import DECIDED_BY
 from oncoweave.train.study import Study
 
+_BY_CHANCE = 0.001
+"""How rarely a line that keeps to its share may be said not to."""
 
-def idle_lines(study: Study, predictions: pd.DataFrame) -> list[str]:
-    """Say of each decision list of a resolved study which of its lines decided for no tested patient."""
+
+def lines_to_mind(study: Study, predictions: pd.DataFrame) -> list[str]:
+    """Say of each decision list of a resolved study which lines decided for no tested patient, and which for too many."""
     said = []
     for model in study.models or ():
         module = shelf.load("fusion", model.fusion)
         if not hasattr(module, "statements"):
             continue
-        told = predictions.loc[predictions["model"] == model.name, DECIDED_BY].str.split("; ").explode()
+        own = predictions[predictions["model"] == model.name]
+        told = own[DECIDED_BY].str.split("; ").explode()
         idle = [line for line in module.statements(model.config, model.modalities or ()) if line not in set(told)]
         if idle:
             lines = "; ".join(repr(line) for line in idle)
             said.append(f"Model {model.name!r}: {len(idle)} line(s) of its decision list decided for no tested patient: {lines}.")
+        first = told[own.loc[told.index, "repeat"] == own["repeat"].min()]
+        for line, most in module.shares(model.config).items():
+            count = int((first == line).sum())
+            if binom.sf(count - 1, len(first), most) < _BY_CHANCE:
+                said.append(
+                    f"Model {model.name!r}: the line {line!r} asks for at most {most:.0%} and decided for {count} of {len(first)}"
+                    f" tested patients ({count / len(first):.0%}): its cut-offs come from scores of training patients left out of"
+                    " the fit, which spread less than those of the model fitted on all of them. Ask for a smaller share."
+                )
     return said

@@ -92,7 +92,7 @@ def encoder_notes(study: Study, data: Dataset) -> list[str]:
     columns: dict[str, Sequence[str]] = {}
     concerned: dict[tuple[str, str], list[str]] = {}
     for model in study.models or ():
-        operator = _operator(model)
+        operator = operator_in(model)
         for name in model.modalities or study.modalities or ():
             kind = data.kinds[name]
             if operator is None or name in model.encoders or kind in model.encoders:
@@ -111,7 +111,7 @@ def encoder_notes(study: Study, data: Dataset) -> list[str]:
     ]
 
 
-def _operator(model: ModelSpec) -> str | None:
+def operator_in(model: ModelSpec) -> str | None:
     """Name the intermediate fusion that a model's network is made of; None for a model without one."""
     fusion = model.fusion if model.levels is None else model.levels.feature
     stage = str(next(e.constants["STAGE"] for e in shelf.catalogue("fusion") if e.name == fusion))

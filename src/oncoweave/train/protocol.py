@@ -23,10 +23,11 @@ from oncoweave.train.absences import absences
 from oncoweave.train.audits.result import Audited
 from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
-from oncoweave.train.decisions import idle_lines
+from oncoweave.train.decisions import lines_to_mind
 from oncoweave.train.default_encoders import encoder_notes
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fitting import Fitting, fit_all, read_scores, training_fold
+from oncoweave.train.fusion_notes import fusion_notes
 from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, record, recorded
 from oncoweave.train.panel import SITE_ONLY
 from oncoweave.train.read_as import read_as
@@ -80,7 +81,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     planned = fitting.planned
     _claim(out, resolved)
     hidden = masking_notes(data, splits) + spared_classes(resolved.texts, cohort.endpoint(resolved.endpoint))
-    warnings += _unread(cohort) + hidden + encoder_notes(resolved, data) + _made_again(out)
+    warnings += _unread(cohort) + hidden + encoder_notes(resolved, data) + fusion_notes(resolved, data) + _made_again(out)
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)
@@ -93,7 +94,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
         record(out, out / "site_audit.parquet")
         warnings.append(sentence)
     predictions, subsets = labelled(fit_all(fitting, jobs=jobs), resolved, cohort), fitting.subsets
-    warnings += idle_lines(resolved, predictions)
+    warnings += lines_to_mind(resolved, predictions)
     scored = read_scores(fitting)
     tables = write_results(
         out,

@@ -24,8 +24,8 @@ def decided_section(run: RunFolder) -> tuple[Section, ...]:
     header = ("Line", "Patients", *({"event": ("With an event",), "y": ("With the outcome",)}.get(str(counted), ())))
     caption = (
         f"{wording.capital(wording.model(run.main))}: the line of the decision list that decided, for tested patients (first"
-        " repeat). The first line that holds decides; a number in it is the share of the training patients of the fold who score"
-        f" lower.{' Events are those seen before follow-up ended.' if counted == 'event' else ''}"
+        " repeat), most patients first. The first line that holds decides; a number in it is the share of the training patients"
+        f" of the fold who score lower.{' Events are those seen before follow-up ended.' if counted == 'event' else ''}"
     )
     return (
         Section(key="decided", title="Which line decided", blocks=(Table(caption=caption, header=header, rows=tuple(written)),)),

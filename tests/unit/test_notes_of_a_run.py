@@ -1,0 +1,68 @@
+"""What a run says of fusions that do less than their name, and of lines that decide for more patients than they ask for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from oncoweave.core import shelf
+from oncoweave.nn.tokens import Tokens
+from oncoweave.train.decisions import lines_to_mind
+from oncoweave.train.study import ModelSpec, Study
+
+NAMES = ("rna", "record")
+
+
+def study(**settings: object) -> Study:
+    model = ModelSpec(name="list", fusion="rules", modalities=NAMES, settings=settings)
+    return Study(name="s", cohort="c", endpoint="e", models=(model,), main="list")
+
+
+def decided(**counts: int) -> pd.DataFrame:
+    """Tested patients by the line that decided, in one repeat and in another with as many by the last line alone."""
+    lines = [line for line, count in counts.items() for _ in range(count)]
+    frame = pd.DataFrame({"model": "list", "repeat": 0, "decided_by": lines})
+    return pd.concat([frame, frame.assign(repeat=1, decided_by="none of these")], ignore_index=True)
+
+
+def test_a_line_that_decides_for_more_than_it_asks_is_said_with_both_shares():
+    line = "override: rna above 0.9 then high"
+    asked = study(override="rna")
+    rest = {"k of n positive": 5}
+    (said,) = lines_to_mind(asked, decided(**{line: 35, "none of these": 60, **rest}))
+    assert f"{line!r} asks for at most 10% and decided for 35 of 100 tested patients (35%)" in said
+    assert lines_to_mind(asked, decided(**{line: 16, "none of these": 79, **rest})) == []  # as chance may have it
+
+
+@pytest.mark.parametrize(
+    ("rule", "most"),
+    [("rna above 0.8 then high", 0.2), ("rna below 0.1 then low", 0.1), ("rna above 0.6 and record below 0.3 then low", 0.3)],
+)
+def test_the_share_a_line_asks_for_is_the_least_of_its_conditions(rule, most):
+    shares = shelf.load("fusion", "rules").shares(shelf.configure("fusion", "rules", {"rules": rule}))
+    assert shares == {rule: pytest.approx(most)}
+    generator = np.random.default_rng(0)
+    both = generator.random((100_000, 2))
+    sides = {"above": np.greater, "below": np.less}
+    parts = [part.split() for part in rule.split(" then ")[0].split(" and ")]
+    holds = np.logical_and.reduce([sides[side](both[:, NAMES.index(name)], float(share)) for name, side, share in parts])
+    assert holds.mean() <= most + 0.005
+
+
+@pytest.mark.parametrize("bags", [frozenset(), frozenset({"slide"})], ids=["tables", "slide"])
+def test_two_co_attentions_are_one_network_just_where_they_say_that_nothing_is_read(bags):
+    dims, outputs, said = {"slide": 4, "rna": 4}, [], []
+    generator = torch.Generator().manual_seed(0)
+    tokens = {n: Tokens(values=torch.randn(3, 5, 4, generator=generator), keep=torch.ones(3, 5, dtype=torch.bool)) for n in dims}
+    state = None
+    for name in ("mcat", "motcat"):
+        module = shelf.load("fusion", name)
+        config = shelf.configure("fusion", name, {})
+        torch.manual_seed(0)
+        network = module.build(config, dims=dims, dim_out=2, bags=bags).eval()
+        state = network.state_dict() if state is None else state
+        network.load_state_dict({key: value for key, value in state.items() if key in network.state_dict()})
+        outputs.append(network(tokens))
+        said.append(module.without_effect(config, modalities=tuple(dims), bags=bags))
+    assert torch.equal(*outputs) == (not bags)
+    assert [bool(told) for told in said] == [not bags] * 2
