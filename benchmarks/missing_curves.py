@@ -70,9 +70,10 @@ def main() -> None:
         given.endpoint,
     )
     curves.to_parquet(given.out / "curves.parquet")
-    (given.out / "curves.md").write_text(markdown(curves, stages), encoding="utf-8")
+    page = markdown(curves, stages, gone(admitted(given, study(given, linear[:1], 0.0))))
+    (given.out / "curves.md").write_text(page, encoding="utf-8")
     (given.out / "curves.svg").write_text(chart(curves).replace("<svg ", f"<svg xmlns='{SVG}' ", 1), encoding="utf-8")
-    print(markdown(curves, stages))
+    print(page)
 
 
 def study(given: argparse.Namespace, names: list[str], dropout: float) -> Study:
@@ -94,11 +95,7 @@ def fit(given: argparse.Namespace, work: tuple[int, list[str], float]) -> tuple[
     """Fit some operators on one fold and predict its tested patients at every rate; one file an operator."""
     fold, names, dropout = work
     started, asked = time.process_time(), study(given, names, dropout)
-    data = load_dataset(Cohort.open(given.cohort), asked.endpoint, asked.modalities or ())
-    known = data.outcome.known & data.availability.any(axis=1)
-    if data.outcome.endpoint.kind == "survival":
-        known &= np.nan_to_num(data.outcome.time) > 0
-    data = data.take(known)
+    data = admitted(given, asked)
     splits = make_splits(
         data.patient_ids, data.outcome, data.site, folds=FOLDS, repeats=1,
         group_by_site=bool(asked.protocol.group_by_site), seed=asked.protocol.seed,
@@ -115,6 +112,22 @@ def fit(given: argparse.Namespace, work: tuple[int, list[str], float]) -> tuple[
         with publish(path) as partial_path:
             pd.concat(frames).assign(fold=fold, operator=model.name, dropout=dropout).to_parquet(partial_path)
     return fold, dropout, time.process_time() - started
+
+
+def admitted(given: argparse.Namespace, asked: Study) -> Dataset:
+    """Read the patients who have an outcome and a modality."""
+    data = load_dataset(Cohort.open(given.cohort), asked.endpoint, asked.modalities or ())
+    known = data.outcome.known & data.availability.any(axis=1)
+    if data.outcome.endpoint.kind == "survival":
+        known &= np.nan_to_num(data.outcome.time) > 0
+    return data.take(known)
+
+
+def gone(data: Dataset) -> dict[float, float]:
+    """Give the share of what patients have that is taken away at each rate: less, as one of each patient's stays."""
+    had = data.availability.sum()
+    draws = {rate: [thinned(data, rate, seed=(0, k)).availability.sum() for k in range(DRAWS)] for rate in RATES}
+    return {rate: float(1 - np.mean(left) / had) for rate, left in draws.items()}
 
 
 def thinned(data: Dataset, rate: float, *, seed: tuple[int, int]) -> Dataset:

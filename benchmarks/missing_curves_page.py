@@ -13,13 +13,17 @@ _STYLE = (
 )
 
 
-def markdown(curves: pd.DataFrame, stages: dict[str, str]) -> str:
-    """One row an operator: its figure at each rate, plain and with modality dropout, and what dropout adds on the whole."""
+def markdown(curves: pd.DataFrame, stages: dict[str, str], gone: dict[float, float]) -> str:
+    """One row an operator: its figure at each rate, plain and with modality dropout, and what dropout adds on the whole.
+
+    ``gone`` is the share of what patients have that each rate takes away.
+    """
     values = curves[curves["metric"] != "gain"]
     metric, rates = values["metric"].iloc[0], sorted(values["rate"].dropna().unique())
-    head = [f"{rate:.0%}" for rate in rates]
+    head = [f"{rate:.0%} ({gone[rate]:.0%})" for rate in rates]
     lines = [
-        f"{metric}; n = {curves['n'].iloc[0]:.0f}, events = {curves['events'].iloc[0]:.0f}. Columns: share taken away.",
+        f"{metric}; n = {curves['n'].iloc[0]:.0f}, events = {curves['events'].iloc[0]:.0f}. Columns: the chance with which each"
+        " modality is taken away, and in brackets the share of them that is gone, as one of each patient's stays.",
         "",
         f"| operator | stage | dropout | {' | '.join(head)} | mean (95 %) | gain of dropout (95 %) |",
         "|---|---|---|" + "---|" * (len(rates) + 2),
