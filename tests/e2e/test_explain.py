@@ -253,7 +253,7 @@ def test_patients_are_named_in_a_file_or_a_list(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "low", "high", "told"),
-    [(0.7, 0.5, 0.9, "largely"), (0.4, 0.1, 0.6, "partly"), (0.1, 0.05, 0.2, "hardly"), (-0.3, -0.5, -0.1, "reversed")],
+    [(0.7, 0.5, 0.9, "largely"), (0.4, 0.1, 0.6, "partly"), (0.1, 0.05, 0.2, "hardly"), (-0.3, -0.5, -0.1, "in reverse")],
 )
 def test_agreement_is_judged_by_its_interval_first(value, low, high, told):
     assert agreed_word(pd.Series({"correlation": value, "low": low, "high": high})) == told

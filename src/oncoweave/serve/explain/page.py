@@ -126,7 +126,7 @@ def _agreed(table: pd.DataFrame) -> str:
 def agreed_word(row: pd.Series) -> str:
     """Judge a rank correlation by its interval first: one that reaches zero shows no agreement, however large its middle."""
     if row["high"] < 0:
-        return "reversed"
+        return "in reverse"
     if row["low"] <= 0:
         return "not demonstrably"
     return "largely" if row["correlation"] >= _MUCH else "partly" if row["correlation"] >= _SOME else "hardly"

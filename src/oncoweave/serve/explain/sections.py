@@ -99,12 +99,8 @@ def _only(table: pd.DataFrame) -> tuple[Prose, ...]:
     only = table[table["only"] > 0]
     if only.empty:
         return ()
-    told = wording.listed([f"{wording.plural(r['only'], 'patient')} only {r['modality']}" for _, r in only.iterrows()])
-    return (
-        Prose(
-            text=f"Deletion leaves nothing of a patient’s only modality, so it says nothing of them: {told} have.", role="note"
-        ),
-    )
+    told = wording.listed([f"{wording.plural(r['only'], 'patient')} with {r['modality']} alone" for _, r in only.iterrows()])
+    return (Prose(text=f"Deletion leaves nothing of a patient’s only modality, so it says nothing of {told}.", role="note"),)
 
 
 def columns_sections(found: CohortFindings, about: About) -> list[Section]:
