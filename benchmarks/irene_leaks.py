@@ -129,13 +129,16 @@ def difference(run: Path, metric: str, first: str, second: str) -> str:
         pd.read_parquet(run / "predictions.parquet"), endpoint_of(run), first=f"only_{first}", second=f"only_{second}",
         metric=metric, generator=np.random.default_rng(0),
     )  # fmt: skip
+    if not found.difference and not np.isfinite(found.low):
+        return "0 in every resample"
     return f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}), p = {found.p:.3f}"
 
 
 def size(run: Path) -> str:
     """Give patients and events, as two cells."""
     own = pd.read_parquet(run / "metrics.parquet").set_index("model").loc[["only_report"]].iloc[0]
-    return f"{own['n']:.0f} | {own['events']:.0f}"
+    events = "" if pd.isna(own["events"]) else f"{own['events']:.0f}"
+    return f"{own['n']:.0f} | {events}"
 
 
 def endpoint_of(run: Path) -> Endpoint:
