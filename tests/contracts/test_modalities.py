@@ -108,6 +108,7 @@ def test_tokens_have_the_declared_shape_and_are_finite(kind):
     assert tokens.values.dtype == torch.float32
     assert tokens.values.shape[2] == fitted.dim
     assert fitted.num_tokens in (None, tokens.values.shape[1])
+    assert (fitted.num_tokens is None) == getattr(shelf.load("modalities", kind), "BAG", False)
     assert torch.isfinite(tokens.clean).all()
 
 

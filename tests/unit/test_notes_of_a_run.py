@@ -8,6 +8,7 @@ import torch
 from oncoweave.core import shelf
 from oncoweave.nn.tokens import Tokens
 from oncoweave.train.decisions import lines_to_mind
+from oncoweave.train.fusion_notes import fusion_notes
 from oncoweave.train.study import ModelSpec, Study
 
 NAMES = ("rna", "record")
@@ -66,3 +67,28 @@ def test_two_co_attentions_are_one_network_just_where_they_say_that_nothing_is_r
         said.append(module.without_effect(config, modalities=tuple(dims), bags=bags))
     assert torch.equal(*outputs) == (not bags)
     assert [bool(told) for told in said] == [not bags] * 2
+
+
+TABLES = {"rna": "expression", "record": "record"}
+
+
+def models(*fusions: str, **settings: object) -> tuple[ModelSpec, ...]:
+    return tuple(ModelSpec(name=name, fusion=name, settings=settings) for name in fusions)
+
+
+@pytest.mark.parametrize("bag", ["slide", "film", "report"])
+@pytest.mark.parametrize("fusion", ["mcat", "motcat", "survpath"])
+def test_a_study_says_of_tables_alone_that_a_fusion_of_bags_does_nothing_with_them(fusion, bag):
+    asked = Study(name="s", cohort="c", endpoint="e", modalities=tuple(TABLES), models=models(fusion, "mean", "average"))
+    (said,) = fusion_notes(asked, TABLES)
+    assert said.startswith(f"Model '{fusion}': of fusion '{fusion}' something has no effect: no modality is a bag of tokens")
+    assert fusion_notes(asked.model_copy(update={"modalities": ("rna", bag)}), TABLES | {bag: bag}) == []
+
+
+def test_what_a_hybrid_wraps_is_told_by_its_own_settings():
+    (auxiliary,) = models("auxiliary", operator="mdt")
+    one_way = auxiliary.model_copy(update={"wrapped_settings": {"operator": {"exchange": "one_way"}}})
+    asked = Study(name="s", cohort="c", endpoint="e", modalities=tuple(TABLES), models=(auxiliary,))
+    assert fusion_notes(asked, TABLES) == []
+    (said,) = fusion_notes(asked.model_copy(update={"models": (one_way,)}), TABLES)
+    assert "of fusion 'mdt' something has no effect: exchange: one_way wants two sides" in said

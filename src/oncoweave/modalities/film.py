@@ -26,6 +26,8 @@ from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.scans.dicom import ScanError
 from oncoweave.scans.films import read_film, shrink
 
+BAG = True
+"""Patients differ in their number of tokens."""
 NUM_COMPONENTS = 16
 """Principal components of the thumbnail in the block, at most."""
 _THUMBNAIL = 16

@@ -32,6 +32,8 @@ from oncoweave.nn.text import VOCABULARY_SIZE
 from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.nn.vocabulary import fingerprint, parse_tokenizer, read_tokenizer
 
+BAG = True
+"""Patients differ in their number of tokens."""
 MAX_TERMS = 20_000
 _MAX_GRAM = 3000
 """Documents up to which their Gram matrix is decomposed."""

@@ -22,6 +22,9 @@ from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
 from oncoweave.nn.tokens import Tokens, pad
 
+BAG = True
+"""Patients differ in their number of tokens."""
+
 _SYNTHETIC_DIM = 16
 
 

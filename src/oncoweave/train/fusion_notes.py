@@ -1,12 +1,13 @@
 """What of a fusion does nothing for the modalities of a study: said, as a run of it looks like one in which it acts."""
 
+from collections.abc import Mapping
+
 from oncoweave.core import shelf
-from oncoweave.train.dataset import Dataset
 from oncoweave.train.default_encoders import operator_in
 from oncoweave.train.study import ModelSpec, Study
 
 
-def fusion_notes(study: Study, data: Dataset) -> list[str]:
+def fusion_notes(study: Study, kinds: Mapping[str, str]) -> list[str]:
     """Say of each network of a resolved study what of its fusion has no effect on its modalities, as the fusion tells it."""
     said = []
     for model in study.models or ():
@@ -14,14 +15,15 @@ def fusion_notes(study: Study, data: Dataset) -> list[str]:
         if operator is None or not hasattr(module := shelf.load("fusion", operator), "without_effect"):
             continue
         modalities = model.modalities or study.modalities or ()
-        bags = frozenset(name for name in modalities if data.prepare(name).num_tokens is None)
+        bags = frozenset(name for name in modalities if getattr(shelf.load("modalities", kinds[name]), "BAG", False))
         config = shelf.configure("fusion", operator, _settings(model, operator), where=f"model {model.name!r}")
         if told := module.without_effect(config, modalities=modalities, bags=bags):
             said.append(f"Model {model.name!r}: of fusion {operator!r} something has no effect: {told}.")
     return said
 
 
-def _settings(model: ModelSpec, operator: str) -> dict[str, object]:
+def _settings(model: ModelSpec, operator: str) -> Mapping[str, object]:
     if model.fusion == operator:
-        return dict(model.settings)
-    return dict(next((model.wrapped_settings.get(key, {}) for key, fusion in model.wrapped.items() if fusion == operator), {}))
+        return model.settings
+    key = next(key for key, fusion in model.wrapped.items() if fusion == operator)
+    return model.wrapped_settings.get(key, {})

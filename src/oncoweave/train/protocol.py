@@ -81,7 +81,7 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     planned = fitting.planned
     _claim(out, resolved)
     hidden = masking_notes(data, splits) + spared_classes(resolved.texts, cohort.endpoint(resolved.endpoint))
-    warnings += _unread(cohort) + hidden + encoder_notes(resolved, data) + fusion_notes(resolved, data) + _made_again(out)
+    warnings += _unread(cohort) + hidden + encoder_notes(resolved, data) + fusion_notes(resolved, kinds) + _made_again(out)
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)
