@@ -177,7 +177,7 @@ def test_figures_are_cited_within_the_range_of_their_metric_or_their_absence_is_
 def test_means_of_a_whole_table_are_those_of_its_labels(name):
     task = load_task(name)
     figures = task.published.figures
-    assert {m.name for m in task.models} <= {f.model for f in figures}
+    assert {m.name for m in task.models} - {f.model for f in figures} == {"late_linear", "stacking"}  # ours
     for model in {f.model for f in figures}:
         own = {f.label: f.value for f in figures if f.model == model}
         assert set(own) == {"", *task.labels}

@@ -59,7 +59,7 @@ def test_a_task_admits_runs_and_predicts(folder):
     fold = fold_of(resolved, data.take(~test), repeat=0, fold=0)
     fitted = [p for p in plan(resolved, has_sites=True) if p.name in {m.name for m in task.models}]
     frames = pd.concat([lock(p, fold, resolved).frame(data.take(test)) for p in fitted])
-    assert set(frames["model"]) == {"image_only", "early", "late", "perceiver", "mdt"}
+    assert set(frames["model"]) == {"image_only", "early", "late", "late_linear", "stacking", "perceiver", "mdt"}
     assert (frames["model"].value_counts() == test.sum()).all()
     scores = frames.filter(like="p@")
     assert scores.notna().all(axis=None)

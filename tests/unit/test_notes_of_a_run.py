@@ -35,6 +35,13 @@ def test_a_line_that_decides_for_more_than_it_asks_is_said_with_both_shares():
     assert lines_to_mind(asked, decided(**{line: 16, "none of these": 79, **rest})) == []  # as chance may have it
 
 
+def test_of_several_classes_decisions_are_counted_and_called_so():
+    line = "override: rna above 0.9 then high"
+    frame = decided(**{f"{line}; none of these; {line}": 40, "none of these; k of n positive; none of these": 60})
+    (said,) = lines_to_mind(study(override="rna"), frame)
+    assert f"{line!r} asks for at most 10% and decided for 80 of 300 decisions, one a class and tested patient (27%)" in said
+
+
 @pytest.mark.parametrize(
     ("rule", "most"),
     [("rna above 0.8 then high", 0.2), ("rna below 0.1 then low", 0.1), ("rna above 0.6 and record below 0.3 then low", 0.3)],

@@ -78,6 +78,18 @@ def test_both_levels_are_fitted_with_settings_of_their_own(monkeypatch):
     assert seen == {"feature": ("pca", {"max_components": 3}), "decision": ("stacking", {"prior_sd": 0.1})}
 
 
+def test_a_decision_list_over_two_levels_may_name_the_fused_model_and_nobody_else_who_is_not_there():
+    listed = {"settings": {"decision": "rules"}}
+    resolved("two_level", **listed, wrapped_settings={"decision": {"rules": "fused above 0.8 and rna below 0.2 then high"}})
+    resolved("two_level", **listed, wrapped_settings={"decision": {"override": "fused", "k": 4}})
+    with pytest.raises(ConfigError, match=r"k 5 of rules, wanted at most the 4 .*: clinical, rna, blood, fused"):
+        resolved("two_level", **listed, wrapped_settings={"decision": {"k": 5}})
+    with pytest.raises(UnknownNameError, match="named 'fusd'; did you mean 'fused'"):
+        resolved("two_level", **listed, wrapped_settings={"decision": {"rules": "fusd above 0.8 then high"}})
+    with pytest.raises(UnknownNameError, match="named 'fused'"):
+        resolved("rules", settings={"rules": "fused above 0.8 then high"})
+
+
 def test_a_wrapped_tree_has_to_fit_the_modalities_and_is_cut_in_ablations():
     tree = {"operator": {"tree": "(clinical, rna), blood"}}
     model, _ = resolved("distilled", settings={"operator": "hierarchical"}, wrapped_settings=tree)

@@ -18,7 +18,7 @@ class Config:
     feature: str = "concat"
     """An early or intermediate file of the shelf, with its default settings."""
     decision: str = "stacking"
-    """A late one."""
+    """A late one; where it names who votes, as ``rules`` does, the fused model is ``fused``."""
 
 
 def levels(config: Config) -> Levels:

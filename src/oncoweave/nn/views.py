@@ -174,6 +174,10 @@ class Hybrid(nn.Module, ABC):
         )
 
 
+FUSED = "fused"
+"""What the fused model of two levels is called beside the modalities that vote."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Levels:
     """Fusion at two levels: a fused model beside the modalities' own, combined as decisions."""

@@ -28,9 +28,11 @@ def lines_to_mind(study: Study, predictions: pd.DataFrame) -> list[str]:
         for line, most in module.shares(model.config).items():
             count = int((first == line).sum())
             if binom.sf(count - 1, len(first), most) < _BY_CHANCE:
+                # of several classes each is decided apart
+                whom = "tested patients" if first.index.is_unique else "decisions, one a class and tested patient"
                 said.append(
                     f"Model {model.name!r}: the line {line!r} asks for at most {most:.0%} and decided for {count} of {len(first)}"
-                    f" tested patients ({count / len(first):.0%}): its cut-offs come from scores of training patients left out of"
+                    f" {whom} ({count / len(first):.0%}): its cut-offs come from scores of training patients left out of"
                     " the fit, which spread less than those of the model fitted on all of them. Ask for a smaller share."
                 )
     return said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, UnknownNameError, unknown_name
 from oncoweave.model import operator_of
+from oncoweave.nn.views import FUSED
 
 if TYPE_CHECKING:
     from oncoweave.train.study import ModelSpec
@@ -87,7 +88,7 @@ def _check_wrapped(model: "ModelSpec", modalities: tuple[str, ...]) -> None:
     for key, fusion in model.wrapped.items():
         given, where = model.wrapped_settings.get(key, {}), f"model {model.name!r}, wrapped_settings: {key}"
         config, module = shelf.configure("fusion", fusion, given, where=where), shelf.load("fusion", fusion)
-        _check_of(module, config, modalities, where)
+        _check_of(module, config, (*modalities, FUSED) if key == "decision" else modalities, where)
 
 
 def _check_of(module: ModuleType, config: object, modalities: tuple[str, ...], where: str) -> None:

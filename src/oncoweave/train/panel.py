@@ -11,6 +11,7 @@ import numpy as np
 from oncoweave.core import shelf
 from oncoweave.core.errors import InfeasibleSplitError
 from oncoweave.core.files import sha256
+from oncoweave.nn.views import FUSED
 from oncoweave.train.filling import Policy, fit_filled
 from oncoweave.train.finetune import Start, start_settings
 from oncoweave.train.fold import Fold, Trained
@@ -164,10 +165,6 @@ def block_policy(model: ModelSpec) -> Policy | None:
 def _late(fold: Fold, model: ModelSpec, study: Study) -> Trained:
     bases = late_bases(fold, model, study)
     return fit_late(fold, _of(model), bases, fusion=model.fusion, settings=model.settings)[0]
-
-
-FUSED = "fused"
-"""What the fused model of two levels is called where a late fusion names its bases."""
 
 
 def _two_level(fold: Fold, model: ModelSpec, study: Study) -> Trained:
