@@ -35,6 +35,16 @@ def test_a_line_that_decides_for_more_than_it_asks_is_said_with_both_shares():
     assert lines_to_mind(asked, decided(**{line: 16, "none of these": 79, **rest})) == []  # as chance may have it
 
 
+def test_the_list_over_two_levels_is_watched_like_any_other():
+    line, idle = "fused above 0.9 then high", "override: rna above 0.9 then high"
+    asked = {"decision": {"rules": line, "override": "rna"}}
+    model = ModelSpec(name="list", fusion="two_level", modalities=NAMES, settings={"decision": "rules"}, wrapped_settings=asked)
+    levels = Study(name="s", cohort="c", endpoint="e", models=(model,), main="list")
+    none, many = lines_to_mind(levels, decided(**{line: 35, "k of n positive": 5, "none of these": 60}))
+    assert f"1 line(s) of its decision list decided for no tested patient: {idle!r}" in none
+    assert f"{line!r} asks for at most 10% and decided for 35 of 100 tested patients (35%)" in many
+
+
 def test_of_several_classes_decisions_are_counted_and_called_so():
     line = "override: rna above 0.9 then high"
     frame = decided(**{f"{line}; none of these; {line}": 40, "none of these; k of n positive; none of these": 60})

@@ -6,8 +6,9 @@ between, and where no letter or digit stands next to it: ``icu`` is hidden in ``
 full, whatever their order in the list.
 
 A hidden word is as one that was never written. A mark in its place would not do: where only the texts of one outcome hold it, it
-tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay. Letters
-are compared as composed ones (``é`` in one character or in two); a word cut by a hyphen at the end of a line is not found.
+tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay. Words are
+compared as a tokenizer reads them: without accents, and without what is not seen (soft hyphens, spaces of no width). A word cut
+by a hyphen at the end of a line is not found.
 
 Names of classes may be words that any text is full of: without its ``no``, "no invasion" says that there is one.
 """
@@ -15,7 +16,7 @@ Names of classes may be words that any text is full of: without its ``no``, "no 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from oncoweave.core.errors import ConfigError
@@ -34,8 +35,12 @@ ORDINARY = frozenset(
 """Words that turn or shade what stands beside them, or that most texts hold, whatever the answer."""
 
 
-_BETWEEN = r"[\s_/\u00ad\u2010-\u2015\u2212-]+"
+_BETWEEN = r"[\s_/\u2010-\u2015\u2212-]+"
 """What may stand between two words: space, underscore, slash, and hyphens and dashes of every kind."""
+_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs")
+"""Unicode's categories of controls, of what formats text, and of what is no character."""
+_PLAIN = re.compile(r"[\t\n\r -~]*")
+"""Texts that are compared as they are."""
 _LETTER = r"[^\W_]"
 """A letter or digit: next to one, a word goes on."""
 
@@ -86,24 +91,51 @@ def composed(text: str) -> str:
 
 def _found(text: str, words: tuple[str, ...]) -> tuple[list[tuple[int, int]], Counter[str]]:
     """Where the words stand, those that overlap as one span, and how often each does."""
-    found: Counter[str] = Counter()
-    spans: list[tuple[int, int]] = []
+    if not words:
+        return [], Counter()
     starts, patterns = _patterns(words)
-    for place in starts.finditer(text) if words else ():
-        matches = {word: match for word, pattern in patterns.items() if (match := pattern.match(text, place.start()))}
-        found.update(matches.keys())
-        start, stop = place.start(), max(match.end() for match in matches.values())
+    matches = dict[tuple[int, str], int]()
+    for read, places in _readings(text):
+        for place in starts.finditer(read):
+            for word, pattern in patterns.items():
+                if match := pattern.match(read, place.start()):
+                    found = places[match.start()], word
+                    matches[found] = max(matches.get(found, 0), places[match.end()])
+    spans: list[tuple[int, int]] = []
+    for (start, _), stop in sorted(matches.items()):
         if spans and start < spans[-1][1]:
             spans[-1] = (spans[-1][0], max(stop, spans[-1][1]))
         else:
             spans.append((start, stop))
-    return spans, found
+    return spans, Counter(word for _, word in matches)
+
+
+def _readings(text: str) -> Iterator[tuple[str, Sequence[int]]]:
+    """Give a text as it is compared, with each character's place in the text: what is not seen left out, then as a space."""
+    if _PLAIN.fullmatch(text):
+        yield text, range(len(text) + 1)
+        return
+    for between in ("", " ") if any(map(_is_unseen, text)) else ("",):
+        letters = [between if _is_unseen(letter) else _bare(letter) for letter in text]
+        places = [place for place, letter in enumerate(letters) for _ in letter]
+        yield "".join(letters), [*places, len(text)]
+
+
+@lru_cache(maxsize=4096)
+def _is_unseen(letter: str) -> bool:
+    return letter == "\ufffd" or (unicodedata.category(letter) in _UNSEEN and letter not in "\t\n\r")
+
+
+@lru_cache(maxsize=4096)
+def _bare(letter: str) -> str:
+    """A letter without its accents; nothing for an accent alone."""
+    return "".join(part for part in unicodedata.normalize("NFD", letter) if unicodedata.category(part) != "Mn")
 
 
 @lru_cache(maxsize=32)
 def _patterns(words: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, re.Pattern[str]]]:
     """Match, without a width, the places where any of the words begins; and each of them from such a place on."""
-    bodies = {word: _one(word) for word in words}
+    bodies = {word: _one("".join(_bare(letter) for letter in composed(word) if not _is_unseen(letter))) for word in words}
     starts = re.compile(rf"(?<!{_LETTER})(?={'|'.join(bodies.values())})", re.IGNORECASE)
     return starts, {word: re.compile(body, re.IGNORECASE) for word, body in bodies.items()}
 

@@ -22,10 +22,12 @@ def decided_section(run: RunFolder) -> tuple[Section, ...]:
         cells = [str(line), wording.count(len(of_line))]
         written.append(Row(cells=(*cells, *([] if counted is None else [_share(of_line[counted])]))))
     header = ("Line", "Patients", *({"event": ("With an event",), "y": ("With the outcome",)}.get(str(counted), ())))
+    until = " Events are those seen before follow-up ended." if counted == "event" else ""
     caption = (
         f"{wording.capital(wording.model(run.main))}: the line of the decision list that decided, for tested patients (first"
         " repeat), most patients first. The first line that holds decides; a number in it is the share of the training patients"
-        f" of the fold who score lower.{' Events are those seen before follow-up ended.' if counted == 'event' else ''}"
+        " of the fold who score lower by models that did not see them. Those scores spread less than the final model's, so that"
+        f" a line at the end of the scale decides for more than its share.{until}"
     )
     return (
         Section(key="decided", title="Which line decided", blocks=(Table(caption=caption, header=header, rows=tuple(written)),)),
