@@ -128,7 +128,12 @@ class Model(nn.Module):
             tokens = drop_modalities(tokens, self.config.modality_dropout)
         if self.training and self.has_views:
             return pack(self.views(tokens))
-        return self.head(self.fusion(self.missing(self.encode(tokens))))
+        return self.score(self.encode(tokens))
+
+    def score(self, encoded: Mapping[str, Tokens]) -> Float[Tensor, "batch output"]:
+        """Score encoded modalities; what is absent is treated first, but for the heads of a hybrid's modalities."""
+        filled = self.missing(encoded)
+        return self.fusion(filled, encoded) if isinstance(self.fusion, Hybrid) else self.head(self.fusion(filled))
 
     @property
     def has_views(self) -> bool:
@@ -150,11 +155,11 @@ class Model(nn.Module):
         """Score a batch with everything that training needs."""
         encoded, penalties = self._encode_with_penalties(tokens)
         if isinstance(self.missing, PenalisedFilling):
-            encoded, filling = self.missing.forward_with_penalty(encoded)
+            filled, filling = self.missing.forward_with_penalty(encoded)
             penalties.append(filling)
         else:
-            encoded = self.missing(encoded)
-        views = self.fusion.views(encoded) if isinstance(self.fusion, Hybrid) else self._fused_view(encoded)
+            filled = self.missing(encoded)
+        views = self.fusion.views(filled, encoded) if isinstance(self.fusion, Hybrid) else self._fused_view(filled)
         if views.penalty is not None:
             penalties.append(views.penalty)
         return dataclasses.replace(views, penalty=torch.stack(penalties).sum(dim=0) if penalties else None)

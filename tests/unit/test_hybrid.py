@@ -10,6 +10,7 @@ from torch import nn
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError, UnknownNameError
 from oncoweave.fusion import balanced, hierarchical
+from oncoweave.model import ModalityShape, Model, ModelConfig
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import pack
 from oncoweave.train.training_objective import TrainingObjective
@@ -228,3 +229,20 @@ def test_what_is_alike_is_joined_first(rng):
 
 def _nodes(tree) -> set:
     return set() if isinstance(tree, str) else {tree} | _nodes(tree[0]) | _nodes(tree[1])
+
+
+@pytest.mark.parametrize("missing", ["mask", "learned", "latent"])
+@pytest.mark.parametrize("name", ["auxiliary", "balanced", "distilled"])
+def test_what_stands_in_for_absent_modalities_reaches_the_operator_and_no_head_of_a_modality(name, missing):
+    torch.manual_seed(0)
+    shapes = {m: ModalityShape(encoder="linear", dim=1, num_tokens=4) for m in "ab"}
+    model = Model(ModelConfig(modalities=shapes, fusion=name, num_outputs=1, width=8, missing=missing)).eval()
+    present = {"a": [True, True], "b": [True, False]}
+    tokens = {m: Tokens(values=torch.randn(2, 4, 1), keep=torch.tensor(k)[:, None].expand(2, 4)) for m, k in present.items()}
+    views, encoded = model.views(tokens), model.encode(tokens)
+    assert views.keep.tolist() == [[True, True, True], [True, True, False]]
+    torch.testing.assert_close(model(tokens), views.outputs[:, 0], rtol=0, atol=0)
+    fused = model.fusion.head(model.fusion.fusion(model.missing(encoded)))
+    alone = model.fusion.heads(encoded)[0][1, 0]
+    torch.testing.assert_close(model(tokens)[1], alone if name == "distilled" else fused[1], rtol=0, atol=0)
+    assert (fused[1] - alone).detach().abs().item() > 1e-3

@@ -109,3 +109,13 @@ def test_what_a_hybrid_wraps_is_told_by_its_own_settings():
     assert fusion_notes(asked, TABLES) == []
     (said,) = fusion_notes(asked.model_copy(update={"models": (one_way,)}), TABLES)
     assert "of fusion 'mdt' something has no effect: exchange: one_way wants two sides" in said
+
+
+@pytest.mark.parametrize(("missing", "said"), [("knn", 1), ("retrieval", 1), ("mask", 0), ("learned", 0), (None, 0)])
+def test_hybrids_whose_heads_cannot_know_who_has_what_say_so(missing, said):
+    models = tuple(
+        ModelSpec(name=fusion, fusion=fusion, modalities=NAMES, missing=missing) for fusion in ("distilled", "two_level", "gated")
+    )
+    notes = fusion_notes(Study(name="s", cohort="c", endpoint="e", models=models, main="gated"), dict.fromkeys(NAMES, "record"))
+    assert len(notes) == said
+    assert all(f"'distilled': missing {missing!r} stands in for absent modalities" in note for note in notes)

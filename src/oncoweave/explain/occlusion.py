@@ -188,7 +188,7 @@ def _without_each(
 
 def _scored(model: Model, encoded: dict[str, Tokens]) -> Float[Tensor, "batch output"]:
     """Score from what encoders gave, in the order of the network's modalities."""
-    return model.head(model.fusion(model.missing({name: encoded[name] for name in model.encoders})))
+    return model.score({name: encoded[name] for name in model.encoders})
 
 
 def _repeated(tokens: Tokens, keep: Bool[Tensor, "batch token"]) -> Tokens:

@@ -29,10 +29,10 @@ class Config:
 class Auxiliary(Hybrid):
     """The fused head is trained on everybody, each modality's head on those who have it."""
 
-    def views(self, tokens: Mapping[str, Tokens]) -> Views:
+    def views(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Views:
         """Score by the fused head, then by each modality's."""
         fused, penalty = fuse_with_penalty(self.fusion, tokens)
-        return self.arranged(self.head(fused), *self.heads(tokens), penalty=penalty)
+        return self.arranged(self.head(fused), *self.heads(own or tokens), penalty=penalty)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, num_outputs: int, fusion: nn.Module) -> nn.Module:

@@ -46,11 +46,11 @@ class Balanced(Hybrid):
         self.register_buffer("relative", torch.full((len(dims),), torch.nan))
         self.register_buffer("coefficients", torch.ones(len(dims)))
 
-    def views(self, tokens: Mapping[str, Tokens]) -> Views:
+    def views(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Views:
         """Score by the fused head, then by each modality's, which only watches."""
         fused, penalty = fuse_with_penalty(self.fusion, self._slowed(tokens))
-        own, present = self.heads({name: replace(t, values=t.values.detach()) for name, t in tokens.items()})
-        return self.arranged(self.head(fused), own, present, penalty=penalty)
+        watched = {name: replace(t, values=t.values.detach()) for name, t in (own or tokens).items()}
+        return self.arranged(self.head(fused), *self.heads(watched), penalty=penalty)
 
     def observe(self, relative: Float[Tensor, " view"]) -> None:
         """Take each view's loss over that of constant outputs (NaN: nobody has it), and set the coefficients by them."""

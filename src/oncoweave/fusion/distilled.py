@@ -39,28 +39,30 @@ class Distilled(Hybrid):
         super().__init__(weights, dims=dims, dim_out=dim_out, num_outputs=num_outputs, fusion=fusion)
         self.follow = config.follow
 
-    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch output"]:
+    def forward(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Float[Tensor, "batch output"]:
         """Score; raises ValueError for a patient without any modality and for other names or widths than built for."""
         fused = self.head(self.fusion(tokens))
-        own, present = self.heads(tokens)
-        return _chosen(fused, own, present)
+        return _chosen(fused, *self.heads(own or tokens))
 
-    def views(self, tokens: Mapping[str, Tokens]) -> Views:
+    def views(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Views:
         """Score as ``forward`` does, then by each modality's head; the penalty is the heads' distance from the fused output."""
         vector, penalty = fuse_with_penalty(self.fusion, tokens)
         fused = self.head(vector)
-        own, present = self.heads(tokens)
-        apart = (own - fused.detach().unsqueeze(1)).pow(2).mean(dim=2)
+        students, present = self.heads(own or tokens)
+        apart = (students - fused.detach().unsqueeze(1)).pow(2).mean(dim=2)
         taught = present & (present.sum(dim=1, keepdim=True) > 1)
         distance = torch.where(taught, apart, 0.0).sum(dim=1) / taught.sum(dim=1).clamp(min=1)
-        return self.arranged(_chosen(fused, own, present), own, present, penalty=penalty + self.follow * distance)
+        chosen = _chosen(fused, students, present)
+        return self.arranged(chosen, students, present, penalty=penalty + self.follow * distance)
 
 
 def _chosen(
-    fused: Float[Tensor, "batch output"], own: Float[Tensor, "batch modality output"], present: Bool[Tensor, "batch modality"]
+    fused: Float[Tensor, "batch output"],
+    students: Float[Tensor, "batch modality output"],
+    present: Bool[Tensor, "batch modality"],
 ) -> Float[Tensor, "batch output"]:
     """Take the only modality's output where a patient has just one; outputs of absent ones are zero."""
-    return torch.where(present.sum(dim=1, keepdim=True) == 1, own.sum(dim=1), fused)
+    return torch.where(present.sum(dim=1, keepdim=True) == 1, students.sum(dim=1), fused)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, num_outputs: int, fusion: nn.Module) -> nn.Module:

@@ -137,7 +137,8 @@ class ModalityHeads(nn.Module):
 class Hybrid(nn.Module, ABC):
     """A network that wraps an operator and scores by heads of its own: one on what is fused, one a modality.
 
-    ``forward`` gives the outputs, which are view 0 of ``views``; each hybrid says what its views are.
+    ``forward`` gives the outputs, which are view 0 of ``views``; each hybrid says what its views are. Where something stands in
+    for absent modalities, ``own`` are the tokens without it: the operator reads ``tokens``, the modalities' heads read ``own``.
     """
 
     def __init__(
@@ -149,12 +150,12 @@ class Hybrid(nn.Module, ABC):
         self.head = nn.Linear(dim_out, num_outputs)
         self.heads = ModalityHeads(dims, num_outputs)
 
-    def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch output"]:
+    def forward(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Float[Tensor, "batch output"]:
         """Score; raises ValueError for a patient without any modality and for other names or widths than built for."""
         return self.head(self.fusion(tokens))
 
     @abstractmethod
-    def views(self, tokens: Mapping[str, Tokens]) -> Views:
+    def views(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Views:
         """Score with everything that training needs."""
 
     def arranged(

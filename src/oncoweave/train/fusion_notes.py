@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from oncoweave.core import shelf
 from oncoweave.train.default_encoders import operator_in
+from oncoweave.train.policies import acts_on_blocks
 from oncoweave.train.study import ModelSpec, Study
 
 
@@ -11,6 +12,12 @@ def fusion_notes(study: Study, kinds: Mapping[str, str]) -> list[str]:
     """Say of each network of a resolved study what of its fusion has no effect on its modalities, as the fusion tells it."""
     said = []
     for model in study.models or ():
+        if model.stage == "hybrid" and model.levels is None and acts_on_blocks(model.missing):
+            said.append(
+                f"Model {model.name!r}: missing {model.missing!r} stands in for absent modalities before the network reads them,"
+                f" so that fusion {model.fusion!r} takes every patient for one with all of them: the heads of modalities learn"
+                " from stand-ins too, and no patient has a single modality. With mask, learned or latent they know who has what."
+            )
         operator = operator_in(model)
         if operator is None or not hasattr(module := shelf.load("fusion", operator), "without_effect"):
             continue
