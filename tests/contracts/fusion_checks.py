@@ -82,14 +82,15 @@ def training_loss(network: nn.Module, tokens: Batch) -> Tensor:
     if hasattr(network, "views"):
         views = network.views(tokens)
         outputs = torch.where(views.keep.unsqueeze(-1), views.outputs, 0.0)
+        penalty = views.penalty
         weight = torch.tensor(views.weight, dtype=outputs.dtype)
     else:
-        outputs, weight = network(tokens).unsqueeze(1), torch.ones(1, dtype=torch.float64)
+        outputs, weight, penalty = network(tokens).unsqueeze(1), torch.ones(1, dtype=torch.float64), None
     probe = torch.linspace(-1.0, 1.3, outputs.shape[-1], dtype=outputs.dtype)
     loss = (((outputs - 0.3) @ probe).pow(2).sum(dim=0) * weight.to(outputs.dtype)).sum()
     if hasattr(network, "forward_with_penalty"):
-        loss = loss + network.forward_with_penalty(tokens)[1].sum()
-    return loss
+        penalty = network.forward_with_penalty(tokens)[1]
+    return loss if penalty is None else loss + penalty.sum()
 
 
 def gradients(network: nn.Module, tokens: Batch) -> dict[str, float]:
@@ -311,18 +312,34 @@ def _ones(total: Tensor) -> bool:
 def _check_map(name: str, weights: Tensor, tokens: Batch) -> None:
     assert weights.ndim == 4, f"{name}: wanted [batch, head, query, key], got {tuple(weights.shape)}"
     assert len(weights) == N
-    query, _, key = name.rpartition(":")[2].partition("->")  # "2:rna->slide" is of block 2
-    total = weights.sum(dim=-1)
-    present = torch.ones(N, dtype=torch.bool)
-    for end, axis in ((query, 2), (key, 3)):
+    for end, axis in zip(_ends(name), (2, 3), strict=True):
         if end in tokens:
             keep = tokens[end].keep
-            present = present & keep.any(dim=1)
             if weights.shape[axis] == keep.shape[1]:
                 gone = ~keep[:, None, :, None] if axis == 2 else ~keep[:, None, None, :]
                 assert (weights[gone.expand_as(weights)] == 0).all(), f"{name}: something masked gets weight"
-    assert (weights[~present] == 0).all(), f"{name}: a patient who lacks one end has weights"
-    assert (total[present].flatten(start_dim=1).sum(dim=1) > 0).all(), f"{name}: a patient who has both ends has no weights"
+    assert (weights[~_have_both(name, tokens)] == 0).all(), f"{name}: a patient who lacks one end has weights"
+
+
+def attention_reaches_all_that_a_patient_has(build: Build, rng: np.random.Generator) -> None:
+    """Between any two modalities that have a map; not asked where a setting says who attends to whom."""
+    network, tokens = ready(build), draw(rng, who_has_what(rng))
+    for name, weights in network.attention(tokens).items() if hasattr(network, "attention") else ():
+        total = weights[_have_both(name, tokens)].flatten(start_dim=1).sum(dim=1)
+        assert (total > 0).all(), f"{name}: a patient who has both ends has no weights"
+
+
+def _ends(name: str) -> tuple[str, str]:
+    query, _, key = name.rpartition(":")[2].partition("->")  # "2:rna->slide" is of block 2
+    return query, key
+
+
+def _have_both(name: str, tokens: Batch) -> Tensor:
+    present = torch.ones(N, dtype=torch.bool)
+    for end in _ends(name):
+        if end in tokens:
+            present = present & tokens[end].keep.any(dim=1)
+    return present
 
 
 CHECKS = (
@@ -344,5 +361,6 @@ CHECKS = (
     evaluation_is_deterministic,
     talking_changes_nothing,
     penalties_and_attention_follow_the_mask,
+    attention_reaches_all_that_a_patient_has,
 )
 """Every intermediate fusion and every hybrid network passes all of these."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from fusion_checks import DIM_OUT, DIMS, Batch, Build, N, draw, fill, fresh, ready, rows, same, who_has_what
+from torch import nn
 
 from oncoweave.nn.tokens import Tokens
 
@@ -40,16 +41,28 @@ def views_follow_the_mask(build: Build, rng: np.random.Generator) -> None:
 
 
 def identical_vectors_give_the_same_however_many_are_present(build: Build, rng: np.random.Generator) -> None:
-    """For operators that promise an average: five modalities that say the same say it as one does."""
+    """For operators that promise an average: five modalities that say the same, by the same weights, say it as one does."""
     network = fresh(build, dict.fromkeys("abcde", 4))
-    for layer in network.projections.layers:
-        layer.load_state_dict(network.projections.layers[0].state_dict())
+    share_weights(network, 5)
     vector = torch.tensor(rng.normal(size=(1, 1, 4)), dtype=torch.float32)
     outputs = []
     for count in range(1, 6):
         keep = [torch.tensor([[j < count]]) for j in range(5)]
         outputs.append(network({m: Tokens(values=vector, keep=k) for m, k in zip("abcde", keep, strict=True)}))
     same(torch.cat(outputs), outputs[0].expand(5, -1))
+
+
+def share_weights(network: nn.Module, count: int) -> None:
+    """Give all of ``count`` modalities the weights of the first, wherever a network keeps some for each of them."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.ModuleList | nn.ModuleDict) and len(module) == count:
+                first, *others = module.values() if isinstance(module, nn.ModuleDict) else module
+                for other in others:
+                    other.load_state_dict(first.state_dict())
+            for weight in module.parameters(recurse=False):
+                if len(weight) == count:
+                    weight.copy_(weight[:1].expand_as(weight))
 
 
 def modality_dropout_drops_at_its_rate(drop: Callable[[Batch, float], Mapping[str, Tokens]], rng: np.random.Generator) -> None:

@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from fusion_checks import (
     BAGS,
     CHECKS,
     DIMS,
+    attention_reaches_all_that_a_patient_has,
     who_has_what,
 )
 from fusion_promises import (
@@ -177,8 +179,10 @@ def test_early_state_round_trip(early, rng, tmp_path):
 
 # ---- intermediate and hybrid: tokens
 
-AVERAGES = ("embracenet", "gated", "max_pool", "mean")
-"""Operators that promise an average, or the largest, of what is present."""
+AVERAGES = (
+    "bottleneck", "embracenet", "film", "gated", "max_pool", "mcat", "mdt", "mean", "mmp", "motcat", "survpath",
+)  # fmt: skip
+"""Operators whose output is an average, or the largest, of what is present; others add up, multiply or tell modalities apart."""
 
 
 def _builder(name, **settings):
@@ -196,9 +200,18 @@ def _builder(name, **settings):
 OTHER_SETTINGS = (
     ("experts", {"generalists": 1}),
     ("kronecker", {"gated": True}),
+    *(("mdt", {"exchange": e}) for e in ("learned", "gated", "co_only", "one_way", "one_way_back", "none")),
+    ("mdt", {"streams": "two"}),
+    ("mdt", {"readout": "summary"}),
     ("modality_transformer", {"depth": 1, "heads": 2}),
+    ("auxiliary", {"operator": "mdt"}),
+    ("balanced", {"operator": "poe_vae"}),
+    ("distilled", {"operator": "experts"}),
 )
 """What takes another way through an operator than its defaults, and must follow the same contract."""
+
+ONLY_SOME = ("co_only", "one_way", "one_way_back", "none")
+"""Exchanges in which not every stream attends to every other."""
 
 NETWORKS = _named("intermediate") + [n for n in _named("hybrid") if hasattr(shelf.load("fusion", n), "build")]
 
@@ -209,8 +222,15 @@ def test_network(name, check, rng):
     check(_builder(name), rng)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(("name", "settings"), OTHER_SETTINGS)
+OTHER_CASES = [
+    pytest.param(name, settings, check, id=f"{name}-{'_'.join(map(str, settings.values()))}-{check.__name__}")
+    for name, settings in OTHER_SETTINGS
+    for check in CHECKS
+    if check is not attention_reaches_all_that_a_patient_has or settings.get("exchange") not in ONLY_SOME
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "check"), OTHER_CASES)
 def test_network_with_other_settings(name, settings, check, rng):
     check(_builder(name, **settings), rng)
 
@@ -266,6 +286,21 @@ def test_hybrid_of_levels_mixed_availability_equals_one_by_one_and_follows_order
 @pytest.mark.parametrize("name", AVERAGES)
 def test_network_means_of_identical_vectors_do_not_depend_on_how_many_are_present(name, rng):
     identical_vectors_give_the_same_however_many_are_present(_builder(name), rng)
+
+
+@pytest.mark.parametrize("name", ["bottleneck", "embracenet", "film", "mean", "mmp"])
+def test_a_mean_that_divides_wrongly_is_caught_wherever_modalities_are_averaged(name, rng, monkeypatch):
+    module = shelf.load("fusion", name)
+    right = module.masked_mean
+
+    def of_all_times_the_number_missing(values, keep):
+        if values.shape[1] != 5:  # a modality's own tokens
+            return right(values, keep)
+        return torch.where(keep.unsqueeze(-1), values, 0.0).mean(dim=1) * (1 + (~keep).sum(dim=1, keepdim=True))
+
+    monkeypatch.setattr(module, "masked_mean", of_all_times_the_number_missing)
+    with pytest.raises(AssertionError, match="not close"):
+        identical_vectors_give_the_same_however_many_are_present(_builder(name), rng)
 
 
 def test_modality_dropout_drops_at_its_rate(rng):
