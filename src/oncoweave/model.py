@@ -228,9 +228,16 @@ def drop_modalities(tokens: Mapping[str, Tokens], chance: float | Mapping[str, f
     modalities, .458 of three and .497 of six; nothing where a patient has one only, and exactly ``p_m`` where one modality is
     never dropped. Coming nearer would take from training the patients who keep everything: no rule that leaves one can drop each
     of k more often than (k - 1) / k.
+
+    Raises:
+        ValueError: a chance that is not from 0 to below 1, or of a modality that there is not.
     """
+    given = chance if isinstance(chance, Mapping) else dict.fromkeys(tokens, chance)
+    if wrong := [name for name, one in given.items() if name not in tokens or not 0 <= one < 1]:
+        msg = f"wanted a chance from 0 to below 1 of some of {', '.join(tokens)}, got {given[wrong[0]]} of {wrong[0]!r}"
+        raise ValueError(msg)
     present = torch.stack([t.present for t in tokens.values()], dim=1)
-    chances = torch.tensor([chance.get(name, 0.0) if isinstance(chance, Mapping) else chance for name in tokens])
+    chances = torch.tensor([given.get(name, 0.0) for name in tokens])
     # 1 - rand is never 0, so a chance of 0 gives an infinite margin. Given that all would go, margins are uniform on (0, 1], and
     # the largest belongs to each as often
     margin = (1 - torch.rand(present.shape, device=present.device)) / chances.to(present.device)

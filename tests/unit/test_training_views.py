@@ -147,6 +147,15 @@ def test_views_are_unpacked_as_they_were_packed_and_each_counts_on_those_who_hav
         unpack(pack(views), weight=views.weight, num_outputs=1)
 
 
+@pytest.mark.parametrize(
+    ("chance", "told"), [(1.0, "1.0 of 'a'"), (-0.1, "-0.1 of 'a'"), ({"b": 0.2, "z": 0.5}, "0.5 of 'z'"), (float("nan"), "nan")]
+)
+def test_chances_of_no_modality_and_beyond_their_range_are_refused(chance, told):
+    tokens = {m: Tokens(values=torch.zeros(4, 1, 2), keep=torch.ones(4, 1).bool()) for m in "ab"}
+    with pytest.raises(ValueError, match=rf"^wanted a chance from 0 to below 1 of some of a, b, got {told}"):
+        drop_modalities(tokens, chance)
+
+
 def test_modalities_are_dropped_at_the_rate_of_each_and_survivors_are_not_scaled():
     n, rates = 4000, {"a": 0.3, "b": 0.6}
     generator = torch.Generator().manual_seed(2)

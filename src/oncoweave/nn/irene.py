@@ -22,6 +22,10 @@ from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.tokens import Tokens, require_shape
 
 
+_BRIGHTEST = 16.0
+"""More than pixels from 0 to 1 reach, standardised or not: what is above are values from 0 to 255."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Size of the network; the defaults are the released one's."""
@@ -91,8 +95,8 @@ class Irene(nn.Module):
             has_image: patients who have a film; None for all. Pixels of the others have no influence.
 
         Raises:
-            ValueError: other names, widths or numbers of tokens than built for, sides that are not whole patches, or a patient
-                who has nothing at all.
+            ValueError: other names, widths or numbers of tokens than built for, sides that are not whole patches, pixels from 0 to
+                255, or a patient who has nothing at all.
         """
         return self.head(self.features(images, clinical, has_image=has_image))
 
@@ -149,6 +153,9 @@ class Irene(nn.Module):
             )
             raise ValueError(msg)
         clean = torch.where(has_image[:, None, None, None], images, 0.0)
+        if not images.is_floating_point() or (clean.numel() and float(clean.detach().amax()) > _BRIGHTEST):
+            msg = f"wanted films from 0 to 1, got {images.dtype} up to {float(clean.detach().amax()):g}; divide by 255"
+            raise ValueError(msg)
         patches = self.patches(clean).flatten(2).transpose(1, 2)
         values = torch.cat([self.cls.expand(len(images), -1, -1), patches], dim=1)
         values = values + resize_positions(self.image_positions, (height // patch, width // patch))
