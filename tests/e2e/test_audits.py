@@ -289,6 +289,25 @@ def test_a_planted_fault_is_caught_and_its_absence_is_not(clean, fault):
     assert audit(clean[0]).verdict in ("passed", "not applicable")
 
 
+@pytest.mark.parametrize(("notes", "passes"), [({}, False), ({"mask_words": "intub*"}, True)])
+def test_a_word_that_tells_the_outcome_is_caught_unless_models_do_not_see_it(clean, notes, passes):
+    run = clean[0]
+    died = run.cohort.patients[run.endpoint.columns[1]].to_numpy(dtype=float) > 0
+    said = np.where(died, "Cough and fever; intubated.", "Cough and fever.")
+    ids = run.cohort.patients.index
+    texts = pd.DataFrame({"patient_id": ids, "sample_id": [f"{i}-r" for i in ids], "text": said})
+    spec = ModalitySpec(name="report", kind="report", notes=notes)
+    cohort = replace(
+        run.cohort,
+        tables={**run.cohort.tables, "report": texts},
+        modalities={**run.cohort.modalities, "report": spec},
+    )
+    names = (*(run.study.modalities or ()), "report")
+    audit = audit_columns(of(replace(run, study=run.study.model_copy(update={"modalities": names})), cohort))
+    assert (audit.verdict == "passed") is passes
+    assert ("report, column 'word intubated'" in audit.evidence) is not passes
+
+
 @pytest.mark.parametrize("runs", [0, 1, 4])
 def test_too_few_permuted_runs_judge_nothing_and_say_how_many_are_needed(clean, runs):
     leaking = leaking_null(clean[0])

@@ -21,7 +21,6 @@ from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.projections import check_tokens
 from oncoweave.nn.tokens import Tokens, require_shape
 
-
 _BRIGHTEST = 16.0
 """More than pixels from 0 to 1 reach, standardised or not: what is above are values from 0 to 255."""
 
@@ -95,8 +94,8 @@ class Irene(nn.Module):
             has_image: patients who have a film; None for all. Pixels of the others have no influence.
 
         Raises:
-            ValueError: other names, widths or numbers of tokens than built for, sides that are not whole patches, pixels from 0 to
-                255, or a patient who has nothing at all.
+            ValueError: other names, widths or numbers of tokens than built for, sides that are not whole patches, pixels from
+                0 to 255, or a patient who has nothing at all.
         """
         return self.head(self.features(images, clinical, has_image=has_image))
 

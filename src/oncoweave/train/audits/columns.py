@@ -1,6 +1,8 @@
-"""Is the outcome, or something known only after it, among the features? One column at a time."""
+"""Is the outcome, or something known only after it, among the features? One column at a time, of texts one word."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +14,9 @@ from oncoweave.core.errors import NoComparablePairsError
 from oncoweave.core.units import convert_time
 from oncoweave.data.audit import tells_outcome
 from oncoweave.data.columns import ID_COLUMNS, MEASURED_AT
+from oncoweave.data.label_words import mask_text
 from oncoweave.evaluate.concordance import count_pairs, harrell_c
+from oncoweave.modalities import report
 from oncoweave.train.audits.luck import chance_of_area, chance_of_correlation, chance_of_order, two_sided
 from oncoweave.train.audits.result import Audit, Audited, judged, not_applicable
 
@@ -26,6 +30,9 @@ LATE_DAYS, LATE_SHARE = 90.0, 0.05
 """Measured so long after the index date, in so many of the patients: who died before could not be measured."""
 NO_FOLLOW_UP = 0.01
 """Share of patients with no follow-up at all from which on the start of follow-up is in doubt."""
+_FEWEST_TEXTS, _SHARE_OF_TEXTS = 5, 0.02
+"""Texts that have to hold a word, and to lack it, before it is looked at."""
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _TABULAR = ("record", "expression", "variants", "embedding")
 _EXACT = 25
 """Columns of a modality whose C-index is computed, those that follow the martingale residuals most; all are screened."""
@@ -35,9 +42,11 @@ _P = 1e-3
 
 
 def audit_columns(run: Audited) -> Audit:
-    """No single column, of any table that is read, equals or nearly determines the outcome."""
+    """No single column of any table that is read, and no word of any text, equals or nearly determines the outcome."""
     name, found, doubtful, looked = "outcome in a feature", [], [], 0
     for where, columns in _feature_columns(run):
+        if not columns.shape[1]:
+            continue
         looked += columns.shape[1]
         named = {str(c) for c in columns if where[1] == "record" and tells_outcome(str(c).partition("=")[0])}
         for column, what, value, chance in _telling(columns, run.data.outcome, named):
@@ -93,6 +102,8 @@ def _feature_columns(run: Audited) -> Iterator[tuple[tuple[str, str], pd.DataFra
         kind = run.studied.modalities[modality].kind
         if kind in _TABULAR:
             yield (modality, kind), _by_patient(table).reindex(run.data.patient_ids)
+        elif kind == "report" and modality in run.data.samples:
+            yield (modality, kind), _by_word(run.data.samples[modality]).set_axis(run.data.patient_ids, axis=0)
 
 
 def _by_patient(table: pd.DataFrame) -> pd.DataFrame:
@@ -102,6 +113,18 @@ def _by_patient(table: pd.DataFrame) -> pd.DataFrame:
     texts = [c for c in values.columns if c not in numbers and 1 < values[c].nunique() <= _LEVELS]
     shown = [pd.get_dummies(values[c], prefix=c, prefix_sep="=", dtype=float).where(values[c].notna()) for c in texts]
     return pd.concat([numbers, *shown], axis=1).groupby(table["patient_id"].to_numpy()).mean()
+
+
+def _by_word(samples: Sequence[object | None]) -> pd.DataFrame:
+    """Whether each patient's texts, as models read them, hold each word; not words that few texts hold, or all but few."""
+    texts = [sample if isinstance(sample, report.Sample) else None for sample in samples]
+    read = [None if t is None else set(_WORD.findall(mask_text(t.text, t.mask_words)[0].lower())) for t in texts]
+    written = [words for words in read if words is not None]
+    counts = Counter(word for words in written for word in words)
+    fewest = max(_FEWEST_TEXTS, _SHARE_OF_TEXTS * len(written))
+    kept = sorted(word for word, count in counts.items() if fewest <= count <= len(written) - fewest)
+    held = [[float("nan")] * len(kept) if words is None else [float(word in words) for word in kept] for words in read]
+    return pd.DataFrame(np.array(held).reshape(len(read), len(kept)), columns=[f"word {word}" for word in kept])
 
 
 def _telling(columns: pd.DataFrame, target: Target, named: set[str]) -> list[tuple[str, str, float, float]]:
