@@ -57,9 +57,9 @@ def page(cases: list[tuple[str, str, str]]) -> str:
     lines = [
         "# The contract of the fusion shelf", "", f"    python {Path(__file__).parent.name}/{Path(__file__).name}", "",
         f"{len(stage_of)} operators, {len(cases)} tests: {passed} hold, {skipped} skipped, {failed} fail.", "",
-        "A dash: the promise is not asked of that operator. Early and late fusions have no tokens, no gradients and no bf16: they",
-        "have promises of their own. `two_level` is an early and a late fusion in one, and is asked as such. An average is asked of",
-        "operators that take one: the others add up, multiply or tell modalities apart.", "",
+        "A dash: the promise is not asked of that operator. Early and late fusions have no tokens, no gradients and no bf16:",
+        "they have promises of their own. `two_level` is an early and a late fusion in one, and is asked as such. An average is",
+        "asked of operators that take one: the others add up, multiply or tell modalities apart.", "",
     ]  # fmt: skip
     for title, stages in STAGES.items():
         operators = [name for name, stage in stage_of.items() if stage in stages]
