@@ -76,12 +76,12 @@ def phantom(given: argparse.Namespace) -> list[str]:
     return [section(f"phantom films, stand-in of {task}", fitted(given, task, folder, None, side=DRAWN)) for task in TASKS]
 
 
-def draw(out: Path, patients: int) -> Path:
+def draw(out: Path, patients: int, *, seed: int = 3) -> Path:
     """Draw a cohort with films, reports and values of the laboratory, and keep whom the tasks admit."""
     folder = out / "phantom"
     if not folder.exists():
         scanty = ("slide", "volume", "expression", "variants")
-        config = Config(patients=patients, seed=3, sites=10, without=scanty, lung_diseases=True)
+        config = Config(patients=patients, seed=seed, sites=10, without=scanty, lung_diseases=True)
         write_phantom(config, out / "phantom-all", progress=False)
         admit(load_task("pulmonary_diseases"), out / "phantom-all", folder)
     return folder

@@ -111,10 +111,10 @@ def test_a_network_trains_every_part_of_its_policy(name, fusion):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Model(
-            ModelConfig(modalities=dict.fromkeys("ab", shape), fusion=fusion, num_outputs=1, width=8, missing=name, dropout=0.0)
+            ModelConfig(modalities=dict.fromkeys("abc", shape), fusion=fusion, num_outputs=1, width=8, missing=name, dropout=0.0)
         )
-    keep = torch.tensor([[1, 1], [1, 0], [0, 1]]).bool()
-    tokens = {m: Tokens(values=torch.randn(3, 3, 1), keep=keep[:, [i]].expand(3, 3)) for i, m in enumerate("ab")}
+    keep = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1]]).bool()  # of one modality alone its student is asked, not the fusion
+    tokens = {m: Tokens(values=torch.randn(3, 3, 1), keep=keep[:, [i]].expand(3, 3)) for i, m in enumerate("abc")}
     outputs = model.train()(tokens)
     if model.has_views:
         views = unpack(outputs, weight=model.view_weights, num_outputs=1)
