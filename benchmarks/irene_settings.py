@@ -52,7 +52,7 @@ class Setting:
 
 SETTINGS = tuple(
     Setting(film=film, depth=depth, learning_rate=rate, warm_up=warm_up)
-    for (rate, warm_up), film, depth in product(((1e-3, 0), (3e-4, 5), (1e-4, 5)), ("cnn2d", "film_vit"), (2, 4))
+    for (rate, warm_up), film, depth in product(((3e-4, 5), (1e-3, 0), (1e-4, 5)), ("cnn2d", "film_vit"), (2, 4))
 )
 
 
@@ -91,9 +91,10 @@ def fitted(folder: Path, setting: Setting, number: int) -> pd.DataFrame:
             continue
         started = time.time()
         scored = lock(planned, fold_of(study, data.take(train), repeat=0, fold=number), study).frame(left_out)
+        probabilities = scored.filter(like="p@").to_numpy()  # in the order of the labels
         areas = [
-            auroc(truth[known], scored[f"p@{label}"].to_numpy()[known])
-            for label, truth in zip(left_out.outcome.endpoint.columns, left_out.outcome.values.T, strict=True)
+            auroc(truth[known], probability[known])
+            for truth, probability in zip(left_out.outcome.values.T, probabilities.T, strict=True)
             if len(np.unique(truth[known := ~np.isnan(truth)])) == 2
         ]
         rows.append({"setting": setting.name, "fold": number, "model": planned.name, "macro_auroc": np.mean(areas)})
