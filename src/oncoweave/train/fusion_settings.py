@@ -33,13 +33,20 @@ def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind:
                 msg = f"model {model.name!r}: the {level} level is {' or '.join(stages)}; {name!r} is {stage}"
                 raise ConfigError(msg)
     elif model.stage == "hybrid":
-        operator_of(model.fusion, model.settings)
+        _check_operator(model)
     _check_wrapped(model, modalities)
     _check_penalty(model)
     kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
     if kinds is not None and endpoint_kind not in kinds:
         msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not endpoints of kind {endpoint_kind!r}"
         raise ConfigError(msg)
+
+
+def _check_operator(model: "ModelSpec") -> None:
+    try:
+        operator_of(model.fusion, model.settings)
+    except (ConfigError, UnknownNameError) as error:
+        raise type(error)(f"model {model.name!r}: {error}") from error
 
 
 def check_width(model: "ModelSpec", width: int) -> None:
