@@ -107,8 +107,8 @@ def test_a_wrapped_tree_has_to_fit_the_modalities_and_is_cut_in_ablations():
 def test_a_hybrid_around_what_it_cannot_wrap_is_refused_by_name_of_the_model():
     with pytest.raises(ConfigError, match="model 'm': fusion 'distilled' wraps an intermediate operator; 'stacking' is late"):
         resolved("distilled", settings={"operator": "stacking"})
-    with pytest.raises(UnknownNameError, match="model 'm': .* named 'gatd'; did you mean 'gated'"):
-        resolved("distilled", settings={"operator": "gatd"})
+    with pytest.raises(UnknownNameError, match=r"model 'm': .* named 'low_rnk'; did you mean 'low_rank'"):
+        resolved("distilled", settings={"operator": "low_rnk"})
 
 
 @pytest.mark.parametrize(

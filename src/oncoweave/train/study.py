@@ -258,9 +258,9 @@ def resolve(study: Study, cohort: Cohort) -> Study:
     if reference not in modalities:
         raise unknown_name("modality (reference)", reference, modalities)
     kind = cohort.endpoint(study.endpoint).kind
+    resolved = _with_late_fusion(tuple(_resolve_model(m, kinds, kind) for m in models), modalities)
     for model in models:
         check_width(model, study.network.width)
-    resolved = _with_late_fusion(tuple(_resolve_model(m, kinds, kind) for m in models), modalities)
     return study.model_copy(
         update={
             "modalities": modalities,
