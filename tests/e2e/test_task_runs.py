@@ -50,8 +50,11 @@ def test_a_task_admits_runs_and_predicts(folder):
     study = study_of(task, folder / "admitted")
     assert study.name == "pulmonary_diseases (stand-in: pulmonary_diseases)"
     assert study.modalities == ("film", "report", "record")
-    assert next(m for m in study.models if m.name == "image_only").modalities == ("film",)
-    assert next(m for m in study.models if m.name == "mdt").encoders["report"] == "bert/tokens"
+    asked = {model.name: model for model in study.models}
+    assert asked["image_only"].modalities == ("film",)
+    assert asked["image_only"].encoder_settings == {}  # nothing of a kind that it does not read
+    assert asked["mdt"].encoders["report"] == "bert/tokens"
+    assert asked["mdt"].encoder_settings == {"report": {"depth": 1}}
     cohort = Cohort.open(folder / "admitted")
     resolved = resolve(small(study), cohort)
     data = load_dataset(cohort, resolved.endpoint, resolved.modalities)

@@ -306,8 +306,9 @@ def _lacking(task: Task, cohort: Cohort) -> dict[str, int]:
 
 
 def _played(model: ModelSpec, played: Mapping[str, str], kinds: Mapping[str, str]) -> ModelSpec:
-    """Put modalities in place of roles, and leave out encoders of kinds that the model does not see."""
+    """Put modalities in place of roles, and leave out encoders, and their settings, of kinds that the model does not see."""
     chosen = tuple(played[role] for role in model.modalities or tuple(played))
     seen = {kinds[m] for m in chosen}
     encoders = {kind: encoder for kind, encoder in model.encoders.items() if kind in seen}
-    return model.model_copy(update={"modalities": chosen, "encoders": encoders})
+    settings = {kind: given for kind, given in model.encoder_settings.items() if kind in seen}
+    return model.model_copy(update={"modalities": chosen, "encoders": encoders, "encoder_settings": settings})
