@@ -1,14 +1,12 @@
 """IRENE's two tasks: the image alone, early, late, Perceiver and the transformer on the same folds, notes as they are and masked.
 
-    python benchmarks/irene_tasks.py DATA --out OUT [--jobs 2] [--patients 640] [--epochs 25] [--film film_vit] [--side 224]
-        [--only covid|phantom]
+    python benchmarks/irene_tasks.py DATA --out OUT [--jobs 2] [--patients 640] [--side 112] [--only covid|phantom]
 
 On ``covid_cxr_multimodal`` (see ``covid_cohort.py``): whether the course becomes adverse, with the notes as they are and with
 label words and follow-up masked, on the same patients, folds and seeds; ``irene_leaks.py`` asks what the notes leak. On a drawn
 cohort with films, reports and values: the stand-ins of both tasks. Each is an ordinary run folder under OUT with its report;
-what is done is not done again. Writes ``OUT/irene_tasks.md``. Sized for two cores: batches of 16, one block in the transformer
-of films, drawn films of 64 pixels, and the image alone as the main model, so that neither nulls nor subsets train a transformer
-again. ``--film cnn2d`` reads films by the residual network instead, ``--side`` by fewer pixels where they are not drawn.
+what is done is not done again. Writes ``OUT/irene_tasks.md``. Sized for two cores: films of ``--side`` pixels, drawn ones of 64,
+and the image alone as the main model, so that neither nulls nor subsets train a transformer again.
 """
 
 import argparse
@@ -26,7 +24,7 @@ from oncoweave.evaluate.versus import versus
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
 from oncoweave.train.protocol import run
-from oncoweave.train.study import ModelSpec, resolve
+from oncoweave.train.study import resolve
 from oncoweave.train.task import admit, load_task, study_of
 
 ENDPOINT = "adverse_later"
@@ -41,9 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--patients", type=int, default=640)
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--film", default="film_vit", choices=("film_vit", "cnn2d"))
-    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--side", type=int, default=112)
     parser.add_argument("--only", choices=("covid", "phantom"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -94,24 +90,13 @@ def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | N
         update={
             "endpoint": endpoint or asked.endpoint,
             "main": "image_only",
-            "models": tuple(reading(model, given.film) for model in asked.models or ()),
             "preparation": {"film": {"side": side}},
-            "network": asked.network.model_copy(update={"epochs": given.epochs, "patience": 6, "batch_size": 16}),
         }
     )
-    out = given.out / f"{folder.name}-{task}-{asked.endpoint}-{given.film}-{side}.run"
+    out = given.out / f"{folder.name}-{task}-{asked.endpoint}-{side}.run"
     run(resolve(asked, Cohort.open(folder)), out, jobs=given.jobs)
     print(f"{out.name}: {time.time() - started:.0f} s", flush=True)
     return out
-
-
-def reading(model: ModelSpec, film: str) -> ModelSpec:
-    """Name the encoder of films, a transformer of one block."""
-    if "film" not in model.encoders:
-        return model
-    encoders = model.encoders | {"film": model.encoders["film"].replace("film_vit", film)}
-    settings = {"film": {"depth": 1}} if film == "film_vit" else {}
-    return model.model_copy(update={"encoders": encoders, "encoder_settings": settings})
 
 
 def section(title: str, run_folder: Path) -> str:
