@@ -11,13 +11,13 @@ Sizes and pace fit some hundred patients, found on drawn films of other patients
 tens of thousands takes the paper's: twelve blocks, two of which exchange, of width 768.
 """
 
-from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol
+from oncoweave.train.study import ModelSpec, NetworkConfig, Protocol, Setting
 
 IMAGE, TEXT, VALUES = "image", "text", "values"
 ROLES = {IMAGE: ("film", "volume"), TEXT: ("report",), VALUES: ("record",)}
 _TOKENS = {"film": "cnn2d/tokens", "volume": "cnn3d/tokens", "report": "bert/tokens", "record": "tabular/missing_tokens"}
 _VECTORS = {"film": "cnn2d", "volume": "cnn3d", "report": "bert/document", "record": "tabular"}
-_SETTINGS = {"report": {"depth": 1}}
+_SETTINGS: dict[str, dict[str, Setting]] = {"report": {"depth": 1}}
 
 MODELS = (
     ModelSpec(name="image_only", fusion="mean", modalities=(IMAGE,), encoders=_VECTORS),
