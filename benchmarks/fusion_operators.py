@@ -1,7 +1,7 @@
 """Every operator of the fusion shelf on one cohort, on the same folds, beside the baselines that every study has.
 
     python benchmarks/fusion_operators.py COHORT ENDPOINT --out OUT [--modalities a,b,c] [--splits SPLITS] [--jobs 1]
-        [--encoders film=film_vit/tiny,...] [--duels experts:gated,mmp:gated]
+        [--encoders film=film_vit/tiny,...] [--duels experts:gated,mmp:gated] [--rate 1e-3] [--warm-up 0] [--batch 64]
 
 Operators run with their defaults, networks as one network a fold; of more than twelve modalities ``kronecker`` is allowed twice
 its usual terms. An interrupted run goes on where it was, and a finished one is read. The table is printed as Markdown and written
@@ -39,6 +39,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--rate", type=float, default=1e-3, help="of the networks' learning")
+    parser.add_argument("--warm-up", type=int, default=0, help="epochs")
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--without", default="", help="operators to leave out, by comma")
     parser.add_argument("--encoders", default="", help="of networks, KIND=VARIANT by comma; the shelf's defaults for other kinds")
     parser.add_argument("--only", default="", help="operators to run beside stacking, by comma; all where left out")
@@ -50,6 +53,7 @@ def main() -> None:
     if given.only:
         operators = {name: stage for name, stage in operators.items() if name in {*given.only.split(","), DEFAULT}}
     encoders = dict(pair.split("=", maxsplit=1) for pair in given.encoders.split(",") if pair)
+    pace = {"learning_rate": given.rate, "warm_up": given.warm_up, "batch_size": given.batch}
     study = Study(
         name=f"every fusion: {given.endpoint}",
         cohort=str(given.cohort.resolve()),
@@ -63,7 +67,7 @@ def main() -> None:
         ),
         main=DEFAULT,
         protocol=Protocol(folds=given.folds, repeats=given.repeats, splits=given.splits, permutations=1),
-        network=NetworkConfig(epochs=given.epochs, patience=8, members=given.members),
+        network=NetworkConfig(epochs=given.epochs, patience=8, members=given.members, **pace),
     )
     run = run_study(study, given.out / "run", jobs=given.jobs)
     text = (
