@@ -1,5 +1,7 @@
 """Whether a model's fusion, and what it wraps, can be what a study makes of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -33,20 +35,14 @@ def check_fusion(model: "ModelSpec", modalities: tuple[str, ...], endpoint_kind:
                 msg = f"model {model.name!r}: the {level} level is {' or '.join(stages)}; {name!r} is {stage}"
                 raise ConfigError(msg)
     elif model.stage == "hybrid":
-        _check_operator(model)
+        with _told_of(f"model {model.name!r}"):
+            operator_of(model.fusion, model.settings)
     _check_wrapped(model, modalities)
     _check_penalty(model)
     kinds = getattr(shelf.load("fusion", decides), "KINDS", None)
     if kinds is not None and endpoint_kind not in kinds:
         msg = f"model {model.name!r}: fusion {decides!r} serves {' and '.join(kinds)}, not endpoints of kind {endpoint_kind!r}"
         raise ConfigError(msg)
-
-
-def _check_operator(model: "ModelSpec") -> None:
-    try:
-        operator_of(model.fusion, model.settings)
-    except (ConfigError, UnknownNameError) as error:
-        raise type(error)(f"model {model.name!r}: {error}") from error
 
 
 def check_width(model: "ModelSpec", width: int) -> None:
@@ -102,7 +98,14 @@ def _check_of(module: ModuleType, config: object, modalities: tuple[str, ...], w
     """Let a fusion refuse what it cannot take of these modalities, and say of which model."""
     if not hasattr(module, "check"):
         return
-    try:
+    with _told_of(where):
         module.check(config, modalities)
+
+
+@contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """Say of which model a refusal is."""
+    try:
+        yield
     except (ConfigError, UnknownNameError) as error:
         raise type(error)(f"{where}: {error}") from error
