@@ -106,6 +106,21 @@ def test_a_word_is_hidden_however_its_letters_are_written():
     assert report.read(row).text == f"une {word} nette"
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("患者死亡了。", "患者#了。"),
+        ("患者死\n亡，入ICU后intubated死亡", "患者#，入#后##"),
+        ("ICU患者 icus", "#患者 icus"),
+        ("人工呼吸を開始、人工\u200b呼吸器", "#を開始、#器"),
+    ],
+)
+def test_words_of_scripts_without_spaces_are_hidden_wherever_they_stand(text, left):
+    masked, hidden = mask_text(text, check_words(["死亡*", "人工呼吸", *WORDS]))
+    assert masked == left.replace("#", " ")
+    assert hidden.total() == left.count("#")
+
+
 def test_what_was_hidden_is_counted_by_word_of_the_list():
     _, hidden = mask_text("ICU, icu, intubated, intubation, reintubated", WORDS)
     assert dict(hidden) == {"icu": 2, "intubat*": 2}

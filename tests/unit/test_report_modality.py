@@ -73,6 +73,18 @@ def test_many_letters_do_not_overflow_the_vocabulary():
     assert len(state["model"]["vocab"]) <= VOCABULARY_SIZE
 
 
+def test_characters_of_scripts_without_spaces_are_words_and_known(rng):
+    characters = [chr(0x4E00 + i) for i in range(2000)]
+    texts = ["".join(rng.choice(characters, size=300)) for _ in range(40)]
+    fitted = report.fit(samples(*texts))
+    read = fitted.collate(samples(*texts))
+    assert read.keep.sum(dim=1).tolist() == [300] * 40
+    assert (read.clean[read.keep] > 0).all()  # none is the unknown piece
+    assert fitted.tfidf(["".join(characters[:5]) + " tumour"]).nnz <= 9
+    few = report.fit(samples("\u809d\u764c", "\u80ba\u764c T2"))
+    assert few.tfidf.terms == ("t2", "\u764c", "\u764c t2", "\u809d", "\u809d \u764c", "\u80ba", "\u80ba \u764c")
+
+
 def test_fitting_twice_gives_the_same_tokenizer():
     texts = ["gland forming tumour \u03b1\u03b2", "solid tumour \u00b5m \u2265 5", "margins free"]
     assert report.fit(samples(*texts)).tokenizer == report.fit(samples(*texts)).tokenizer

@@ -10,6 +10,10 @@ tells what the word told, as does a gap in the pairs of words. Punctuation and w
 compared as a tokenizer reads them: without accents, and without what is not seen (soft hyphens, spaces of no width). A word cut
 by a hyphen at the end of a line is not found.
 
+Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) do not tell where a word ends: a word in them is hidden
+wherever its letters stand, over line breaks too and as a part of a longer one (``再发`` within ``再发现``), and a star adds none
+of their letters.
+
 Names of classes may be words that any text is full of: without its ``no``, "no invasion" says that there is one.
 """
 
@@ -42,7 +46,14 @@ _UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs")
 _PLAIN = re.compile(r"[\t\n\r -~]*")
 """Texts that are compared as they are."""
 _LETTER = r"[^\W_]"
-"""A letter or digit: next to one, a word goes on."""
+"""A letter or digit."""
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff"
+)
+"""Thai, Lao, Burmese, Khmer, kana and Chinese characters, as a regular expression's ranges: scripts without spaces."""
+_GOES_ON = rf"(?-i:[^\W_{UNSPACED}])"
+"""A letter or digit of any other script: next to one, a word of such scripts goes on."""
 
 
 def is_ordinary(name: str) -> bool:
@@ -136,11 +147,15 @@ def _bare(letter: str) -> str:
 def _patterns(words: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, re.Pattern[str]]]:
     """Match, without a width, the places where any of the words begins; and each of them from such a place on."""
     bodies = {word: _one("".join(_bare(letter) for letter in composed(word) if not _is_unseen(letter))) for word in words}
-    starts = re.compile(rf"(?<!{_LETTER})(?={'|'.join(bodies.values())})", re.IGNORECASE)
-    return starts, {word: re.compile(body, re.IGNORECASE) for word, body in bodies.items()}
+    unspaced = [body for body in bodies.values() if re.match(f"[{UNSPACED}]", body)]
+    spaced = [body for body in bodies.values() if body not in unspaced]
+    starts = [rf"(?<!{_GOES_ON})(?={'|'.join(spaced)})"] if spaced else []
+    starts += [rf"(?={'|'.join(unspaced)})"] if unspaced else []
+    return re.compile("|".join(starts), re.IGNORECASE), {word: re.compile(body, re.IGNORECASE) for word, body in bodies.items()}
 
 
 def _one(word: str) -> str:
     stem = word.removesuffix("*")
     parts = [re.escape(part) for part in re.split(_BETWEEN, stem) if part]
-    return _BETWEEN.join(parts) + (rf"{_LETTER}*" if stem != word else rf"(?!{_LETTER})")
+    after = "" if re.search(f"[{UNSPACED}]$", parts[-1]) else rf"{_GOES_ON}*" if stem != word else rf"(?!{_GOES_ON})"
+    return re.sub(f"(?<=[{UNSPACED}])(?=[{UNSPACED}])", r"\\s*", _BETWEEN.join(parts)) + after

@@ -1,7 +1,8 @@
 """Report: free text of a patient; several reports are concatenated in the order of the table, an empty line between.
 
 The block is TF-IDF over words and word pairs, reduced by a singular value decomposition (latent semantic analysis, Deerwester et
-al. 1990); tokens are ids of a byte-pair vocabulary. Vocabularies, weights and components are learned on training patients.
+al. 1990); tokens are ids of a byte-pair vocabulary. Vocabularies, weights and components are learned on training patients. In
+scripts without spaces (Chinese, Japanese, Thai) every character counts as a word in both.
 
 Two notes of the modality, from the cohort or the study, say how it is read. ``mask_words``, parted by commas, are hidden from
 both, as if they had not been written. ``tokenizer`` is the folder of a language model whose vocabulary the tokens are to have
@@ -27,7 +28,7 @@ from oncoweave.core.errors import ConfigError, DataError, NothingToLearnError, m
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place, whose
-from oncoweave.data.label_words import check_words, composed, mask_text
+from oncoweave.data.label_words import UNSPACED, check_words, composed, mask_text
 from oncoweave.nn.text import VOCABULARY_SIZE
 from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.nn.vocabulary import fingerprint, parse_tokenizer, read_tokenizer
@@ -41,12 +42,13 @@ _MAX_GRAM = 3000
 NUM_COMPONENTS = 64
 """Width of the block at most."""
 
-_WORD = re.compile(r"\b\w\w+\b")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]{{2,}}")
+"""Two letters or more; in scripts without spaces, each by itself."""
 _UNKNOWN = "[UNK]"
 _TEXTS_KEPT = 2**14
 """Texts whose tokens are kept, some kilobytes each."""
-_MAX_LETTERS = 256
-"""Letters the token vocabulary knows; rarer ones become the unknown token."""
+_MAX_LETTERS = VOCABULARY_SIZE * 3 // 4
+"""Letters the token vocabulary knows, enough for Chinese; rarer ones become the unknown token."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -113,7 +115,7 @@ def to_record(sample: Sample, *, root: Path, name: str = "report") -> Record:
 class Tfidf:
     """Term weights: (1 + log count) x inverse document frequency, each text scaled to unit length.
 
-    Equal to scikit-learn's ``TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)`` with the same vocabulary.
+    Equal to scikit-learn's ``TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)`` with the same vocabulary and words.
     """
 
     terms: tuple[str, ...]
@@ -257,7 +259,9 @@ def _fit_tfidf(texts: Sequence[str]) -> Tfidf:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     least = 2 if len(texts) >= 10 else 1
-    vectoriser = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=least, max_features=MAX_TERMS)
+    vectoriser = TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, min_df=least, max_features=MAX_TERMS, token_pattern=_WORD.pattern
+    )
     try:
         vectoriser.fit(texts)
     except ValueError as error:  # sklearn's way to say that no term is left
