@@ -20,8 +20,11 @@ SHAPE = (6, 5, 4)
 """Columns, rows, slices."""
 
 
-def write_series(folder, stored, *, gap=None, series="1.2.3", modality="CT"):
-    """Write slices ``stored[column, row, slice]`` of 2 x 3 x 5 mm in axial orientation, files in reversed order of height."""
+def write_series(folder, stored, *, gap=None, series="1.2.3", modality="CT", tags=lambda number: {}):
+    """Write slices ``stored[column, row, slice]`` of 2 x 3 x 5 mm in axial orientation, files in reversed order of height.
+
+    ``tags`` gives further elements of a slice by its number.
+    """
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileMetaDataset
 
@@ -39,6 +42,8 @@ def write_series(folder, stored, *, gap=None, series="1.2.3", modality="CT"):
         dataset.RescaleSlope, dataset.RescaleIntercept = 2, -1000
         dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
         dataset.PixelRepresentation, dataset.PhotometricInterpretation = 0, "MONOCHROME2"
+        for tag, value in tags(number).items():
+            setattr(dataset, tag, value)
         dataset.PixelData = np.ascontiguousarray(stored[:, :, number].T).astype(np.uint16).tobytes()
         dataset.save_as(folder / f"{series}-{stored.shape[2] - number}.dcm", enforce_file_format=True)
     return folder
@@ -111,6 +116,44 @@ def test_a_folder_that_is_no_one_volume_is_refused(tmp_path, stored, fault, matc
         read_volume(folder)
     with pytest.raises(DataError, match=r"modality 'ct', row 1 .*ct"):
         volume.read(record(tmp_path, "ct"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason", "match"),
+    [
+        (lambda number: {"PixelSpacing": [0, 0]}, "spacing", r"ct: its axes .* give no spacing"),
+        (
+            lambda number: {"PixelSpacing": [3, 2 if number < 2 else 4]},
+            "spacing",
+            r"pixels of \(3\.0, 2\.0\) mm, the series begins",
+        ),
+        (lambda number: {"ImageOrientationPatient": [0] * 6}, "slices", "two slices in one place"),
+        (lambda number: {"ImagePositionPatient": [0, number, 5 * number]}, "leaning", r"axes lean by 11\.3 degrees"),
+        (lambda number: {"ImageOrientationPatient": [1, 0, 0, 0.1, 1, 0]}, "leaning", r"axes lean by 5\.7 degrees"),
+    ],
+)
+def test_a_series_that_fills_no_box_is_refused_and_counted(tmp_path, stored, tags, reason, match):
+    write_series(tmp_path / "ct", stored, tags=tags)
+    with pytest.raises(DataError, match=match):
+        read_volume(tmp_path / "ct")
+    (found,) = check_scans(cohort_of([record(tmp_path, "ct")]), showing=lambda records, _: records)
+    assert found.message.startswith(f"1 patient(s) have a volume that cannot be used: 1 {reason};")
+
+
+def test_a_nifti_whose_axes_lean_is_refused(tmp_path, stored):
+    leaning = np.diag([2.0, 3.0, 5.0, 1.0])
+    leaning[1, 2] = 1.0
+    with pytest.raises(DataError, match=r"leaning\.nii: its axes lean by 11\.3 degrees"):
+        read_volume(write_nifti(tmp_path / "leaning.nii", stored.astype(np.float32), leaning))
+
+
+def test_padding_of_slices_is_the_lowest_value_that_is_none(tmp_path, stored):
+    padded = stored.copy()
+    padded[:2, :, 1:] = 65535
+    scan = read_volume(write_series(tmp_path / "ct", padded, tags=lambda number: {"PixelPaddingValue": 65535}))
+    wanted = 2.0 * stored - 1000
+    wanted[:2, :, 1:] = -1000  # that of the first pixel of the first slice
+    np.testing.assert_array_equal(scan.values, wanted[::-1, ::-1])
 
 
 def test_resampling_keeps_a_linear_field_in_its_place():

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from oncoweave.core.errors import DataError, missing_extra
 
@@ -75,6 +75,15 @@ def rescaled(dataset: Dataset, values: np.ndarray) -> Float[np.ndarray, "row col
         return np.asarray(apply_modality_lut(values, dataset), dtype=np.float32)
     slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
     return values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def padding(dataset: Dataset, stored: np.ndarray) -> Bool[np.ndarray, "row column"]:
+    """Tell which pixels the file calls padding, by its value or range."""
+    first = dataset.get("PixelPaddingValue")
+    if first is None:
+        return np.zeros(stored.shape, dtype=bool)
+    last = dataset.get("PixelPaddingRangeLimit", first)
+    return (stored >= min(first, last)) & (stored <= max(first, last))
 
 
 def pixel_spacing_mm(dataset: Dataset) -> tuple[float, float] | None:

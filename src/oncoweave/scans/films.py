@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from oncoweave.core.errors import DataError
-from oncoweave.scans.dicom import Dataset, ScanError, is_dicom, pixel_spacing_mm, read_dataset, rescaled, stored_values
+from oncoweave.scans.dicom import Dataset, ScanError, is_dicom, padding, pixel_spacing_mm, read_dataset, rescaled, stored_values
 
 WINDOW = (0.005, 0.995)
 """Quantiles that become black and white where the file states no window."""
@@ -161,15 +161,11 @@ def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, "height
 
 def _own_window_but_padding(values: np.ndarray, stored: np.ndarray, dataset: Dataset) -> Float[np.ndarray, "height width"]:
     """Window by the pixels that the file does not call padding, whatever is written there; padding becomes black."""
-    first = dataset.get("PixelPaddingValue")
-    if first is None:
-        return own_window(values)
-    last = dataset.get("PixelPaddingRangeLimit", first)
-    padding = (stored >= min(first, last)) & (stored <= max(first, last))
-    if padding.all():
+    padded = padding(dataset, stored)
+    if padded.all():
         return np.zeros_like(values)
     black = 1.0 if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1" else 0.0  # which is inverted afterwards
-    return np.where(padding, black, own_window(values, among=~padding))
+    return np.where(padded, black, own_window(values, among=~padded))
 
 
 def window(

@@ -1,11 +1,13 @@
 """Volumes from a folder of DICOM slices or a NIfTI file, and their resampling to a stated spacing and size.
 
 Axes are brought to right-to-left, back-to-front, feet-to-head (RAS+), by turning and mirroring only: a volume taken obliquely
-keeps its own axes, the nearest of these. Resampling averages over what a larger voxel covers and then interpolates linearly;
-scipy does both, so MONAI (an import of 10 s and more) would buy nothing here.
+keeps its own axes, the nearest of these; a box that leans (a tilted gantry) is refused. What DICOM calls padding gets the lowest
+value that is none. Resampling averages over what a larger voxel covers and then interpolates linearly; scipy does both, so MONAI
+(an import of 10 s and more) would buy nothing here.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from oncoweave.core.errors import missing_extra
-from oncoweave.scans.dicom import Dataset, ScanError, pixel_spacing_mm, read_dataset, rescaled, stored_values
+from oncoweave.scans.dicom import Dataset, ScanError, padding, pixel_spacing_mm, read_dataset, rescaled, stored_values
 
 GAP = 0.1
 """Share of the usual distance between slices by which one may differ before a slice counts as missing or doubled."""
+LEAN = 0.02
+"""Cosine of the angle between two axes of a volume from which on it is no box: 1.1 degrees off a right angle."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _AXES = ("right to left", "back to front", "feet to head")
 _NIFTI = (".nii", ".nii.gz")
@@ -39,8 +43,8 @@ def read_volume(path: Path) -> Volume:
     """Read a folder of DICOM slices or a NIfTI file.
 
     Raises:
-        DataError: nothing readable, several series in a folder, slices missing or of different shapes, voxels that are no single
-            real numbers; names file and what to do.
+        DataError: nothing readable, several series in a folder, slices missing or of different shapes or spacings, axes that
+            lean or have no length, voxels that are no single real numbers; names file and what to do.
         MissingExtraError: pydicom or nibabel is not installed.
     """
     if path.is_dir():
@@ -139,11 +143,25 @@ def _read_nifti(path: Path) -> Volume:
     if not np.isfinite(values).all():
         msg = f"{path}: {int((~np.isfinite(values)).sum())} voxels are not finite; write the value of air there"
         raise ScanError("values", msg)
-    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 3:
-        msg = f"{path}: its affine {affine.tolist()} gives no spacing; set the header's orientation"
-        raise ScanError("spacing", msg)
+    _require_box(affine, path)
     turned, spacing = to_ras(values, affine)
     return Volume(values=np.ascontiguousarray(turned), spacing_mm=spacing, modality="")
+
+
+def _require_box(affine: Float[np.ndarray, "3 3"], path: Path) -> None:
+    """Refuse axes without a length, and such as do not stand on each other."""
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 3:
+        axes = np.round(affine, 3).tolist()
+        msg = f"{path}: its axes {axes} (mm, by column) give no spacing; correct the header, or drop the row"
+        raise ScanError("spacing", msg)
+    directions = affine / np.linalg.norm(affine, axis=0)
+    cosine = float(np.abs(directions.T @ directions - np.eye(3)).max())
+    if cosine > LEAN:
+        msg = (
+            f"{path}: its axes lean by {np.degrees(np.arcsin(min(cosine, 1.0))):.1f} degrees (a tilted gantry?), and it would be"
+            " read as a box; straighten it (dcm2niix does) and give that file, or drop the row"
+        )
+        raise ScanError("leaning", msg)
 
 
 def _require_numbers(stored: np.dtype, shape: tuple[int, ...], path: Path) -> None:
@@ -161,27 +179,33 @@ def _read_series(folder: Path) -> Volume:
     files = _slice_files(folder)
     headers = [read_dataset(f, pixels=False) for f in files]
     _require_one_series(folder, headers)
-    first = headers[0]
-    across, down = _orientation(first, files[0])
+    across, down = _orientation(headers[0], files[0])
     normal = np.cross(across, down)
-    heights = np.array([_height(h, f, normal) for h, f in zip(headers, files, strict=True)])
+    places = np.stack([_place(h, f, normal) for h, f in zip(headers, files, strict=True)])
+    heights = places @ normal
     order = np.argsort(heights, kind="stable")
-    step = _slice_step(folder, heights[order])
-    spacing = pixel_spacing_mm(first)
-    if spacing is None:
-        msg = f"{files[0]}: no PixelSpacing; a volume without millimetres cannot be resampled"
-        raise ScanError("spacing", msg)
-    slices = []
-    for index in order:
-        dataset = read_dataset(files[index])
-        slices.append(rescaled(dataset, stored_values(dataset, files[index])))
-        if slices[-1].shape != slices[0].shape:
-            msg = f"{files[index]}: a slice of {slices[-1].shape}, the series begins with {slices[0].shape}; remove the odd one"
+    _require_even_steps(folder, heights[order])
+    step = (places[order[-1]] - places[order[0]]) / (len(order) - 1)
+    spacing = _one_spacing(headers, files)
+    affine = _LPS_TO_RAS @ np.stack([across * spacing[1], down * spacing[0], step], axis=1)
+    _require_box(affine, folder)
+    turned, steps = to_ras(_slices([files[index] for index in order]).transpose(2, 1, 0), affine)
+    return Volume(values=np.ascontiguousarray(turned), spacing_mm=steps, modality=str(headers[0].get("Modality", "")))
+
+
+def _slices(files: Sequence[Path]) -> Float[np.ndarray, "slice row column"]:
+    """Read slices of one shape; what a file calls padding gets the lowest value that is none."""
+    values, padded = [], []
+    for file in files:
+        dataset = read_dataset(file)
+        stored = stored_values(dataset, file)
+        values.append(rescaled(dataset, stored))
+        padded.append(padding(dataset, stored))
+        if values[-1].shape != values[0].shape:
+            msg = f"{file}: a slice of {values[-1].shape}, the series begins with {values[0].shape}; remove the odd one"
             raise ScanError("shape", msg)
-    columns = [across * spacing[1], down * spacing[0], normal * step]
-    affine = _LPS_TO_RAS @ np.stack(columns, axis=1)
-    turned, steps = to_ras(np.stack(slices).transpose(2, 1, 0), affine)
-    return Volume(values=np.ascontiguousarray(turned), spacing_mm=steps, modality=str(first.get("Modality", "")))
+    volume, nothing = np.stack(values), np.stack(padded)
+    return np.where(nothing, volume[~nothing].min(), volume) if nothing.any() and not nothing.all() else volume
 
 
 def _slice_files(folder: Path) -> list[Path]:
@@ -214,7 +238,7 @@ def _orientation(header: Dataset, file: Path) -> tuple[np.ndarray, np.ndarray]:
     return numbers[:3], numbers[3:]
 
 
-def _height(header: Dataset, file: Path, normal: np.ndarray) -> float:
+def _place(header: Dataset, file: Path, normal: np.ndarray) -> Float[np.ndarray, " 3"]:
     place = header.get("ImagePositionPatient")
     if not place:
         msg = f"{file}: no ImagePositionPatient, so its place among the slices is not known; remove it (a scout?)"
@@ -223,10 +247,25 @@ def _height(header: Dataset, file: Path, normal: np.ndarray) -> float:
     if np.abs(np.cross(across, down) - normal).max() > 1e-3:
         msg = f"{file}: taken in another direction than the first slice; remove it (a scout?)"
         raise ScanError("slices", msg)
-    return float(np.dot([float(v) for v in place], normal))
+    return np.array([float(v) for v in place])
 
 
-def _slice_step(folder: Path, heights: Float[np.ndarray, " slice"]) -> float:
+def _one_spacing(headers: Sequence[Dataset], files: Sequence[Path]) -> tuple[float, float]:
+    """Give the distance between rows and between columns, in millimetres, that all slices state."""
+    spacings = []
+    for header, file in zip(headers, files, strict=True):
+        spacing = pixel_spacing_mm(header)
+        if spacing is None:
+            msg = f"{file}: no PixelSpacing; a volume without millimetres cannot be resampled"
+            raise ScanError("spacing", msg)
+        spacings.append(spacing)
+        if not np.allclose(spacing, spacings[0], rtol=1e-3):
+            msg = f"{file}: pixels of {spacing} mm, the series begins with {spacings[0]}; remove the odd slices (another scan?)"
+            raise ScanError("spacing", msg)
+    return spacings[0]
+
+
+def _require_even_steps(folder: Path, heights: Float[np.ndarray, " slice"]) -> None:
     steps = np.diff(heights)
     usual = float(np.median(steps))
     odd = np.flatnonzero(np.abs(steps - usual) > GAP * abs(usual) + 1e-3)
@@ -238,4 +277,3 @@ def _slice_step(folder: Path, heights: Float[np.ndarray, " slice"]) -> float:
             f" apart ({max(len(odd), 1)} such place(s) among {len(heights)} slices); complete the series, or drop the row"
         )
         raise ScanError("slices", msg)
-    return usual
