@@ -58,8 +58,9 @@ def page(cases: list[tuple[str, str, str]]) -> str:
         "# The contract of the fusion shelf", "", f"    python {Path(__file__).parent.name}/{Path(__file__).name}", "",
         f"{len(stage_of)} operators, {len(cases)} tests: {passed} hold, {skipped} skipped, {failed} fail.", "",
         "A dash: the promise is not asked of that operator. Early and late fusions have no tokens, no gradients and no bf16:",
-        "they have promises of their own. `two_level` is an early and a late fusion in one, and is asked as such. An average is",
-        "asked of operators that take one: the others add up, multiply or tell modalities apart.", "",
+        "they have promises of their own. So has `two_level`, an early and a late fusion in one, whose absent modalities have",
+        "nothing under a mask. An average is asked of operators that take one: the others add up, multiply or tell modalities",
+        "apart.", "",
     ]  # fmt: skip
     for title, stages in STAGES.items():
         operators = [name for name, stage in stage_of.items() if stage in stages]
@@ -79,7 +80,7 @@ def parse(name: str) -> tuple[str, str]:
     whole = re.fullmatch(r"test_(\w+?)(?:\[([\w.]+)(?:-([\w.+ -]+))?\])?", name)
     if whole is None or whole[2] is None:
         return "", name
-    promise = whole[3] if whole[1] == "network" else re.sub(r"^(late|early)_", "", whole[1])
+    promise = whole[3] if whole[1] == "network" else re.sub(r"^(late|early|levels)_", "", whole[1])
     return whole[2], promise.replace("_", " ")
 
 

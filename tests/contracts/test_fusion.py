@@ -9,6 +9,7 @@ from fusion_checks import (
     BAGS,
     CHECKS,
     DIMS,
+    SUBSETS,
     attention_reaches_all_that_a_patient_has,
     who_has_what,
 )
@@ -134,6 +135,26 @@ def test_early_absent_patients_do_not_touch_the_statistics_of_a_modality(apart, 
     np.testing.assert_allclose(with_absent.transform(blocks)[~has][:, columns], 0.0, atol=1e-12)
 
 
+def test_early_every_subset_is_defined_and_differs(early, rng):
+    fitted = _fit(early, _blocks(rng, 200))
+    whole = {m: 10 + rng.normal(size=(1, d)) for m, d in DIMS.items()}
+    outputs = np.vstack([fitted.transform({m: b if m in some else b * np.nan for m, b in whole.items()}) for some in SUBSETS])
+    assert np.isfinite(outputs).all()
+    distances = np.linalg.norm(outputs[:, None] - outputs[None], axis=2) + np.eye(len(SUBSETS))
+    assert distances.min() > 1e-6, "two subsets of modalities give the same columns"
+
+
+def test_early_masked_equals_deleted(early, rng):
+    """A modality that nobody has changes nothing of what the others give."""
+    blocks = {m: b for m, b in _blocks(rng, 200).items() if m != "rna"}
+    blocks = _take(blocks, ~np.isnan(np.hstack(list(blocks.values()))).all(axis=1))
+    masked = {m: blocks.get(m, np.full((len(blocks["clinical"]), d), np.nan)) for m, d in DIMS.items()}
+    chosen = np.arange(len(OUTCOME)) < len(blocks["clinical"])
+    with_it, without = _fit(early, masked, chosen), _fit(early, blocks, chosen)
+    kept = np.array(with_it.groups) != "rna"
+    np.testing.assert_allclose(with_it.transform(masked)[:, kept], without.transform(blocks), atol=1e-8)
+
+
 def test_early_refusals(early, rng):
     blocks = _blocks(rng)
     fitted = _fit(early, blocks)
@@ -251,36 +272,86 @@ def test_hybrid_views_or_levels(name, rng):
         assert (STAGES[levels.feature] in {"early", "intermediate"}, STAGES[levels.decision]) == (True, "late")
 
 
-@pytest.mark.parametrize("name", [n for n in _named("hybrid") if not hasattr(shelf.load("fusion", n), "build")])
-def test_hybrid_of_levels_mixed_availability_equals_one_by_one_and_follows_order(name, rng):
-    who = who_has_what(rng, 60)
-    vectors = {m: rng.normal(size=(60, d)) for m, d in DIMS.items()}
+def _vectors(who, *, seed=0, dims=DIMS):
+    """Patients with a vector of each modality that ``who`` has, and an outcome that a part of each tells."""
+    vectors = {m: np.random.default_rng(seed).normal(size=(len(who), d)) for m, d in dims.items()}
+    ids = np.array([f"p{i}" for i in range(len(who))], dtype=object)
     samples = {
         m: tuple(
-            embedding.Sample(patient_id=f"p{i}", path="", columns=tuple(map(str, range(DIMS[m]))), values=v[i : i + 1])
-            if who[i, j]
-            else None
-            for i in range(60)
+            embedding.Sample(patient_id=p, path="", columns=tuple(map(str, range(dims[m]))), values=v[i : i + 1]) if has else None
+            for i, (p, has) in enumerate(zip(ids, who[:, j], strict=True))
         )
         for j, (m, v) in enumerate(vectors.items())
     }
-    outcome = Target(
-        endpoint=Endpoint(name="y", kind="regression", columns=("y",)), values=sum(v[:, 0] for v in vectors.values())
-    )
-    ids = np.array([f"p{i}" for i in range(60)], dtype=object)
-    data = Dataset(patient_ids=ids, site=ids, target=outcome, samples=samples, kinds=dict.fromkeys(DIMS, "embedding"))
-    model = ModelSpec(name="m", fusion=name, modalities=tuple(DIMS))
-    study = Study(name="s", cohort="c", endpoint="y", modalities=tuple(DIMS), models=(model,), main="m")
+    endpoint = Endpoint(name="y", kind="regression", columns=("y",))
+    outcome = Target(endpoint=endpoint, values=sum(v[:, 0] for v in vectors.values()))
+    return Dataset(patient_ids=ids, site=ids, target=outcome, samples=samples, kinds=dict.fromkeys(dims, "embedding"))
+
+
+def _of_levels(name, data, *, modalities=tuple(DIMS)):
+    model = ModelSpec(name="m", fusion=name, modalities=modalities)
+    study = Study(name="s", cohort="c", endpoint="y", modalities=modalities, models=(model,), main="m")
     planned = next(p for p in plan(study, has_sites=False) if p.name == "m")
-    fitted = planned.fit(Fold(train=data, seed=0, inner_folds=2, group_by_site=False)).fitted
+    return planned.fit(Fold(train=data, seed=0, inner_folds=2, group_by_site=False)).fitted
+
+
+@pytest.fixture(params=[n for n in _named("hybrid") if not hasattr(shelf.load("fusion", n), "build")])
+def levels(request):
+    return request.param
+
+
+def test_levels_mixed_availability_equals_one_by_one(levels, rng):
+    data = _vectors(who_has_what(rng, 60))
+    fitted = _of_levels(levels, data)
     together = fitted.predict(data)
     assert np.isfinite(together).all() and together.std() > 0
     alone = np.concatenate([fitted.predict(data.take(np.array([i]))) for i in range(60)])
     np.testing.assert_allclose(alone, together, atol=1e-10)
     order = rng.permutation(60)
     np.testing.assert_allclose(fitted.predict(data.take(order)), together[order], atol=1e-10)
-    nothing = dataclasses.replace(data.take(np.array([0])), samples=dict.fromkeys(DIMS, (None,)))
-    assert np.isnan(fitted.predict(nothing)).all()
+
+
+def test_levels_every_subset_is_defined_and_differs(levels, rng):
+    fitted = _of_levels(levels, _vectors(who_has_what(rng, 60)))
+    whole = _vectors(np.ones((1, len(DIMS)), dtype=bool), seed=5)
+    outputs = np.concatenate(
+        [
+            fitted.predict(dataclasses.replace(whole, samples={m: s if m in some else (None,) for m, s in whole.samples.items()}))
+            for some in SUBSETS
+        ]
+    ).ravel()
+    assert np.isfinite(outputs).all()
+    assert (np.abs(outputs[:, None] - outputs) + np.eye(len(SUBSETS))).min() > 1e-6
+
+
+def test_levels_masked_equals_deleted(levels, rng):
+    """A modality that nobody has is as one that the study does not name."""
+    who = who_has_what(rng, 80)
+    who = who[who[:, :2].any(axis=1)]
+    who[:, 2] = False
+    data = _vectors(who)
+    deleted = _of_levels(levels, data, modalities=tuple(DIMS)[:2])
+    np.testing.assert_allclose(_of_levels(levels, data).predict(data), deleted.predict(data), atol=1e-8)
+
+
+def test_levels_empty_patients_wrong_widths_and_names_are_refused(levels, rng):
+    data = _vectors(who_has_what(rng, 60))
+    fitted = _of_levels(levels, data)
+    nobody = dataclasses.replace(data.take(np.array([0])), samples=dict.fromkeys(DIMS, (None,)))
+    assert np.isnan(fitted.predict(nobody)).all()
+    wider = _vectors(np.ones((1, len(DIMS)), dtype=bool), dims=DIMS | {"rna": 4})
+    with pytest.raises(DataError, match="4"):
+        fitted.predict(wider)
+
+
+def test_levels_inputs_are_not_changed(levels, rng):
+    data = _vectors(who_has_what(rng, 60))
+    before = {(m, i): s.values.copy() for m, column in data.samples.items() for i, s in enumerate(column) if s is not None}
+    outcome = data.target.values.copy()
+    _of_levels(levels, data).predict(data)
+    for (m, i), values in before.items():
+        np.testing.assert_array_equal(data.samples[m][i].values, values)
+    np.testing.assert_array_equal(data.target.values, outcome)
 
 
 @pytest.mark.parametrize("name", AVERAGES)
@@ -391,6 +462,15 @@ def test_late_more_risk_by_every_modality_is_more_risk(late, kind, rng):
         some_low, some_high = low.copy(), high.copy()
         some_low[0, j] = some_high[0, j] = np.nan
         assert fitted.combine(some_low)[0, 0] <= fitted.combine(some_high)[0, 0]
+
+
+def test_late_every_subset_is_defined(late, scored):
+    scores, target = scored
+    whole = np.nan_to_num(scores[:1], nan=0.3)
+    fitted = late.fit(scores, target, late.Config())
+    for some in SUBSETS:
+        gone = np.array([m not in some for m in DIMS])
+        assert np.isfinite(fitted.combine(np.where(gone[None, :, None], np.nan, whole))).all()
 
 
 def test_late_refusals(late, scored):

@@ -132,12 +132,23 @@ def test_hallmarks_come_with_oncoweave():
         ("A\tx\n", r"line 1: wanted name, description and genes separated by tabs, got 'A\\tx'"),
         ("A G1 G2\n", "line 1: wanted name, description and genes"),
         ("\n", "no gene set in it"),
+        ("\tx\tG1\n", r"line 1: wanted name, description and genes"),
     ],
 )
 def test_files_that_are_no_gene_sets_are_refused(tmp_path, text, message):
     path = tmp_path / "sets.gmt"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
+        read_gmt(path)
+    with pytest.raises(DataError, match=message) as raised:
+        pathways.build(pathways.Config(gene_sets=str(path)), dim_in=1, num_tokens=1, dim_out=3, feature_names=("G1",))
+    assert "If they do" not in str(raised.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "sets.gmt"
+    path.write_bytes("A\tMenière\tG1\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"sets\.gmt: no text in UTF-8 \(invalid continuation byte at byte 6\)"):
         read_gmt(path)
 
 

@@ -54,6 +54,8 @@ def _print_shelf(console: "Console", name: str) -> None:
         typer.echo(f"Settings of one: oncoweave list {name}/{entries[0].name}")
     if name == "fusion":
         typer.echo("What stands in for absent modalities: oncoweave list missingness")
+    if name in ("fusion", "missingness"):
+        typer.echo("Modality dropout, one rate or one for each: network: {modality_dropout: 0.2}")
     if name == "tasks":
         typer.echo("One in full, with published figures: oncoweave list tasks/tcga_survival")
 

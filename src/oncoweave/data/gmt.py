@@ -31,15 +31,20 @@ def read_gmt(path: Path) -> dict[str, tuple[str, ...]]:
     """Read gene sets by name; a gene that a set names twice counts once.
 
     Raises:
-        DataError: a line without genes, a name that stands twice, or no set at all; names file and line.
+        DataError: no text, a line without a name or genes, a name that stands twice, or no set at all; names file and line.
     """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}); unpack it, or store it anew as UTF-8"
+        raise DataError(msg) from error
     sets: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         fields = [field.strip() for field in line.split("\t")]
         name, kept = fields[0], tuple(dict.fromkeys(gene for gene in fields[2:] if gene))
-        if not kept:
+        if not kept or not name:
             msg = f"{path}, line {number}: wanted name, description and genes separated by tabs, got {line[:60]!r}"
             raise DataError(msg)
         if name in sets:
@@ -71,7 +76,7 @@ def place_sets(
         known = len({i for members in found.values() for i in members})
         msg = (
             f"none of {len(sets)} gene sets has {smallest} or more of the {len(columns)} columns ({known} of which are of a set;"
-            f" the first are {list(columns[:4])}); do the columns bear gene symbols as the sets do?"
+            f" the first are {list(columns[:4])}); columns have to bear gene symbols as the sets do"
         )
         raise DataError(msg)
     used = {i for members in kept.values() for i in members}

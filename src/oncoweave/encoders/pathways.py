@@ -144,9 +144,10 @@ def build(
     if dim_in != 1 or len(feature_names) < count:
         msg = f"pathways are made of single named values; got {count} tokens of width {dim_in} and {len(feature_names)} names"
         raise ValueError(msg)
+    genes = _genes(config)
     try:
-        sets = place_sets(_genes(config), feature_names[:count], smallest=config.smallest, rest=config.rest)
+        sets = place_sets(genes, feature_names[:count], smallest=config.smallest, rest=config.rest)
     except DataError as error:
-        msg = f"{error} If they do: encoder_settings with a smaller smallest or gene_sets of your own, or the encoder project"
+        msg = f"{error}. If they do: encoder_settings with a smaller smallest or gene_sets of your own, or the encoder project"
         raise DataError(msg) from error
     return (MaskedMLP if config.masked else PathwayTokens)(config, sets, num_tokens=count, dim_out=dim_out)

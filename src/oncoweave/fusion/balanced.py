@@ -1,4 +1,4 @@
-"""Modality-balanced gradients: the encoder of the modality that runs ahead is slowed, so that the others are learnt as well.
+"""Modality-balanced gradients: under Adam, the encoder that runs ahead is slowed while its lead grows, so that others learn too.
 
 On-the-fly gradient modulation (OGM, Peng et al. 2022, eq. 8 to 10). Departs from the paper in three ways. Who is ahead is told by
 linear heads on each modality's representation, which pass no gradient to it, so that any operator can be wrapped and not only a

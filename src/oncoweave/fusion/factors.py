@@ -1,6 +1,7 @@
 """Factors behind all blocks, shared or of one block only: Bayesian group factor analysis (MOFA-like) with absent blocks.
 
-Written here, as the method's own library (mofapy2) is under the LGPL, which a permissive package cannot require.
+Written here, as the method's own library (mofapy2, under the LGPL) gives no factors of patients whom it was not fitted on, and a
+model that is tested needs those.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ class Config:
     """Which fusion at which level."""
 
     feature: str = "concat"
-    """An early or intermediate file of the shelf, with its default settings."""
+    """An early or intermediate file of the shelf; its settings are the study's ``wrapped_settings``."""
     decision: str = "stacking"
     """A late one; where it names who votes, as ``rules`` does, the fused model is ``fused``."""
 

@@ -95,7 +95,7 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     for _, row in record.rows.iterrows():
         if pd.isna(row["path"]) or not str(row["path"]).strip():
             continue
-        path = Path(row["path"]) if record.root is None else record.root / row["path"]
+        path = Path(record.root or "") / str(row["path"])
         try:
             picture = shrink(read_film(path), max(config.side, SIDE))
         except ScanError as error:

@@ -87,7 +87,7 @@ def read(record: Record) -> Sample:
             where = place(record, row=number)
             msg = f"{where}: the slide is not embedded (no bag in column 'path'); run: oncoweave slides embed"
             raise DataError(msg)
-        path = Path(row["path"]) if record.root is None else record.root / row["path"]
+        path = Path(record.root or "") / str(row["path"])
         try:
             bags.append(read_bag(path))
         except DataError as error:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from oncoweave.core.errors import DataError
 from oncoweave.train.dataset import Dataset
+from oncoweave.train.learnable import enough
 from oncoweave.train.scarcity import fold_of, training_rows
 from oncoweave.train.study import Study
 
@@ -32,6 +33,12 @@ def absences(study: Study, data: Dataset, splits: pd.DataFrame) -> list[str]:
         DataError: a modality can be learned in no fold, a fold can teach none, or the main model or the reference would predict
             nobody.
     """
+    if not enough(data.outcome):
+        msg = (
+            f"endpoint {study.endpoint!r}: the {int(data.outcome.known.sum())} patients whose outcome is known do not differ in"
+            " it, or none has the event, so nothing can be learned; correct its columns, or ask of more patients"
+        )
+        raise DataError(msg)
     folds = [_fold(study, data, rows, tested, where) for where, rows, tested in training_rows(data.patient_ids, splits)]
     for modality in data.modalities:
         if all(modality in fold.absent for fold in folds):
