@@ -340,7 +340,7 @@ def test_levels_empty_patients_wrong_widths_and_names_are_refused(levels, rng):
     nobody = dataclasses.replace(data.take(np.array([0])), samples=dict.fromkeys(DIMS, (None,)))
     assert np.isnan(fitted.predict(nobody)).all()
     wider = _vectors(np.ones((1, len(DIMS)), dtype=bool), dims=DIMS | {"rna": 4})
-    with pytest.raises(DataError, match="4"):
+    with pytest.raises(DataError, match="the vector has width 4, the training patients' 3"):
         fitted.predict(wider)
 
 

@@ -102,6 +102,13 @@ def test_reports_of_one_hospital_leave_their_model_without_a_patient_and_everyth
     assert not (tmp_path / "no_reference" / "claim.json").exists()
 
 
+def test_an_outcome_that_does_not_differ_is_refused_before_anything_is_fitted(drawn, tmp_path):
+    same = replace(drawn, patients=drawn.patients.assign(driver_a=1))
+    with pytest.raises(DataError, match=r"^endpoint 'driver_a': the 66 patients whose outcome is known do not differ in it"):
+        run_study(study(write_cohort(same, tmp_path / "cohort"), models=MODELS[:1]), tmp_path / "run")
+    assert not (tmp_path / "run" / "claim.json").exists()
+
+
 def test_a_modality_that_no_fold_can_teach_is_refused_before_anything_is_fitted(drawn, tmp_path):
     folder = write_cohort(with_reports_of(drawn, holders(drawn, SITES[0], positive=3, negative=0)), tmp_path / "cohort")
     match = r"modality 'report' can be learned in none of 3 folds \(no training patient has it: 1; the 3 training patients who"

@@ -29,6 +29,11 @@ def place(record: Record, *, row: int = 0) -> str:
     return f"modality {name!r}, {whose} ({table})"
 
 
+def file_of(record: Record, path: object) -> Path:
+    """Find a file that a row names, from the cohort's folder where there is one."""
+    return Path(record.root or "") / str(path)
+
+
 @runtime_checkable
 class Placed(Protocol):
     """A patient's sample that knows where it was read, or nothing (empty) where it was drawn."""

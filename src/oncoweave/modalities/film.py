@@ -21,7 +21,7 @@ from oncoweave.core.ranges import Count, Share
 from oncoweave.core.settings import ranged
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
-from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
+from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, file_of, fit_scaling, make_record, place, whose
 from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.scans.dicom import ScanError
 from oncoweave.scans.films import read_film, shrink
@@ -95,7 +95,7 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     for _, row in record.rows.iterrows():
         if pd.isna(row["path"]) or not str(row["path"]).strip():
             continue
-        path = Path(record.root or "") / str(row["path"])
+        path = file_of(record, row["path"])
         try:
             picture = shrink(read_film(path), max(config.side, SIDE))
         except ScanError as error:

@@ -19,7 +19,7 @@ from oncoweave.core.errors import DataError
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.bags import Bag, BagAttrs, read_bag, write_bag
 from oncoweave.data.cohort import ModalitySpec, Record
-from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, make_record, place, whose
+from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, file_of, fit_scaling, make_record, place, whose
 from oncoweave.nn.tokens import Tokens, pad
 
 BAG = True
@@ -87,7 +87,7 @@ def read(record: Record) -> Sample:
             where = place(record, row=number)
             msg = f"{where}: the slide is not embedded (no bag in column 'path'); run: oncoweave slides embed"
             raise DataError(msg)
-        path = Path(record.root or "") / str(row["path"])
+        path = file_of(record, row["path"])
         try:
             bags.append(read_bag(path))
         except DataError as error:

@@ -25,7 +25,18 @@ from oncoweave.core.settings import ranged
 from oncoweave.core.truth import PatientTruth
 from oncoweave.core.units import ScanUnit, scan_unit
 from oncoweave.data.cohort import ModalitySpec, Record
-from oncoweave.data.columns import Scaling, at_least_one, blank_absent, by_column, fit_scaling, line_up, make_record, place, whose
+from oncoweave.data.columns import (
+    Scaling,
+    at_least_one,
+    blank_absent,
+    by_column,
+    file_of,
+    fit_scaling,
+    line_up,
+    make_record,
+    place,
+    whose,
+)
 from oncoweave.nn.tokens import Tokens
 from oncoweave.scans.dicom import ScanError
 from oncoweave.scans.volume_statistics import COARSE, coarse_means, describe, statistic_names
@@ -134,7 +145,7 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
         msg = f"{place(record)}: {len(rows)} volumes of the patient, wanted one; keep the row of the scan to use"
         raise ScanError("several volumes", msg)
     row = rows.iloc[0]
-    path = _resolve(record, row["path"])
+    path = file_of(record, row["path"])
     try:
         noted = scan_unit(record.modality.notes.get("unit", "HU"))
         volume = read_volume(path)
@@ -154,16 +165,12 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     return replace(sample, radiomics_names=names, radiomics=features, path=str(path), place=place(record))
 
 
-def _resolve(record: Record, path: object) -> Path:
-    return Path(str(path)) if record.root is None else record.root / str(path)
-
-
 def _radiomics(record: Record, mask_path: str | float | None, volume: Volume) -> tuple[tuple[str, ...], np.ndarray]:
     if mask_path is None or pd.isna(mask_path) or not str(mask_path).strip():
         return (), np.zeros(0)
     from oncoweave.scans.radiomics import radiomics
 
-    mask = _resolve(record, mask_path)
+    mask = file_of(record, mask_path)
     try:
         return radiomics(volume, read_mask(mask))
     except DataError as error:

@@ -30,8 +30,8 @@ def absences(study: Study, data: Dataset, splits: pd.DataFrame) -> list[str]:
     """Say which modalities count as absent for everybody in some folds of a resolved study, why, and for how many patients.
 
     Raises:
-        DataError: a modality can be learned in no fold, a fold can teach none, or the main model or the reference would predict
-            nobody.
+        DataError: outcomes do not differ, a modality can be learned in no fold, a fold can teach none, or the main model or the
+            reference would predict nobody.
     """
     if not enough(data.outcome):
         msg = (
