@@ -5,8 +5,9 @@
 On ``covid_cxr_multimodal`` (see ``covid_cohort.py``): whether the course becomes adverse, with the notes as they are and with
 label words and follow-up masked, on the same patients, folds and seeds; ``irene_leaks.py`` asks what the notes leak. On a drawn
 cohort with films, reports and values: the stand-ins of both tasks. Each is an ordinary run folder under OUT with its report;
-what is done is not done again. Writes ``OUT/irene_tasks.md``. Sized for two cores: films of ``--side`` pixels, drawn ones of 64,
-and the image alone as the main model, so that neither nulls nor subsets train a transformer again.
+what is done is not done again. Writes ``OUT/irene_tasks.md``, with what a random order has in each table. Sized for two cores:
+films of ``--side`` pixels, drawn ones of 64, and the image alone as the main model, so that neither nulls nor subsets train a
+transformer again.
 """
 
 import argparse
@@ -17,9 +18,12 @@ import numpy as np
 import pandas as pd
 from covid_cohort import build
 
+from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.files import read_json
 from oncoweave.data.cohort import Cohort
 from oncoweave.data.store import write_cohort
+from oncoweave.evaluate.metrics import metrics_of
+from oncoweave.evaluate.tables import check_predictions
 from oncoweave.evaluate.versus import versus
 from oncoweave.phantom.biology import Config
 from oncoweave.phantom.cohort import write_phantom
@@ -31,6 +35,10 @@ ENDPOINT = "adverse_later"
 TASKS = ("pulmonary_diseases", "adverse_outcome")
 DRAWN = 64
 """Pixels along a side of a drawn film as networks see it; linear models see more."""
+ORDERS = 400
+"""Random orders of the patients, whose metrics are what a model that knows nothing has."""
+PAIRS = (("late", "image_only"), ("late_linear", "only_film"))
+"""Late fusions of networks and of linear models, each against what it has of the film alone."""
 
 
 def main() -> None:
@@ -100,7 +108,7 @@ def fitted(given: argparse.Namespace, task: str, folder: Path, endpoint: str | N
 
 
 def section(title: str, run_folder: Path) -> str:
-    """Lay out the two metrics that decide, by model, with the paired differences of the transformer to all others."""
+    """Lay out the two metrics that decide, by model, beside a random order, and paired differences, the transformer's first."""
     metrics, study = pd.read_parquet(run_folder / "metrics.parquet"), read_json(run_folder / "manifest.json")["study"]
     metrics = metrics[metrics["role"] != "ablation"]
     names = [name for name in ("macro_auroc", "macro_auprc", "auprc", "auroc") if name in set(metrics["metric"])]
@@ -118,12 +126,33 @@ def section(title: str, run_folder: Path) -> str:
         lines.append(f"| {row.model} | {row.role} | {' | '.join(cells)} | {row.n:.0f} |")
     endpoint = Cohort.open(study["cohort"]).endpoint(study["endpoint"])
     predictions = pd.read_parquet(run_folder / "predictions.parquet")
-    lines += ["", "| mdt less | difference | p |", "|---|---|---|"]
-    for other in first.loc[first["role"].isin(["fusion", "single", "baseline"]) & (first["model"] != "mdt"), "model"]:
+    chance = random_order(predictions[predictions["model"] == "image_only"], endpoint, names)
+    lines.append(f"| a random order | | {' | '.join(chance)} | {first['n'].max():.0f} |")
+    lines += ["", f"| {names[0]} | less | difference | p |", "|---|---|---|---|"]
+    others = first.loc[first["role"].isin(["fusion", "single", "baseline"]) & (first["model"] != "mdt"), "model"]
+    for one, other in (*(("mdt", other) for other in others), *PAIRS):
         generator = np.random.default_rng(0)
-        found = versus(predictions, endpoint, first="mdt", second=other, metric=names[0], generator=generator)
-        lines.append(f"| {other} | {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | {found.p:.3f} |")
+        found = versus(predictions, endpoint, first=one, second=other, metric=names[0], generator=generator)
+        lines.append(f"| {one} | {other} | {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | {found.p:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def random_order(rows: pd.DataFrame, endpoint: Endpoint, names: list[str]) -> list[str]:
+    """Measure random scores of the patients of one model's ``rows``: mean, and the 2.5th to the 97.5th percentile, by metric."""
+    generator = np.random.default_rng(0)
+    scores = [column for column in rows if column == "p" or column.startswith("p@")]
+    table = check_predictions(rows, endpoint)
+    metrics, once = (
+        [metric for metric in metrics_of(table, {}) if metric.name in names],
+        np.ones((1, len(rows)), dtype=np.float32),
+    )
+    values: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(ORDERS):
+        drawn = rows.assign(**{column: generator.uniform(size=len(rows)) for column in scores})
+        for metric in metrics:
+            values[metric.name].append(float(metric.build(drawn)(once)[0]))
+    ends = {name: np.quantile(values[name], [0.025, 0.975]) for name in names}
+    return [f"{np.mean(values[name]):.3f} ({ends[name][0]:.3f} to {ends[name][1]:.3f})" for name in names]
 
 
 def shown(row: pd.Series) -> str:
