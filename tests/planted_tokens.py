@@ -1,5 +1,7 @@
 """Patients with three outcomes: one stands in one patch, one in one word, one in one value; and a network trained on them."""
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -103,3 +105,11 @@ def trained(data: Dataset, *, steps: int = 50, **settings) -> FittedNetwork:
             goal.loss(model(tokens), y).backward()
             optimizer.step()
     return fitted(model, start.preparations, data)
+
+
+def with_fusion(network: FittedNetwork, name: str) -> FittedNetwork:
+    """The network with another fusion, of random weights."""
+    config = dataclasses.replace(network.config, fusion=name, settings={})
+    model = type(network.model())(config)
+    weights = {key: value.detach().numpy() for key, value in model.state_dict().items()}
+    return dataclasses.replace(network, config=config, members=(weights,))

@@ -1,5 +1,7 @@
 """A study of hybrid fusions, of operators that read every token and of stand-ins, from run to report and to new patients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +32,8 @@ ALL = ("expression", "variants", "record")
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     drawn, _, _ = draw_cohort(Config(patients=48, seed=3, without=("slide", "report", "volume", "film")))
-    return write_cohort(drawn, tmp_path_factory.mktemp("phantom") / "cohort")
+    tables = {**drawn.tables, "record": drawn.tables["record"].assign(device="one")}
+    return write_cohort(replace(drawn, tables=tables), tmp_path_factory.mktemp("phantom") / "cohort")
 
 
 def study(cohort, **changes):
@@ -48,7 +51,9 @@ def test_hybrids_and_stand_ins_go_from_run_to_report_and_to_new_patients(cohort,
         rows = predictions[predictions["model"] == model.name]
         assert np.isfinite(rows["risk"]).all()
         assert len(rows) == patients or model.name == "distilled"
-    notes = [w for w in read_json(run / "manifest.json")["warnings"] if w.startswith("Encoder of")]
+    warnings = read_json(run / "manifest.json")["warnings"]
+    assert "Columns of 'record' that are the same for all patients, and are not used: device." in warnings
+    notes = [w for w in warnings if w.startswith("Encoder of")]
     assert [note.partition(":")[0] for note in notes] == ["Encoder of 'variants' in tokens"]  # expression is read by pathways
     assert "project instead of pathways" in notes[0]
     roles = predictions["model"].unique()

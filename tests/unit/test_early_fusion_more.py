@@ -6,6 +6,7 @@ import pytest
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.fusion import cca, factors, pls
 from oncoweave.nn.block_columns import principal_axes
+from oncoweave.train.linear_learner import left_out_columns
 
 
 def _planted(rng, n=300, widths=(12, 20, 16), absent=0.3):
@@ -116,6 +117,26 @@ def test_components_tell_of_every_kind_of_outcome_and_skip_the_unknown(kind, rng
     values[::9] = np.nan
     fitted = pls.fit({"a": x}, pls.Config(components=1), _target(kind, values, classes))
     assert np.corrcoef(fitted.transform({"a": x})[:, 0], truth)[0, 1] > 0.75  # and it points to more of it
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_columns_of_left_out_rows_point_where_those_of_all_rows_do(seed):
+    """The middle class differs from both others alike: no rule for one fit alone says which way its axis points."""
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(0, 3, 150)
+    blocks = {"a": rng.normal(size=(150, 10)), "b": rng.normal(size=(150, 4))}
+    blocks["a"][:, 0] += 2 * (classes == 1)
+    blocks["b"][:, 1] += 2 * (classes == 1)
+    target, inner = _target("multiclass", classes, ("low", "middle", "high")), np.arange(150) % 5
+
+    def fuse(some, told):
+        return pls.fit(some, pls.Config(components=2), told)
+
+    fused = fuse(blocks, target)
+    whole, columns = fused.transform(blocks), left_out_columns(fuse, blocks, target, inner, like=fused)
+    for k in range(5):
+        for j in (0, 2):  # the first of each block
+            assert np.corrcoef(columns[inner == k, j], whole[inner == k, j])[0, 1] > 0.5
 
 
 def test_a_block_that_does_not_vary_gives_a_column_of_zeros(rng):

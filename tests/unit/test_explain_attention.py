@@ -15,7 +15,7 @@ from oncoweave.explain.patches import grid_map, overlay, word_map, write_overlay
 from oncoweave.explain.ranking import mean_shares, rank_columns
 from oncoweave.explain.words import Word, rank_words, top_words, words_of
 from oncoweave.modalities import report
-from planted_tokens import KINDS, LABS, PLANTED_LAB, PLANTED_PATCH, YES, patients, trained, untrained
+from planted_tokens import KINDS, LABS, PLANTED_LAB, PLANTED_PATCH, YES, patients, trained, untrained, with_fusion
 
 pytest.importorskip("tokenizers")
 RNG = np.random.default_rng
@@ -264,14 +264,6 @@ def test_what_cannot_be_followed_is_refused(network, data):
         attend_from(network, data.take(np.arange(1)), modality="report", places=(99,))
     with pytest.raises(UnknownNameError, match="no modality of the network named 'rna'"):
         delete_tokens(network, data, "rna")
-
-
-def with_fusion(network, name: str):
-    """The network with another fusion, of random weights."""
-    config = dataclasses.replace(network.config, fusion=name, settings={})
-    model = type(network.model())(config)
-    weights = {key: value.detach().numpy() for key, value in model.state_dict().items()}
-    return dataclasses.replace(network, config=config, members=(weights,))
 
 
 @pytest.mark.parametrize("name", FOLLOWED)

@@ -15,10 +15,16 @@ from oncoweave.explain.ranking import mean_interval, rank_means
 from oncoweave.explain.words import same_words, words_of
 from oncoweave.modalities import record
 from oncoweave.objectives.classify import Classify
-from planted_tokens import KINDS, LABS, NO, PLANTED_LAB, YES, patients, trained, untrained
+from oncoweave.serve.explain.about import About
+from oncoweave.serve.explain.patients import write_patient
+from planted_tokens import KINDS, LABS, NO, PLANTED_LAB, YES, patients, trained, untrained, with_fusion
 
 pytest.importorskip("tokenizers")
 RNG = np.random.default_rng
+ABOUT = About(
+    study="s", model="m", fusion="f", encoders={}, members=1, endpoint="y", endpoint_kind="multilabel", unit="log-odds",
+    scale="", own=True, seen=0, hashes={"model": "0", "cohort": "0"}, versions={}, sample=50, seed=0,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +127,16 @@ def test_a_patients_words_are_deleted_one_place_at_a_time(network, data):
     measured = {item.name: item.value for item in found.columns["record"]}
     assert measured == {k: v for k, v in patient.samples["record"][0].values.items() if v is not None}
     assert YES not in repr(found) and NO not in repr(found)
+
+
+def test_where_no_word_attends_to_a_patch_no_word_has_a_map(network, data, tmp_path):
+    patient = data.take(np.array([next(i for i in range(40) if data.availability[i].all())]))
+    found = explain_patient(with_fusion(network, "perceiver"), patient)
+    (picture,) = found.pictures
+    assert [m.kind for m in picture.maps] == ["attention", "deletion"]
+    assert found.readings["report"].decisive
+    write_patient(tmp_path / "1", found, ABOUT, number=1)
+    assert "so no word has a map" in (tmp_path / "1" / "patient.html").read_text(encoding="utf-8")
 
 
 def test_progress_counts_every_patient(data):

@@ -64,17 +64,25 @@ def patients(n: int = 24, *, tiles: int = 30) -> Dataset:
     )
 
 
-def network(data: Dataset, fusion: str = "mdt", *, missing: str = "mask", **encoders: str) -> FittedNetwork:
+def network(
+    data: Dataset, fusion: str = "mdt", *, missing: str = "mask", settings: dict[str, str] | None = None, **encoders: str
+) -> FittedNetwork:
     fits = {"slide": slide.fit, "rna": expression.fit, "labs": record.fit}
     preparations = {name: fit(data.samples[name]) for name, fit in fits.items()}
     shapes = {
         name: ModalityShape(
             encoder=(ENCODERS | encoders)[name], dim=p.dim, num_tokens=p.num_tokens,
-            **({"feature_names": p.feature_names, "settings": {"sets": SETS, "rest": False}} if name == "rna" else {}),
+            **(
+                {"feature_names": p.feature_names, "settings": {"sets": SETS, "rest": False}}
+                if (ENCODERS | encoders)[name].startswith("pathways")
+                else {}
+            ),
         )
         for name, p in preparations.items()
     }  # fmt: skip
-    config = ModelConfig(modalities=shapes, fusion=fusion, num_outputs=2, width=16, dropout=0.0, missing=missing)
+    config = ModelConfig(
+        modalities=shapes, fusion=fusion, settings=settings or {}, num_outputs=2, width=16, dropout=0.0, missing=missing
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Model(config)
@@ -170,6 +178,36 @@ def test_gene_sets_are_ranked_as_columns_are(data, fusion):
     assert ("sets", "rna") in set(zip(found.agreement["level"], found.agreement["modality"], strict=True))
     assert found.whole == ("slide",)
     assert "Gene sets of rna" in render(cohort_page(found, ABOUT))
+
+
+def test_a_patients_gene_sets_and_genes_stand_beside_their_deletion(data, tmp_path):
+    patient, fitted = data.take(np.array([0])), network(data)
+    found = explain_patient(fitted, patient)
+    assert found.sets == ("rna",)
+    items = {item.name: item for item in found.columns["rna"]}
+    (changes,), received = delete_sets(fitted, patient, "rna"), attend(fitted, patient).rollout.table("rna")[0]
+    np.testing.assert_allclose([items["CYCLE"].change, items["IMMUNE"].change], changes)
+    np.testing.assert_allclose([items["CYCLE"].attention, items["IMMUNE"].attention], received / received.mean())
+    write_patient(tmp_path / "1", found, ABOUT, number=1)
+    page = (tmp_path / "1" / "patient.html").read_text(encoding="utf-8")
+    assert "Gene sets of rna" in page and "CYCLE" in page and "None" not in page
+    by_gene = explain_patient(network(data, rna="project"), patient)
+    assert by_gene.sets == ()
+    assert {item.name: item.value for item in by_gene.columns["rna"]} == dict(
+        zip(GENES, patient.samples["rna"][0].values[0], strict=True)
+    )
+
+
+@pytest.mark.parametrize("missing", ["mask", "learned"])
+def test_a_student_of_one_modality_attends_to_its_tokens_alike(data, missing):
+    fitted = network(data, "distilled", settings={"operator": "mdt"}, missing=missing)
+    only = np.array([[s is not None for s in data.samples[name]] for name in KINDS]).sum(axis=0) == 1
+    assert 0 < only.sum() < len(data)
+    received = attend(fitted, data).rollout
+    np.testing.assert_allclose(np.nanstd(received.table("labs")[only], axis=1), 0.0, atol=1e-9)
+    np.testing.assert_allclose(received.shares[only, 2], 1.0)
+    assert (received.stand_ins[only] == 0).all()
+    assert np.nanstd(received.table("labs")[~only], axis=1).min() > 0
 
 
 def test_deleting_a_set_takes_its_token_and_no_other(data):

@@ -57,6 +57,35 @@ def test_dicom_window_is_the_linear_function_of_the_standard(tmp_path, ramp):
     assert shrink(picture, 32).spacing_mm == (0.4, 0.6)
 
 
+def _table(**tags):
+    pydicom = pytest.importorskip("pydicom")
+    item = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(item, name, value)
+    return pydicom.Sequence([item])
+
+
+def test_a_film_with_a_table_of_grey_values_is_looked_up_in_it(tmp_path, ramp):
+    entries = (np.arange(2560) ** 2 // 100).astype("<u2").tobytes()
+    lut = _table(LUTDescriptor=[2560, 0, 16], LUTData=entries)
+    picture = read_film(write_dicom(tmp_path / "a.dcm", ramp, VOILUTSequence=lut))
+    np.testing.assert_allclose(picture.pixels, (ramp**2 // 100) / 65535, atol=1e-7)
+
+
+def test_an_empty_table_of_grey_values_is_none_and_a_broken_one_is_named(tmp_path, ramp):
+    tags = {"WindowCenter": 1000, "WindowWidth": 400}
+    plain = read_film(write_dicom(tmp_path / "plain.dcm", ramp, **tags))
+    empty = read_film(write_dicom(tmp_path / "empty.dcm", ramp, VOILUTSequence=[], **tags))
+    np.testing.assert_array_equal(empty.pixels, plain.pixels)
+    for name, held in {
+        "data.dcm": {"LUTDescriptor": [4, 0, 9], "LUTData": bytes(8)},
+        "lacks.dcm": {"LUTDescriptor": [4, 0, 16]},
+        "short.dcm": {"LUTDescriptor": [9, 0, 16], "LUTData": bytes(8)},
+    }.items():
+        with pytest.raises(ScanError, match=rf"{name}: its table of grey values \(VOI LUT\) cannot be read"):
+            read_film(write_dicom(tmp_path / name, ramp, VOILUTSequence=_table(**held)))
+
+
 def test_padding_does_not_set_the_window_and_is_black(tmp_path, ramp):
     padded = ramp.copy()
     padded[:, :100] = 65535

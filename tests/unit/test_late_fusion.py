@@ -42,6 +42,8 @@ def test_weights_are_skill_above_chance():
     fitted = weighted.fit(train, _target("binary", y), weighted.Config())
     # AUROC 1, 0 and 3/4: skill .5, -.5 and .25
     np.testing.assert_allclose(fitted.weights, [2 / 3, 0, 1 / 3])
+    alike = weighted.fit(train, _target("binary", y), weighted.Config(power=0.0))
+    np.testing.assert_allclose(alike.weights, [1 / 2, 0, 1 / 2])  # whatever the power, none below chance
     new = _scores([0.3, 0.9, 0.6], [NAN, 0.9, 0.6], [NAN, 0.9, NAN])
     # a patient with nothing but the modality of weight 0 gets the training frequency
     np.testing.assert_allclose(fitted.combine(new)[:, 0], [0.4, 0.6, 0.5])

@@ -6,9 +6,24 @@ import pytest
 import torch
 
 from oncoweave.core import shelf
+from oncoweave.core.endpoint import Endpoint, Target
+from oncoweave.core.state import save_state
+from oncoweave.data.gmt import find_gmt, read_gmt
+from oncoweave.encoders import pathways
+from oncoweave.fusion import average
+from oncoweave.modalities import variants
+from oncoweave.model import ModelConfig
 from oncoweave.nn.tokens import Tokens
+from oncoweave.objectives import classify
+from oncoweave.train.dataset import Dataset
 from oncoweave.train.decisions import lines_to_mind
+from oncoweave.train.default_encoders import encoder_notes
 from oncoweave.train.fusion_notes import fusion_notes
+from oncoweave.train.late_learner import FittedLate
+from oncoweave.train.locked import LockedModel
+from oncoweave.train.network_learner import FittedNetwork
+from oncoweave.train.prototype_notes import prototype_notes
+from oncoweave.train.recalibration import Recalibration
 from oncoweave.train.study import ModelSpec, Study
 
 NAMES = ("rna", "record")
@@ -119,3 +134,55 @@ def test_hybrids_whose_heads_cannot_know_who_has_what_say_so(missing, said):
     notes = fusion_notes(Study(name="s", cohort="c", endpoint="e", models=models, main="gated"), dict.fromkeys(NAMES, "record"))
     assert len(notes) == said
     assert all(f"'distilled': missing {missing!r} stands in for absent modalities" in note for note in notes)
+
+
+def _alterations(genes: tuple[str, ...], last: tuple[int, ...]) -> Dataset:
+    """Twenty patients with half of all alterations each, but the last gene's in some only."""
+    rng = np.random.default_rng(0)
+    values = (rng.random((20, len(genes))) < 0.5).astype(float)
+    values[:, -1] = np.isin(np.arange(20), last)
+    ids = np.array([f"P{i}" for i in range(20)], dtype=object)
+    samples = tuple(variants.Sample(patient_id=p, alterations=genes, values=v) for p, v in zip(ids, values, strict=True))
+    site = np.array(["A"] * 20, dtype=object)
+    return Dataset(patient_ids=ids, site=site, target=None, samples={"dna": samples}, kinds={"dna": "variants"})
+
+
+def _barely_enough() -> tuple[str, ...]:
+    """Genes of just as many hallmark sets as are wanted, fewer without the last one."""
+    genes, lost = list(dict.fromkeys(gene for own in read_gmt(find_gmt("hallmark")).values() for gene in own)), ""
+    while not pathways.lacks(pathways.Config(), genes):
+        lost = genes.pop()
+    return (*genes, lost)
+
+
+def test_an_encoder_that_some_folds_choose_otherwise_is_said_of_them():
+    asked = Study(name="s", cohort="c", endpoint="e", modalities=("dna",), models=models("mdt"))
+    frame = pd.DataFrame({"repeat": 0, "patient_id": [f"P{i}" for i in range(20)], "fold": np.arange(20) % 4})
+    genes = _barely_enough()
+    (said,) = encoder_notes(asked, _alterations(genes, (0, 1)), frame)  # two of four folds test one of the two
+    assert "in mdt: in 2 of 4 folds, project instead of pathways: 9 of 50 gene sets" in said
+    (said,) = encoder_notes(asked, _alterations(genes, (0,)), frame)
+    assert "in mdt: project instead of pathways: 9 of 50 gene sets" in said
+    assert encoder_notes(asked, _alterations(genes, (0, 4, 8, 1, 5)), frame) == []
+
+
+@pytest.mark.parametrize("clustered", [0, 2])
+def test_prototypes_that_are_clusters_are_said(tmp_path, clustered):
+    target = Target(endpoint=Endpoint(name="y", kind="binary", columns=("y",)), values=np.array([0.0, 1.0]))
+    network = FittedNetwork(
+        modalities=("slide",), preparations={}, config=ModelConfig(modalities={}, fusion="mean", num_outputs=1),
+        members=tuple({"encoders.slide.by_k_means": np.array(k < clustered)} for k in range(3)),
+        objective=classify.fit(target), tokens=1,
+    )  # fmt: skip
+    voted = FittedLate(modalities=("slide",), bases=(network,), fusion=average.fit(np.zeros((2, 1, 1)), target, average.Config()))
+    one = np.ones(1)
+    for name, fitted in {"own": network, "among": voted}.items():
+        locked = LockedModel(
+            name=name, endpoint=target.endpoint, modalities=("slide",), kinds={"slide": "slide"}, fitted=fitted, horizons=(),
+            recalibration=Recalibration(kind="binary", centre=one, slope=one, intercept=one), baseline=None, cutoff=None,
+            average=one,
+        )  # fmt: skip
+        save_state(tmp_path / name, locked)
+        said = prototype_notes({name: tmp_path / name})
+        assert len(said) == bool(clustered)
+        assert all(note.startswith(f"Model {name!r}: in 2 of 3 networks the mixture of prototypes lost") for note in said)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy import ndimage
 
 from oncoweave.core.errors import ConfigError, DataError, MissingExtraError
 from oncoweave.data.cohort import Cohort, ModalitySpec, Record
@@ -170,6 +171,16 @@ def test_resampling_keeps_a_linear_field_in_its_place():
     assert whole[:, 0].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_resampling_a_mirrored_scan_gives_the_mirror_image(rng, factor):
+    """Where an even number of voxels is averaged too, nothing moves."""
+    values = ndimage.gaussian_filter(rng.normal(size=(24, 12, 12)), 1.5).astype(np.float32)
+    spacing = (10.0 / factor, 5.0, 5.0)
+    scans = [Volume(values=v, spacing_mm=spacing, modality="CT") for v in (values, values[::-1])]
+    one, other = (resample(s, spacing_mm=(10.0, 10.0, 10.0), size=(24 // factor, 6, 6), outside=0.0)[0] for s in scans)
+    np.testing.assert_allclose(one[1:-1], other[::-1][1:-1], atol=1e-6)
+
+
 def test_a_scan_thinner_than_a_voxel_says_what_to_do(tmp_path):
     thin = np.zeros((60, 60, 3), dtype=np.int16)
     write_nifti(tmp_path / "thin.nii", thin, np.diag([3.0, 3.0, 1.0, 1.0]))
@@ -208,6 +219,19 @@ def test_a_varied_scan_is_moved_and_changed_in_contrast_and_nothing_else(rng):
         assert max(slope, level) <= 0.3 * 0.25 + 1e-4
     same = dataclasses.replace(fitted, config=dataclasses.replace(config, vary=0.0)).varied(tokens, torch.Generator())
     torch.testing.assert_close(same.values, tokens.values)
+
+
+def test_a_varied_scan_takes_nothing_from_beyond_its_kept_cubes(rng):
+    config = volume.Config(size=(16, 16, 24), patch=8, vary=1.0)
+    values = rng.integers(-500, 300, size=(16, 16, 24)).astype(np.int16)
+    samples = [volume.from_voxels("A", values, scanned=np.array([[0, 16], [0, 16], [8, 16]]), unit="HU", config=config), None]
+    fitted = volume.fit(samples, config)
+    tokens = fitted.collate(samples)
+    assert tokens.keep[0].sum() == 4
+    hollow = dataclasses.replace(tokens, values=torch.where(tokens.keep.unsqueeze(-1), tokens.values, torch.nan))
+    for seed in range(8):
+        varied = fitted.varied(hollow, torch.Generator().manual_seed(seed))
+        assert varied.values[varied.keep].isfinite().all()
 
 
 def test_cubes_outside_the_scan_are_not_kept_and_the_unit_is_minded(tmp_path, rng):

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from oncoweave.core.errors import ConfigError, DataError, unknown_name
 from oncoweave.explain.batches import batches, collate, plan
 from oncoweave.explain.rollout import last_block, roll_out, to_modalities
 from oncoweave.explain.tracing import Trace, trace
 from oncoweave.model import Model
-from oncoweave.nn.attention_path import Attentive
+from oncoweave.nn.attention_path import AttentionPath, Attentive, mean_of_means
 from oncoweave.nn.tokens import Tokens
 from oncoweave.nn.views import Hybrid, WithDropout
 from oncoweave.train.dataset import Dataset
@@ -228,10 +229,12 @@ def attentive(model: Model) -> Attentive:
 def _followed(
     model: Model, tokens: Mapping[str, Tokens], *, start: tuple[str, list[int]] | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Follow the readout, or some tokens of a modality: ``rollout`` through all blocks and, where it can be, ``last`` alone."""
-    operator = attentive(model)
-    encoded = model.missing(model.encode(tokens))
-    path = operator.attention_path(encoded)
+    """Follow the readout, or some tokens of a modality: ``rollout`` through all blocks and, where it can be, ``last`` alone.
+
+    Patients whom a hybrid scores by a modality's own head have what that head reads, the even mean of the modality's tokens.
+    """
+    operator, own = attentive(model), model.encode(tokens)
+    path = operator.attention_path(model.missing(own))
     begin = path.readout
     if start is not None:
         name, places = start
@@ -239,10 +242,22 @@ def _followed(
         begin = torch.zeros_like(begin)
         begin[:, [first + place for place in places]] = 1 / len(places)
     results = {"rollout": roll_out(path, begin)} | ({"last": last_block(path, begin)} if path.last_alone else {})
+    if isinstance(model.fusion, Hybrid) and start is None:
+        apart = model.fusion.scored_apart(own).unsqueeze(1)
+        even = _mean_of_own(path, own)
+        results = {kind: torch.where(apart, even, received) for kind, received in results.items()}
     return {
         kind: {name: part.double().numpy() for name, part in to_modalities(path, received).items()}
         for kind, received in results.items()
     }
+
+
+def _mean_of_own(path: AttentionPath, own: Mapping[str, Tokens]) -> Float[Tensor, "batch all"]:
+    """Weigh tokens as a modality's own head reads them: their mean, without what stands in for modalities that are absent."""
+    keep = torch.zeros(path.readout.shape, dtype=torch.bool)
+    for name, span in path.spans.items():
+        keep[:, span.stop - own[name].keep.shape[1] : span.stop] = own[name].keep
+    return mean_of_means(keep, path.spans)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -16,14 +16,12 @@ from oncoweave.core.errors import DataError
 from oncoweave.evaluate.intervals import Interval
 from oncoweave.explain.attention import Attention, attend
 from oncoweave.explain.batches import MAX_TOKENS
-from oncoweave.explain.deletion import COLUMNS, WORDS, Looked, agreed_row, columns_table, patches_agreement, words_table
+from oncoweave.explain.deletion import COLUMNS, TABLES, WORDS, Looked, agreed_row, columns_table, patches_agreement, words_table
 from oncoweave.explain.occlusion import delete_modalities, sizes
 from oncoweave.explain.ranking import mean_interval, mean_shares
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork, count_tokens
 
-TABLES = ("record", "variants", "expression")
-"""Kinds of modality whose tokens are columns with a name."""
 MOST_LEFT_OUT = 0.1
 """Share of the patients that may have too many tokens; were more left out, the others would not stand for the cohort."""
 Progress = Callable[[str, int, int], None]

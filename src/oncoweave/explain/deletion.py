@@ -26,6 +26,8 @@ from oncoweave.modalities.report import Sample as Text
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
 
+TABLES = ("record", "variants", "expression")
+"""Kinds of modality whose tokens are columns with a name."""
 COLUMNS = (
     *("modality", "kind", "column", "rank", "rank_low", "rank_high", "stability", "attention", "attention_low", "attention_high"),
     *("patients", "change_rank", "change_rank_low", "change_rank_high", "change_stability", "change", "change_low"),

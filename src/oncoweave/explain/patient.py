@@ -3,7 +3,7 @@
 Everything here is the patient's record (text, values, films). It is handed to the caller, hidden from ``repr`` and never logged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,14 +11,18 @@ from jaxtyping import Float
 
 from oncoweave.explain.attention import Attention, attend
 from oncoweave.explain.batches import collate
-from oncoweave.explain.occlusion import delete_groups, delete_modalities, delete_tokens, sizes
+from oncoweave.explain.deletion import TABLES
+from oncoweave.explain.occlusion import delete_groups, delete_modalities, delete_sets, delete_tokens, sizes
 from oncoweave.explain.patches import grid_map, word_map
 from oncoweave.explain.ranking import columns_of, merge_levels
 from oncoweave.explain.words import Word, is_word, words_of
+from oncoweave.modalities.expression import Sample as Expression
 from oncoweave.modalities.film import Film
 from oncoweave.modalities.film import Sample as Films
+from oncoweave.modalities.record import Sample as Record
 from oncoweave.modalities.report import Preparation as Texts
 from oncoweave.modalities.report import Sample as Text
+from oncoweave.modalities.variants import Sample as Variants
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.network_learner import FittedNetwork
 
@@ -71,7 +75,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """A modality, or a column of a table."""
+    """A modality, a column of a table, or a gene set where the encoder gives a token a set."""
 
     name: str
     attention: float
@@ -79,7 +83,7 @@ class Item:
     change: tuple[float, ...]
     """Of each output when it is deleted: with it less without it. NaN where nothing would be left."""
     value: object = field(default=None, repr=False)
-    """Of a column."""
+    """Of a column; None of a set, of a modality, and of a column of several samples."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -88,8 +92,11 @@ class PatientFindings:
 
     modalities: tuple[Item, ...]
     columns: Mapping[str, tuple[Item, ...]] = field(repr=False)
+    """Of each table: its columns, or the gene sets that its columns are encoded by."""
     readings: Mapping[str, Reading] = field(repr=False)
     pictures: tuple[Picture, ...] = field(repr=False)
+    sets: tuple[str, ...] = ()
+    """Tables of which there are gene sets, not columns."""
     stand_in: float = 0.0
     """Share of attention on what stands in for modalities that the patient lacks."""
     drawn: bool = False
@@ -99,7 +106,7 @@ class PatientFindings:
 
 
 def explain_patient(fitted: FittedNetwork, patient: Dataset) -> PatientFindings:
-    """Follow a network's attention in one patient, and delete every column, word and patch in turn.
+    """Follow a network's attention in one patient, and delete every column (or gene set), word and patch in turn.
 
     Args:
         fitted: a network whose fusion can be followed.
@@ -116,16 +123,17 @@ def explain_patient(fitted: FittedNetwork, patient: Dataset) -> PatientFindings:
         for m, name in enumerate(fitted.modalities)
         if patient.samples[name][0] is not None
     )
-    of_kind = {
-        kind: [name for name in _traced(attention) if patient.kinds[name] == kind] for kind in ("record", "report", "film")
-    }
-    readings = {name: _reading(fitted, patient, name, attention) for name in of_kind["report"]}
-    pictures = [p for name in of_kind["film"] for p in _pictures(fitted, patient, name, attention, readings)]
+    kinds = {name: patient.kinds[name] for name in _traced(attention)}
+    readings = {name: _reading(fitted, patient, name, attention) for name, kind in kinds.items() if kind == "report"}
+    films = [name for name, kind in kinds.items() if kind == "film"]
+    pictures = [p for name in films for p in _pictures(fitted, patient, name, attention, readings)]
+    inside = {name: _sets if name in attention.sets else _columns for name, kind in kinds.items() if kind in TABLES}
     return PatientFindings(
         modalities=items,
-        columns={name: _columns(fitted, patient, name, attention) for name in of_kind["record"]},
+        columns={name: look(fitted, patient, name, attention) for name, look in inside.items()},
         readings=readings,
         pictures=tuple(pictures),
+        sets=tuple(name for name in inside if name in attention.sets),
         stand_in=float(np.nan_to_num(attention.rollout.stand_ins[0]).sum()),
         drawn=bool(attention.drawn[0]),
         left_out=bool(attention.left_out[0]),
@@ -143,18 +151,42 @@ def _columns(fitted: FittedNetwork, patient: Dataset, name: str, attention: Atte
     owner = columns_of(tokens, preparation.columns)
     groups = [[place for place, column in enumerate(owner) if column == one] for one in names]
     (changes,) = delete_groups(fitted, patient, name, [groups])
-    values = getattr(patient.samples[name][0], "values", {})
-    even = np.nansum(received[0]) / sum(owner.count(one) for c, one in enumerate(names) if not np.isnan(received[0, c]))
+    return _items(names, [owner.count(one) for one in names], received[0], changes, values=_values(patient.samples[name][0]))
+
+
+def _sets(fitted: FittedNetwork, patient: Dataset, name: str, attention: Attention) -> tuple[Item, ...]:
+    (changes,), names = delete_sets(fitted, patient, name), attention.sets[name]
+    return _items(names, [1] * len(names), attention.rollout.table(name)[0], changes, values={})
+
+
+def _items(
+    names: Sequence[str],
+    tokens: Sequence[int],
+    received: Float[np.ndarray, " item"],
+    changes: Float[np.ndarray, "item output"] | None,
+    *,
+    values: Mapping[str, object],
+) -> tuple[Item, ...]:
+    if changes is None:
+        return ()
+    found = [row for row in zip(names, tokens, received.tolist(), changes.tolist(), strict=True) if not np.isnan(row[2])]
+    even = sum(row[2] for row in found) / max(sum(row[1] for row in found), 1) or 1.0
     return tuple(
-        Item(
-            name=one,
-            attention=float(received[0, c] / owner.count(one) / even),
-            change=tuple(changes[c].tolist()),
-            value=values.get(one),
-        )
-        for c, one in enumerate(names)
-        if changes is not None and not np.isnan(received[0, c])
+        Item(name=name, attention=share / count / even, change=tuple(change), value=values.get(name))
+        for name, count, share, change in found
     )
+
+
+def _values(sample: object) -> Mapping[str, object]:
+    """Read a table's values, by column, as the table holds them; of several samples of expression none is the patient's."""
+    match sample:
+        case Record():
+            return sample.values
+        case Variants():
+            return dict(zip(sample.alterations, sample.values.tolist(), strict=True))
+        case Expression() if len(sample.values) == 1:
+            return dict(zip(sample.genes, sample.values[0].tolist(), strict=True))
+    return {}
 
 
 def _reading(fitted: FittedNetwork, patient: Dataset, name: str, attention: Attention) -> Reading:
@@ -183,9 +215,10 @@ def _pictures(
         if changes is not None:
             maps.append(Map(kind="deletion", grid=grid_map(sizes(fitted, changes), positions, film=number)))
         for text, reading in readings.items():
-            maps += [
-                Map(kind="word", word=word.text, grid=word_map(fitted, patient, word, text=text, picture=name, film=number))
-                for word in reading.decisive
+            grids = [
+                (word.text, word_map(fitted, patient, word, text=text, picture=name, film=number)) for word in reading.decisive
             ]
+            # in some fusions no word attends to a patch: a map of nothing but zeros says nothing
+            maps += [Map(kind="word", word=word, grid=grid) for word, grid in grids if np.nansum(grid) > 0]
         pictures.append(Picture(modality=name, film=film, maps=tuple(maps)))
     return pictures

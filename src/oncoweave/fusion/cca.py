@@ -19,7 +19,8 @@ class Config:
     """How many variates, and how far noise may pass for agreement."""
 
     components: Count = 8
-    """Variates of each block; fewer where a block is narrower."""
+    """Variates, of which each block gives its part: so many columns a block, of a narrow one too; fewer where all blocks together
+    have fewer axes."""
     shrinkage: Share = 0.3
     """Share of a block's mean variance in the variance that its directions are divided by; 0 is plain CCA."""
     max_axes: Count = 32

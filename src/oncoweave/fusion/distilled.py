@@ -41,28 +41,33 @@ class Distilled(Hybrid):
 
     def forward(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Float[Tensor, "batch output"]:
         """Score; raises ValueError for a patient without any modality and for other names or widths than built for."""
-        fused = self.head(self.fusion(tokens))
-        return _chosen(fused, *self.heads(own or tokens))
+        own = own or tokens
+        return self._chosen(self.head(self.fusion(tokens)), self.heads(own)[0], own)
 
     def views(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Views:
         """Score as ``forward`` does, then by each modality's head; the penalty is the heads' distance from the fused output."""
         vector, penalty = fuse_with_penalty(self.fusion, tokens)
         fused = self.head(vector)
-        students, present = self.heads(own or tokens)
+        own = own or tokens
+        students, present = self.heads(own)
         apart = (students - fused.detach().unsqueeze(1)).pow(2).mean(dim=2)
         taught = present & (present.sum(dim=1, keepdim=True) > 1)
         distance = torch.where(taught, apart, 0.0).sum(dim=1) / taught.sum(dim=1).clamp(min=1)
-        chosen = _chosen(fused, students, present)
+        chosen = self._chosen(fused, students, own)
         return self.arranged(chosen, students, present, penalty=penalty + self.follow * distance)
 
+    def scored_apart(self, own: Mapping[str, Tokens]) -> Bool[Tensor, " batch"]:
+        """Those who have a single modality."""
+        return torch.stack([t.present for t in own.values()]).sum(dim=0) == 1
 
-def _chosen(
-    fused: Float[Tensor, "batch output"],
-    students: Float[Tensor, "batch modality output"],
-    present: Bool[Tensor, "batch modality"],
-) -> Float[Tensor, "batch output"]:
-    """Take the only modality's output where a patient has just one; outputs of absent ones are zero."""
-    return torch.where(present.sum(dim=1, keepdim=True) == 1, students.sum(dim=1), fused)
+    def _chosen(
+        self,
+        fused: Float[Tensor, "batch output"],
+        students: Float[Tensor, "batch modality output"],
+        own: Mapping[str, Tokens],
+    ) -> Float[Tensor, "batch output"]:
+        """Take the only modality's output where a patient has just one; outputs of absent ones are zero."""
+        return torch.where(self.scored_apart(own).unsqueeze(1), students.sum(dim=1), fused)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, num_outputs: int, fusion: nn.Module) -> nn.Module:

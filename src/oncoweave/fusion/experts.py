@@ -68,9 +68,5 @@ class Experts(nn.Module):
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
-    """Build for modalities of widths ``dims``.
-
-    Raises:
-        ValueError: no generalist.
-    """
+    """Build for modalities of widths ``dims``."""
     return Experts(config, dims=dims, dim_out=dim_out)

@@ -61,9 +61,5 @@ def _factor(dim: int, dim_out: int) -> nn.Linear:
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
-    """Build for modalities of widths ``dims``.
-
-    Raises:
-        ValueError: a rank below 1.
-    """
+    """Build for modalities of widths ``dims``."""
     return LowRank(config, dims=dims, dim_out=dim_out)

@@ -99,6 +99,6 @@ def build(config: Config, *, dims: dict[str, int], dim_out: int) -> nn.Module:
     """Build for modalities of widths ``dims``.
 
     Raises:
-        ValueError: no block, or a ``dim_out`` that does not divide into the heads.
+        ValueError: a ``dim_out`` that does not divide into the heads.
     """
     return ModalityTransformer(config, dims=dims, dim_out=dim_out)

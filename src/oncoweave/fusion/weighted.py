@@ -42,6 +42,7 @@ def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
     """Measure each modality's concordance on its out-of-fold scores ``[n, m, c]``; equal weights where none has any skill."""
     present = present_scores(scores)
     skills = [skill(target.take(has), scores[has, m]) for m, has in enumerate(present.T)]
-    weights = np.maximum(np.nan_to_num(skills), 0.0) ** config.power
+    some = np.maximum(np.nan_to_num(skills), 0.0)
+    weights = np.where(some > 0, some**config.power, 0.0)
     weights = weights if weights.sum() > 0 else np.ones(len(weights))
     return Fitted(weights=weights / weights.sum(), scale=evidence_scale(scores, target))

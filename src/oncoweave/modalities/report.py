@@ -151,7 +151,8 @@ class Preparation:
     tfidf: Tfidf
     components: Float[np.ndarray, "component term"]
     scaling: Scaling
-    """Centre of each component; all share the first one's scale, so that later ones are not blown up to its size."""
+    """Centre of each component; all share the first one's scale, so that later ones are not blown up to its size where patients
+    are compared. Linear models scale each column anew."""
     tokenizer: str
     """The tokenizer as its JSON text; empty where the library ``tokenizers`` was not installed."""
     mask_words: tuple[str, ...] = ()

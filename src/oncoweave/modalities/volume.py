@@ -287,14 +287,16 @@ class Preparation:
         return Tokens(values=values, keep=keep, positions=places.float().expand(len(samples), -1, -1))
 
     def varied(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
-        """Shift each scan of a batch, repeating its edge, and change its brightness and contrast; left stays left."""
+        """Shift each scan of a batch, repeating the edge of what is kept, and change brightness and contrast; left stays left."""
         side, (x, y, z), num = self.config.patch, self.config.size, len(tokens.values)
         grid = (x // side, y // side, z // side)
         boxes = tokens.values.reshape(num, *grid, side, side, side).permute(0, 1, 4, 2, 5, 3, 6).reshape(num, x, y, z)
         drawn = torch.rand((num, 5), generator=generator) * 2 - 1
         shifts = (drawn[:, :3] * self.vary * side).round().long()
+        first, beyond = _kept(tokens, side)
         for axis, length in enumerate((x, y, z), start=1):
-            places = (torch.arange(length) + shifts[:, axis - 1 : axis]).clamp(0, length - 1)
+            low, high = first[:, axis - 1 : axis], beyond[:, axis - 1 : axis] - 1
+            places = (torch.arange(length) + shifts[:, axis - 1 : axis]).clamp(low, high)
             shape = [num if dim == 0 else length if dim == axis else 1 for dim in range(4)]
             boxes = boxes.gather(axis, places.reshape(shape).expand(boxes.shape))
         strength = 0.3 * self.vary * drawn[:, 3:, None, None, None]
@@ -403,6 +405,16 @@ def _touched(sample: Sample, places: np.ndarray) -> np.ndarray:
     low, high = sample.scanned.T
     side = sample.config.patch
     return ((places * side < high) & ((places + 1) * side > low)).all(axis=1)
+
+
+def _kept(tokens: Tokens, side: int) -> tuple[Int[torch.Tensor, "patient 3"], Int[torch.Tensor, "patient 3"]]:
+    """Find the first voxel of each scan's kept cubes and the first beyond them, by axis; of an absent scan those of a cube."""
+    assert tokens.positions is not None, "cubes have places"
+    places, keep = tokens.positions.long(), tokens.keep.unsqueeze(-1)
+    some = tokens.present.unsqueeze(1)
+    first = torch.where(keep, places, places.max()).amin(dim=1).where(some, 0)
+    last = torch.where(keep, places, 0).amax(dim=1)
+    return first * side, (last + 1) * side
 
 
 def synthesise(truth: PatientTruth, rng: np.random.Generator) -> Sample:

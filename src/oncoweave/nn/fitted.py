@@ -19,7 +19,7 @@ class EarlyFusion(Protocol):
     def groups(self) -> tuple[str, ...]:
         """Modality of each fused column."""
 
-    def transform(self, blocks: dict[str, np.ndarray]) -> np.ndarray:
+    def transform(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
         """Fuse blocks ``[n, p]`` (a row all NaN where absent) to finite columns ``[n, d]``."""
 
 

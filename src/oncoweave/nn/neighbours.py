@@ -10,7 +10,7 @@ from oncoweave.nn.block_columns import Standard
 def standard_blocks(
     blocks: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], standards: Mapping[str, Standard]
 ) -> dict[str, np.ndarray]:
-    """Standardise blocks ``[n, d]``, each to total variance 1, so that a wide one does not decide alone; absent rows are 0."""
+    """Standardise blocks ``[n, d]``, each divided by the root of its width, lest a wide one decide alone; absent rows are 0."""
     return {name: s.apply(blocks[name], present[name]) / np.sqrt(blocks[name].shape[1]) for name, s in standards.items()}
 
 

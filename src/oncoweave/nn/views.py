@@ -158,6 +158,10 @@ class Hybrid(nn.Module, ABC):
     def views(self, tokens: Mapping[str, Tokens], own: Mapping[str, Tokens] | None = None) -> Views:
         """Score with everything that training needs."""
 
+    def scored_apart(self, own: Mapping[str, Tokens]) -> Bool[Tensor, " batch"]:
+        """Say which patients are scored by the head of the only modality that they have, not by what is fused."""
+        return torch.zeros_like(next(iter(own.values())).present)
+
     def arranged(
         self,
         first: Float[Tensor, "batch output"],

@@ -4,6 +4,7 @@ The window is the file's own: an 8-bit picture's full range; of DICOM the first 
 DICOM, 16-bit pictures) from the ``WINDOW`` quantiles of the film. MONOCHROME1 is inverted.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ def _read_dicom(path: Path) -> Picture:
     if stored.ndim == 3:
         values = _grey(stored.astype(np.float32) / (2 ** int(dataset.BitsStored) - 1), path)
     else:
-        values = _windowed(dataset, stored)
+        values = _windowed(dataset, stored, path)
     if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1":
         values = 1 - values
     return Picture(pixels=values.astype(np.float32), spacing_mm=pixel_spacing_mm(dataset))
@@ -143,20 +144,27 @@ def _refuse_slices(dataset: Dataset, path: Path) -> None:
         raise ScanError("modality", msg)
 
 
-def _windowed(dataset: Dataset, stored: np.ndarray) -> Float[np.ndarray, "height width"]:
+def _windowed(dataset: Dataset, stored: np.ndarray, path: Path) -> Float[np.ndarray, "height width"]:
     values = rescaled(dataset, stored)
-    if "VOILUTSequence" in dataset:
-        from pydicom.pixels import apply_voi_lut
-
-        table = dataset.VOILUTSequence[0]
-        whole = np.rint(values).astype(np.int32)
-        return np.asarray(apply_voi_lut(whole, dataset, prefer_lut=True), dtype=np.float32) / (
-            2 ** int(table.LUTDescriptor[2]) - 1
-        )
+    if dataset.get("VOILUTSequence"):
+        return _looked_up(dataset, values, path)
     centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
     if centre is None or width is None or width < 1:
         return _own_window_but_padding(values, stored, dataset)
     return window(values, centre=centre, width=width, function=str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR"))
+
+
+def _looked_up(dataset: Dataset, values: np.ndarray, path: Path) -> Float[np.ndarray, "height width"]:
+    """Take grey values from the file's own table (VOI LUT)."""
+    from pydicom.pixels.processing import apply_voi
+
+    try:
+        depth = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        found = apply_voi(np.rint(values).astype(np.int32), dataset)
+    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError, struct.error) as error:
+        msg = f"{path}: its table of grey values (VOI LUT) cannot be read ({error}); export the film again, or drop the row"
+        raise ScanError("unreadable", msg) from error
+    return np.asarray(found, dtype=np.float32) / (2**depth - 1)
 
 
 def _own_window_but_padding(values: np.ndarray, stored: np.ndarray, dataset: Dataset) -> Float[np.ndarray, "height width"]:

@@ -79,13 +79,14 @@ def resample(
         ScanError: the scan is so thin along an axis that no voxel of the spacing has its centre inside.
     """
     factors = np.array(spacing_mm) / np.array(volume.spacing_mm)
-    values = volume.values
+    values, late = volume.values, np.zeros(3)
     for axis, factor in enumerate(factors):
         if factor >= 1.5:
             values = ndimage.uniform_filter1d(values, size=round(factor), axis=axis, mode="nearest")
+            late[axis] = 0.0 if round(factor) % 2 else 0.5  # a mean of an even number lies half a voxel before its place
     middle_in, middle_out = (np.array(values.shape) - 1) / 2, (np.array(size) - 1) / 2
     offset = middle_in - factors * middle_out
-    shifted = ndimage.affine_transform(values, factors, offset=offset, output_shape=size, order=1, mode="nearest")
+    shifted = ndimage.affine_transform(values, factors, offset=offset + late, output_shape=size, order=1, mode="nearest")
     scanned = np.zeros((3, 2), dtype=np.int64)
     for axis, length in enumerate(values.shape):
         where = offset[axis] + factors[axis] * np.arange(size[axis])

@@ -1,13 +1,16 @@
 """Which encoder reads a modality in a network, where the study names none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import pandas as pd
 
 from oncoweave.core import shelf
 from oncoweave.core.errors import ConfigError
 from oncoweave.model import operator_of
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Preparation
+from oncoweave.train.scarcity import training_rows
 from oncoweave.train.study import ModelSpec, Study
 
 DEFAULT_ENCODERS = {
@@ -84,12 +87,13 @@ def columns_of(preparation: Preparation) -> Sequence[str]:
     return preparation.feature_names[: preparation.num_tokens]
 
 
-def encoder_notes(study: Study, data: Dataset) -> list[str]:
-    """Say which networks of a resolved study read a table otherwise than their fusion is meant to, by all patients' columns.
+def encoder_notes(study: Study, data: Dataset, splits: pd.DataFrame) -> list[str]:
+    """Say which networks of a resolved study read a table otherwise than their fusion is meant to, and in how many folds.
 
-    One sentence a modality and reason, with the models it concerns and the settings that change it.
+    Each fold chooses by the columns that its training patients keep. One sentence a modality and reason, with the models it
+    concerns and the settings that change it.
     """
-    columns: dict[str, Sequence[str]] = {}
+    columns: dict[str, list[Sequence[str]]] = {}
     concerned: dict[tuple[str, str], list[str]] = {}
     for model in study.models or ():
         operator = operator_in(model)
@@ -101,14 +105,32 @@ def encoder_notes(study: Study, data: Dataset) -> list[str]:
             if meant is None or not hasattr(shelf.load("encoders", meant), "lacks"):
                 continue
             if name not in columns:
-                columns[name] = columns_of(data.prepare(name))
-            if note := default_encoder(kind, operator=operator, columns=columns[name]).note:
+                columns[name] = list(_columns_of_folds(name, data, splits))
+            if note := _counted([default_encoder(kind, operator=operator, columns=own) for own in columns[name]]):
                 concerned.setdefault((name, note), []).append(model.name)
     return [
         f"Encoder of {name!r} in {', '.join(models)}: {note}. Other sets: encoders: {{{name}: pathways}},"
         f" encoder_settings: {{{name}: {{gene_sets: my.gmt}}}}."
         for (name, note), models in concerned.items()
     ]
+
+
+def _columns_of_folds(name: str, data: Dataset, splits: pd.DataFrame) -> Iterator[Sequence[str]]:
+    """Name a table's columns as each fold keeps them, where a training patient has it, then as the model of all patients does."""
+    for _, rows, _ in training_rows(data.patient_ids, splits):
+        train = data.take(rows)
+        if any(sample is not None for sample in train.samples[name]):
+            yield columns_of(train.prepare(name))
+    yield columns_of(data.prepare(name))
+
+
+def _counted(choices: Sequence[Choice]) -> str:
+    """Tell the first note of some choices, the last of which is that of the model for new patients, and of how many it is."""
+    notes = [choice.note for choice in choices]
+    if all(notes) or not any(notes):
+        return notes[-1]
+    folds, final = sum(bool(note) for note in notes[:-1]), " and in the model of all patients" if notes[-1] else ""
+    return f"in {folds} of {len(notes) - 1} folds{final}, {next(filter(None, notes))}"
 
 
 def operator_in(model: ModelSpec) -> str | None:

@@ -48,8 +48,9 @@ def fit_linear(
     ``penalty`` shared is one ridge for all columns; the others give each modality its own, chosen on inner folds, so that a block
     that does not help is shrunk away or dropped. Training rows without any of the modalities are left out. The out-of-fold scores
     are those by which the penalty was chosen: the imputation, scaling and fusion behind them saw the row's features, but no
-    coefficient saw its outcome. Where the fusion is supervised (``NEEDS = ("target",)``), a row's columns come from a fusion that
-    left out its inner fold.
+    coefficient saw its outcome; but with ``priority_lasso`` later blocks start from out-of-fold scores of the earlier ones, which
+    other folds' outcomes went into. Where the fusion is supervised (``NEEDS = ("target",)``), a row's columns come from a fusion
+    that left out its inner fold.
     """
     preparations = {m: fold.preparation(m) for m in modalities}
     blocks = {m: preparations[m].block(fold.train.samples[m]) for m in modalities}
@@ -57,7 +58,7 @@ def fit_linear(
     blocks, target, inner = {m: b[rows] for m, b in blocks.items()}, fold.train.outcome.take(rows), fold.inner_of(rows)
     fuse = _fuser(fusion, settings)
     fused = fuse(blocks, target)
-    columns = _left_out(fuse, blocks, target, inner) if _is_supervised(fusion) else fused.transform(blocks)
+    columns = left_out_columns(fuse, blocks, target, inner, like=fused) if _is_supervised(fusion) else fused.transform(blocks)
     apart = None if penalty == "shared" else Penalised(groups=np.asarray(fused.groups), kind=penalty)
     head, scores = fit_head(columns, target, inner=inner, blocks=apart)
     fitted = FittedLinear(modalities=tuple(modalities), preparations=preparations, fusion=fused, head=head)
@@ -74,20 +75,31 @@ def _fuser(fusion: str, settings: Mapping[str, object]) -> Callable[[Mapping[str
     return lambda blocks, target: module.fit(blocks, config, **({"target": target} if supervised else {}))
 
 
-def _left_out(
+def left_out_columns(
     fuse: Callable[[Mapping[str, np.ndarray], Target], EarlyFusion],
     blocks: Mapping[str, np.ndarray],
     target: Target,
     inner: np.ndarray,
+    *,
+    like: EarlyFusion,
 ) -> np.ndarray:
-    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold."""
-    parts = []
+    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold, in the order and direction of ``like``.
+
+    Which way an axis points, and which of two equals comes first, is arbitrary and may differ from fit to fit: each modality's
+    columns are paired with those of ``like`` by their agreement on the rows that the fit saw, and turned where it is negative.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    whole = like.transform(blocks)
+    columns, groups = np.empty_like(whole), np.asarray(like.groups)
     for k in np.unique(inner):
-        rest = fuse({m: b[inner != k] for m, b in blocks.items()}, target.take(inner != k))
-        parts.append(rest.transform({m: b[inner == k] for m, b in blocks.items()}))
-    columns = np.empty((len(inner), parts[0].shape[1]))
-    for k, part in zip(np.unique(inner), parts, strict=True):
-        columns[inner == k] = part
+        left_out = fuse({m: b[inner != k] for m, b in blocks.items()}, target.take(inner != k)).transform(blocks)
+        for name in dict.fromkeys(like.groups):
+            own = np.flatnonzero(groups == name)
+            agreed = left_out[np.ix_(inner != k, own)].T @ whole[np.ix_(inner != k, own)]
+            given, place = linear_sum_assignment(-np.abs(agreed))
+            turned = np.where(agreed[given, place] < 0, -1.0, 1.0)
+            columns[np.ix_(inner == k, own[place])] = left_out[np.ix_(inner == k, own[given])] * turned
     return columns
 
 

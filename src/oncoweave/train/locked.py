@@ -22,8 +22,9 @@ from oncoweave.train.study import Study
 class LockedModel:
     """A fitted model that can be applied to patients it has not seen; stored by ``core.state``.
 
-    Recalibration, baseline hazard and cut-off come from scores of training rows by models that had not seen them, whatever the
-    kind of model (see :class:`oncoweave.train.fold.Trained`).
+    Recalibration, baseline hazard, cut-offs and prediction sets come from scores of training rows by models that were not fitted
+    to them, whatever the kind of model (see :class:`oncoweave.train.fold.Trained`); of a network, by the member that they told
+    when to stop, which flatters them a little.
     """
 
     name: str

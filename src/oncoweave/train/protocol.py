@@ -24,12 +24,13 @@ from oncoweave.train.audits.result import Audited
 from oncoweave.train.audits.written import write_audits
 from oncoweave.train.dataset import Dataset, load_dataset
 from oncoweave.train.decisions import lines_to_mind
-from oncoweave.train.default_encoders import encoder_notes
+from oncoweave.train.default_encoders import encoder_notes, operator_in
 from oncoweave.train.environment import commit, versions
 from oncoweave.train.fitting import Fitting, fit_all, read_scores, training_fold
 from oncoweave.train.fusion_notes import fusion_notes
 from oncoweave.train.ledger import FITTED, LEDGER, changed, discard_changed, record, recorded
 from oncoweave.train.panel import SITE_ONLY
+from oncoweave.train.prototype_notes import prototype_notes
 from oncoweave.train.read_as import read_as
 from oncoweave.train.results import write_results, write_table
 from oncoweave.train.rows import labelled, row_notes, told_apart
@@ -81,7 +82,14 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
     planned = fitting.planned
     _claim(out, resolved)
     hidden = masking_notes(data, splits) + spared_classes(resolved.texts, cohort.endpoint(resolved.endpoint))
-    warnings += _unread(cohort) + hidden + encoder_notes(resolved, data) + fusion_notes(resolved, kinds) + _made_again(out)
+    warnings += (
+        _unread(cohort)
+        + _unvarying(data)
+        + hidden
+        + encoder_notes(resolved, data, splits)
+        + fusion_notes(resolved, kinds)
+        + _made_again(out)
+    )
     write_json(out / "flow.json", flow)
     write_splits(out / "splits.parquet", splits)
     _write_study(out, resolved)
@@ -94,7 +102,8 @@ def _run(out: Path, resolved: Study, cohort: Cohort, started: float, jobs: int) 
         record(out, out / "site_audit.parquet")
         warnings.append(sentence)
     predictions, subsets = labelled(fit_all(fitting, jobs=jobs), resolved, cohort), fitting.subsets
-    warnings += lines_to_mind(resolved, predictions)
+    networks = [m.name for m in resolved.models or () if operator_in(m) is not None]
+    warnings += lines_to_mind(resolved, predictions) + prototype_notes({name: fitting.locked(name) for name in networks})
     scored = read_scores(fitting)
     tables = write_results(
         out,
@@ -244,6 +253,13 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
 def _unread(cohort: Cohort) -> list[str]:
     unread = [m for m, spec in cohort.modalities.items() if spec.kind not in shelf.names("modalities")]
     return [f"Not used, because nothing on the modalities shelf reads them yet: {', '.join(unread)}."] if unread else []
+
+
+def _unvarying(data: Dataset) -> list[str]:
+    named = {m: ", ".join(data.prepare(m).dropped) for m, kind in data.kinds.items() if kind == "record"}
+    return [
+        f"Columns of {m!r} that are the same for all patients, and are not used: {names}." for m, names in named.items() if names
+    ]
 
 
 def _events(target: Target, rows: np.ndarray) -> int | None:

@@ -27,6 +27,8 @@ PATIENTS = "patients"
 PAGE = "patient.html"
 _WORDS = 15
 """In the table of words."""
+_COLUMNS = 30
+"""In the table of columns."""
 _LEVELS = 4
 """Of shading."""
 
@@ -47,7 +49,10 @@ def write_patient(folder: Path, found: PatientFindings, about: About, *, number:
         write_table(folder / f"columns-{name}.parquet", _column_table(items))
     sections = (
         _modalities(found, about),
-        *(_columns(name, items, about) for name, items in found.columns.items()),
+        *(
+            _columns(name, items, about, what="gene sets" if name in found.sets else "columns")
+            for name, items in found.columns.items()
+        ),
         *(_report(name, reading, about) for name, reading in found.readings.items()),
         *_films(found, folder),
     )
@@ -123,18 +128,24 @@ def _signed(about: About, found: PatientFindings) -> str:
     return f"A plus raises the output ({about.unit}), a minus lowers it." if one else ""
 
 
-def _columns(name: str, items: tuple[Item, ...], about: About) -> Section:
-    ranked = sorted(items, key=lambda i: -_size(i))
+def _columns(name: str, items: tuple[Item, ...], about: About, *, what: str) -> Section:
+    ranked = sorted(items, key=lambda i: -np.nan_to_num(_size(i)))[:_COLUMNS]
     rows = tuple(Row(cells=(i.name, _value(i.value), wording.number(i.attention, 2), _change(i))) for i in ranked)
+    whom = "there in this patient" if what == "gene sets" else "measured in this patient"
+    all_of_them = f"all {len(items)}" if len(items) > len(ranked) else "them"
     caption = (
-        f"Columns of {name} measured in this patient, those whose deletion changes the output most first. Attention is relative"
-        f" to an even spread over them; changes are in {about.unit}."
+        f"{what.capitalize()} of {name} {whom}, the {len(ranked)} whose deletion changes the output most, first the most."
+        f" Attention is relative to an even spread over {all_of_them}; changes are in {about.unit}."
     )
-    table = Table(caption=caption, header=("Column", "Value", "Attention", "Change"), rows=rows, num_text=2)
-    return Section(key=f"columns-{name}", title=f"Columns of {name}", blocks=(table,))
+    header = (what.removesuffix("s").capitalize(), "Value", "Attention", "Change")
+    table = Table(caption=caption, header=header, rows=rows, num_text=2)
+    return Section(key=f"columns-{name}", title=f"{what.capitalize()} of {name}", blocks=(table,))
 
 
 def _value(value: object) -> str:
+    """Write a value as the table holds it; a dash where there is none to show."""
+    if value is None:
+        return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -184,10 +195,17 @@ def _films(found: PatientFindings, folder: Path) -> list[Section]:
                 " compared. Of a word: the patches that its own token has drawn from, which is attention, not what the word does."
             )
         ]
+        if _lacks_word_maps(found):
+            blocks.append(Prose(text="No word has drawn from a patch in this network, so no word has a map.", role="note"))
         for number, picture in enumerate((p for p in found.pictures if p.modality == name), start=1):
             blocks.append(Pictures(pictures=_overlays(picture, folder, stem=f"{name}-{number}"), title=f"Film {number}"))
         sections.append(Section(key=f"films-{name}", title=f"Patches of {name}", blocks=tuple(blocks)))
     return sections
+
+
+def _lacks_word_maps(found: PatientFindings) -> bool:
+    asked = any(reading.decisive for reading in found.readings.values())
+    return asked and not any(one.kind == "word" for picture in found.pictures for one in picture.maps)
 
 
 def _overlays(picture: Filmed, folder: Path, *, stem: str) -> tuple[Picture, ...]:
