@@ -1,7 +1,7 @@
 """Partial least squares: of each block, the directions that vary most together with the outcome (Wold 1985; Bastien 2008)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,10 +31,26 @@ class Fitted(SideBySide):
     They saw the outcome: whatever is fitted on top of them needs the components of a patient by a fit that left the patient out.
     """
 
+    toward: dict[str, np.ndarray]
+    """``[component, residual]`` of each block: the direction among the residuals that a component varies with, of length 1; 0 of
+    a component that was not found."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """Name of each output column."""
         return self.numbered("component")
+
+    def like(self, other: "Fitted") -> "Fitted":
+        """Turn components to where those of another fit point.
+
+        Of several classes or labels, which way a component points is arbitrary and may differ from fit to fit: one is turned
+        whose ``toward`` stands at more than a right angle to that of the other fit.
+        """
+        turn = {m: np.where((own * other.toward[m]).sum(axis=1) < 0, -1.0, 1.0) for m, own in self.toward.items()}
+        return Fitted(
+            blocks={m: replace(block, axes=block.axes * turn[m]) for m, block in self.blocks.items()},
+            toward={m: own * turn[m][:, None] for m, own in self.toward.items()},
+        )
 
 
 def fit(blocks: Mapping[str, np.ndarray], config: Config, target: Target) -> Fitted:
@@ -45,7 +61,8 @@ def fit(blocks: Mapping[str, np.ndarray], config: Config, target: Target) -> Fit
     """
     present = present_blocks(blocks)
     residuals = _residuals(target)
-    return Fitted(blocks={name: _fit_block(block, present[name], residuals, config.components) for name, block in blocks.items()})
+    found = {name: _fit_block(block, present[name], residuals, config.components) for name, block in blocks.items()}
+    return Fitted(blocks={m: block for m, (block, _) in found.items()}, toward={m: toward for m, (_, toward) in found.items()})
 
 
 def _residuals(target: Target) -> np.ndarray:
@@ -61,25 +78,27 @@ def _residuals(target: Target) -> np.ndarray:
     return np.nan_to_num(values - np.nanmean(values, axis=0))
 
 
-def _fit_block(block: np.ndarray, present: np.ndarray, residuals: np.ndarray, components: int) -> Projection:
+def _fit_block(block: np.ndarray, present: np.ndarray, residuals: np.ndarray, components: int) -> tuple[Projection, np.ndarray]:
     standard = standardise(block, present)
     whole = standard.apply(block, present)
     x, weights, loadings = whole[present], [], []
-    for _ in range(min(components, block.shape[1])):
+    toward = np.zeros((min(components, block.shape[1]), residuals.shape[1]))
+    for k in range(len(toward)):
         left, singular, right = np.linalg.svd(x.T @ residuals[present], full_matrices=False)
         if not len(singular) or singular[0] < 1e-9 * max(len(x), 1):
             break
         # the sign is arbitrary: an axis points to more of the outcome, to labels, to later classes
-        weight = left[:, 0] * (1.0 if right[0] @ np.arange(1.0, 1.0 + len(right[0])) >= 0 else -1.0)
+        sign = 1.0 if right[0] @ np.arange(1.0, 1.0 + len(right[0])) >= 0 else -1.0
+        weight, toward[k] = left[:, 0] * sign, right[0] * sign
         score = x @ weight
         loading = x.T @ score / (score @ score)
         x = x - np.outer(score, loading)
         weights.append(weight)
         loadings.append(loading)
     # as many columns whatever was found, so that fits on other patients have them too
-    axes = np.zeros((block.shape[1], min(components, block.shape[1])))
+    axes = np.zeros((block.shape[1], len(toward)))
     if weights:
         w, p = np.stack(weights, axis=1), np.stack(loadings, axis=1)
         found = w @ np.linalg.inv(p.T @ w)
         axes[:, : len(weights)] = found / np.sqrt(((whole[present] @ found) ** 2).sum() / present.sum())
-    return Projection(standard=standard, axes=axes)
+    return Projection(standard=standard, axes=axes), toward

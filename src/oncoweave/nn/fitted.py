@@ -1,7 +1,7 @@
 """What fitted fusions and objectives offer to those who apply them, whichever file of their shelf they come from."""
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +21,14 @@ class EarlyFusion(Protocol):
 
     def transform(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
         """Fuse blocks ``[n, p]`` (a row all NaN where absent) to finite columns ``[n, d]``."""
+
+
+@runtime_checkable
+class SupervisedFusion(EarlyFusion, Protocol):
+    """An early fusion that saw the outcome, so that rows have columns by fits that left them out."""
+
+    def like(self, other: Any) -> EarlyFusion:  # noqa: ANN401  (another fit of its own kind)
+        """Turn the columns to where those of another fit point, by what of the outcome each goes with."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import numpy as np
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
-from oncoweave.nn.fitted import EarlyFusion
+from oncoweave.nn.fitted import EarlyFusion, SupervisedFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, Preparation, Trained
 from oncoweave.train.heads import Head, Penalised, fit_head
@@ -83,23 +83,15 @@ def left_out_columns(
     *,
     like: EarlyFusion,
 ) -> np.ndarray:
-    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold, in the order and direction of ``like``.
-
-    Which way an axis points, and which of two equals comes first, is arbitrary and may differ from fit to fit: each modality's
-    columns are paired with those of ``like`` by their agreement on the rows that the fit saw, and turned where it is negative.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    whole = like.transform(blocks)
-    columns, groups = np.empty_like(whole), np.asarray(like.groups)
+    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold, pointing where those of ``like`` do."""
+    parts = {}
     for k in np.unique(inner):
-        left_out = fuse({m: b[inner != k] for m, b in blocks.items()}, target.take(inner != k)).transform(blocks)
-        for name in dict.fromkeys(like.groups):
-            own = np.flatnonzero(groups == name)
-            agreed = left_out[np.ix_(inner != k, own)].T @ whole[np.ix_(inner != k, own)]
-            given, place = linear_sum_assignment(-np.abs(agreed))
-            turned = np.where(agreed[given, place] < 0, -1.0, 1.0)
-            columns[np.ix_(inner == k, own[place])] = left_out[np.ix_(inner == k, own[given])] * turned
+        rest = fuse({m: b[inner != k] for m, b in blocks.items()}, target.take(inner != k))
+        assert isinstance(rest, SupervisedFusion), f"a fusion that needs the outcome, {type(rest).__module__}, has no 'like'"
+        parts[k] = rest.like(like).transform({m: b[inner == k] for m, b in blocks.items()})
+    columns = np.empty((len(inner), len(like.groups)))
+    for k, part in parts.items():
+        columns[inner == k] = part
     return columns
 
 
