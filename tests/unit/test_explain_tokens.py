@@ -180,7 +180,7 @@ def test_gene_sets_are_ranked_as_columns_are(data, fusion):
     assert "Gene sets of rna" in render(cohort_page(found, ABOUT))
 
 
-def test_a_patients_gene_sets_and_genes_stand_beside_their_deletion(data, tmp_path):
+def test_a_patients_gene_sets_and_genes_stand_beside_their_deletion(data, tmp_path, monkeypatch):
     patient, fitted = data.take(np.array([0])), network(data)
     found = explain_patient(fitted, patient)
     assert found.sets == ("rna",)
@@ -190,7 +190,12 @@ def test_a_patients_gene_sets_and_genes_stand_beside_their_deletion(data, tmp_pa
     np.testing.assert_allclose([items["CYCLE"].attention, items["IMMUNE"].attention], received / received.mean())
     write_patient(tmp_path / "1", found, ABOUT, number=1)
     page = (tmp_path / "1" / "patient.html").read_text(encoding="utf-8")
-    assert "Gene sets of rna" in page and "CYCLE" in page and "None" not in page
+    assert "Gene sets of rna with genes measured in this patient, those whose deletion" in page and "CYCLE" in page
+    monkeypatch.setattr("oncoweave.serve.explain.patients._COLUMNS", 1)
+    write_patient(tmp_path / "2", found, ABOUT, number=2)
+    assert "the 1 of 2 whose deletion changes the output most first" in (tmp_path / "2" / "patient.html").read_text(
+        encoding="utf-8"
+    )
     by_gene = explain_patient(network(data, rna="project"), patient)
     assert by_gene.sets == ()
     assert {item.name: item.value for item in by_gene.columns["rna"]} == dict(

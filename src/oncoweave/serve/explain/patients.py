@@ -129,16 +129,19 @@ def _signed(about: About, found: PatientFindings) -> str:
 
 
 def _columns(name: str, items: tuple[Item, ...], about: About, *, what: str) -> Section:
-    ranked = sorted(items, key=lambda i: -np.nan_to_num(_size(i)))[:_COLUMNS]
-    rows = tuple(Row(cells=(i.name, _value(i.value), wording.number(i.attention, 2), _change(i))) for i in ranked)
-    whom = "there in this patient" if what == "gene sets" else "measured in this patient"
-    all_of_them = f"all {len(items)}" if len(items) > len(ranked) else "them"
-    caption = (
-        f"{what.capitalize()} of {name} {whom}, the {len(ranked)} whose deletion changes the output most, first the most."
-        f" Attention is relative to an even spread over {all_of_them}; changes are in {about.unit}."
+    ranked, sets = sorted(items, key=lambda i: -np.nan_to_num(_size(i)))[:_COLUMNS], what == "gene sets"
+    # a set has no value of its own
+    rows = tuple(
+        Row(cells=(i.name, *([] if sets else [_value(i.value)]), wording.number(i.attention, 2), _change(i))) for i in ranked
     )
-    header = (what.removesuffix("s").capitalize(), "Value", "Attention", "Change")
-    table = Table(caption=caption, header=header, rows=rows, num_text=2)
+    few = len(ranked) < len(items)
+    caption = (
+        f"{what.capitalize()} of {name}{' with genes' if sets else ''} measured in this patient,"
+        f" {f'the {len(ranked)} of {len(items)}' if few else 'those'} whose deletion changes the output most first. Attention is"
+        f" relative to an even spread over {'all of these' if few else 'them'}; changes are in {about.unit}."
+    )
+    header = ("Gene set",) if sets else ("Column", "Value")
+    table = Table(caption=caption, header=(*header, "Attention", "Change"), rows=rows, num_text=len(header))
     return Section(key=f"columns-{name}", title=f"{what.capitalize()} of {name}", blocks=(table,))
 
 
