@@ -56,8 +56,9 @@ def page(cases: list[tuple[str, str, str]]) -> str:
     failed = len(cases) - passed - skipped
     lines = [
         "# The contract of the fusion shelf", "", f"    python {Path(__file__).parent.name}/{Path(__file__).name}", "",
-        f"{len(stage_of)} operators, {len(cases)} tests: {passed} hold, {skipped} skipped, {failed} fail.", "",
-        "A dash: the promise is not asked of that operator. Early and late fusions have no tokens, no gradients and no bf16:",
+        f"{len(stage_of)} operators, {len(cases)} tests: {passed} hold, {skipped} have nothing to ask, {failed} fail.", "",
+        "A dash: the promise is not asked of that operator, as it returns no attention, has no loss of its own, or says nothing",
+        "(the flag that lets one of the planted faults compute). Early and late fusions have no tokens, gradients or bf16:",
         "they have promises of their own. So has `two_level`, an early and a late fusion in one, whose absent modalities have",
         "nothing under a mask. An average is asked of operators that take one: the others add up, multiply or tell modalities",
         "apart.", "",

@@ -275,6 +275,8 @@ def evaluation_is_deterministic(build: Build, rng: np.random.Generator) -> None:
 def talking_changes_nothing(build: Build, rng: np.random.Generator) -> None:
     """What a flag lets a network say must not change what it computes, for batches that lack a modality altogether too."""
     network, tokens = ready(build), draw(rng, who_has_what(rng))
+    if not any(hasattr(module, "verbose") for module in network.modules()):
+        pytest.skip("nothing in it talks")
     batches = [tokens, *(rows(tokens, [i]) for i in range(len(SUBSETS)))]
     first = [network(batch) for batch in batches]
     for module in network.modules():
@@ -284,49 +286,74 @@ def talking_changes_nothing(build: Build, rng: np.random.Generator) -> None:
         torch.testing.assert_close(network(batch), output, rtol=0, atol=0)
 
 
-def penalties_and_attention_follow_the_mask(build: Build, rng: np.random.Generator) -> None:
+def penalties_follow_the_mask(build: Build, rng: np.random.Generator) -> None:
     network, tokens = ready(build), draw(rng, who_has_what(rng))
-    if hasattr(network, "forward_with_penalty"):
-        output, penalty = network.forward_with_penalty(tokens)
-        torch.testing.assert_close(output, network(tokens), rtol=0, atol=0)
-        assert penalty.shape == (N,)
-        torch.testing.assert_close(network.forward_with_penalty(fill(tokens, float("nan")))[1], penalty, rtol=0, atol=0)
-        same(torch.cat([network.forward_with_penalty(rows(tokens, [i]))[1] for i in range(N)]), penalty)
-    if hasattr(network, "attention"):
-        maps = network.attention(fill(tokens, float("nan")))
-        assert maps
-        for name, weights in maps.items():
-            _check_map(name, weights, tokens)
-        whole = {}  # a softmax may reach over several modalities, each of which has a map
-        for name, weights in maps.items():
-            query = name.partition("->")[0]
-            whole[query] = whole.get(query, 0) + weights.sum(dim=-1)
-        for name, weights in maps.items():
-            assert _ones(weights.sum(dim=-1)) or _ones(whole[name.partition("->")[0]]), f"{name}: weights do not sum to one"
+    if not hasattr(network, "forward_with_penalty"):
+        pytest.skip("it has no loss of its own")
+    output, penalty = network.forward_with_penalty(tokens)
+    torch.testing.assert_close(output, network(tokens), rtol=0, atol=0)
+    assert penalty.shape == (N,)
+    torch.testing.assert_close(network.forward_with_penalty(fill(tokens, float("nan")))[1], penalty, rtol=0, atol=0)
+    same(torch.cat([network.forward_with_penalty(rows(tokens, [i]))[1] for i in range(N)]), penalty)
+
+
+def attention_follows_the_mask(build: Build, rng: np.random.Generator) -> None:
+    network, tokens = attentive(build), draw(rng, who_has_what(rng))
+    maps = network.attention(fill(tokens, float("nan")))
+    assert maps
+    for name, weights in maps.items():
+        _check_map(name, weights, tokens)
+    whole = {}  # a softmax may reach over several modalities, each of which has a map
+    for name, weights in maps.items():
+        query = name.partition("->")[0]
+        whole[query] = whole.get(query, 0) + weights.sum(dim=-1)
+    for name, weights in maps.items():
+        assert _ones(weights.sum(dim=-1)) or _ones(whole[name.partition("->")[0]]), f"{name}: weights do not sum to one"
+
+
+def attentive(build: Build) -> nn.Module:
+    network = ready(build)
+    if not hasattr(network, "attention"):
+        pytest.skip("it returns no attention")
+    return network
 
 
 def _ones(total: Tensor) -> bool:
     return bool(((total - 1).abs() < 1e-5).logical_or(total == 0).all())
 
 
+OF_THE_NETWORK = ("summary", "latents", "(learned)")
+"""Ends of a map that are no patient's: a summary, latents, learned queries."""
+VECTORS = "tokens"
+"""The end of a map that is a summary and then a vector a modality."""
+
+
 def _check_map(name: str, weights: Tensor, tokens: Batch) -> None:
     assert weights.ndim == 4, f"{name}: wanted [batch, head, query, key], got {tuple(weights.shape)}"
     assert len(weights) == N
     for end, axis in zip(_ends(name), (2, 3), strict=True):
-        if end in tokens:
-            keep = tokens[end].keep
-            if weights.shape[axis] == keep.shape[1]:
-                gone = ~keep[:, None, :, None] if axis == 2 else ~keep[:, None, None, :]
-                assert (weights[gone.expand_as(weights)] == 0).all(), f"{name}: something masked gets weight"
+        if end in OF_THE_NETWORK:
+            continue
+        keep = _vectors_there(tokens) if end == VECTORS else tokens[end].keep
+        before = weights.shape[axis] - keep.shape[1]  # a summary may stand before a modality's tokens
+        assert before in (0, 1), f"{name}: {weights.shape[axis]} places along {end}, wanted {keep.shape[1]}, or one more"
+        keep = torch.cat([keep.any(dim=1, keepdim=True).expand(-1, before), keep], dim=1)
+        gone = ~keep[:, None, :, None] if axis == 2 else ~keep[:, None, None, :]
+        assert (weights[gone.expand_as(weights)] == 0).all(), f"{name}: something masked gets weight"
     assert (weights[~_have_both(name, tokens)] == 0).all(), f"{name}: a patient who lacks one end has weights"
 
 
 def attention_reaches_all_that_a_patient_has(build: Build, rng: np.random.Generator) -> None:
     """Between any two modalities that have a map; not asked where a setting says who attends to whom."""
-    network, tokens = ready(build), draw(rng, who_has_what(rng))
-    for name, weights in network.attention(tokens).items() if hasattr(network, "attention") else ():
+    network, tokens = attentive(build), draw(rng, who_has_what(rng))
+    for name, weights in network.attention(tokens).items():
         total = weights[_have_both(name, tokens)].flatten(start_dim=1).sum(dim=1)
         assert (total > 0).all(), f"{name}: a patient who has both ends has no weights"
+
+
+def _vectors_there(tokens: Batch) -> Tensor:
+    present = torch.stack([t.present for t in tokens.values()], dim=1)
+    return torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
 
 
 def _ends(name: str) -> tuple[str, str]:
@@ -360,7 +387,8 @@ CHECKS = (
     saved_and_loaded_is_the_same,
     evaluation_is_deterministic,
     talking_changes_nothing,
-    penalties_and_attention_follow_the_mask,
+    penalties_follow_the_mask,
+    attention_follows_the_mask,
     attention_reaches_all_that_a_patient_has,
 )
 """Every intermediate fusion and every hybrid network passes all of these."""

@@ -8,6 +8,7 @@ import torch
 from fusion_checks import (
     BAGS,
     CHECKS,
+    DIM_OUT,
     DIMS,
     SUBSETS,
     attention_reaches_all_that_a_patient_has,
@@ -25,6 +26,7 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import ConfigError, DataError
 from oncoweave.core.state import load_state, save_state
+from oncoweave.explain.attention import FOLLOWED
 from oncoweave.modalities import embedding
 from oncoweave.model import drop_modalities
 from oncoweave.train.dataset import Dataset
@@ -241,6 +243,10 @@ NETWORKS = _named("intermediate") + [n for n in _named("hybrid") if hasattr(shel
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network(name, check, rng):
     check(_builder(name), rng)
+
+
+def test_networks_whose_attention_is_followed_return_their_maps():
+    assert {name for name in NETWORKS if hasattr(_builder(name)(DIMS, DIM_OUT), "attention")} == set(FOLLOWED)
 
 
 OTHER_CASES = [

@@ -124,6 +124,8 @@ def test_which_checks_catch_which_fault(build, caught, rng):
             check(build, rng)
         except AssertionError:
             failed.add(check.__name__)
+        except pytest.skip.Exception:
+            continue  # the network has nothing of what is asked
     assert failed == caught
 
 

@@ -113,3 +113,24 @@ def test_an_absurd_value_counts_as_ten_robust_deviations_and_does_not_flatten_th
     assert block[7, 1] < 12
     assert block[:, 1].std() == pytest.approx(1.0)
     assert np.median(np.abs(block[:, 1])) > 0.3
+
+
+def test_a_row_of_gaps_beside_a_row_of_counts_is_no_library(tmp_path):
+    read = Sample(patient_id="P1", genes=("A", "B"), values=np.array([[3.0, 5.0], [np.nan, np.nan]]), scale="counts")
+    found = expression.read(expression.to_record(read, root=tmp_path))
+    np.testing.assert_array_equal(found.values, [[3, 5]])
+    expression.check(found)
+
+
+def test_counts_of_another_set_of_genes_are_said(rng):
+    genes = tuple(f"G{k}" for k in range(100))
+
+    def drawn(count, scale="counts"):
+        rows = rng.integers(1, 50, size=(12, count)).astype(float)
+        return [Sample(patient_id=str(i), genes=genes[:count], values=row[None], scale=scale) for i, row in enumerate(rows)]
+
+    fitted = expression.fit(drawn(100))
+    assert fitted.differs([*drawn(95), None]) == ""
+    told = fitted.differs([*drawn(40), *drawn(100)])
+    assert told.startswith("12 of 24 patients have counts of 40 to 40 genes, the training patients of 100 to 100")
+    assert expression.fit(drawn(100, "log2")).differs(drawn(40, "log2")) == ""

@@ -137,6 +137,14 @@ def test_sigmoid_and_exact_windows_have_their_closed_forms():
     np.testing.assert_allclose(sigmoid, [[1 / (1 + np.e**2), 0.5, 1 / (1 + np.e**-2)]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("function", "used"), [("LINEAR_EXACT", True), ("SIGMOID", True), ("LINEAR", False)])
+def test_a_window_narrower_than_one_is_one_where_the_standard_allows_it(tmp_path, ramp, function, used):
+    tags = {"RescaleSlope": 0.0004, "RescaleIntercept": 0, "WindowCenter": 0.5, "WindowWidth": 0.8, "VOILUTFunction": function}
+    picture = read_film(write_dicom(tmp_path / "a.dcm", ramp, **tags))
+    wanted = window(0.0004 * ramp, centre=0.5, width=0.8, function=function)
+    assert np.allclose(picture.pixels, wanted, atol=1e-5) == used
+
+
 def test_eight_bits_are_kept_as_they_are_and_shrinking_averages(tmp_path, rng):
     stored = rng.integers(0, 256, size=(64, 96)).astype(np.uint8)
     Image.fromarray(stored).save(tmp_path / "a.png")

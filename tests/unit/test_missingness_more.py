@@ -42,6 +42,16 @@ def test_without_a_shared_block_the_training_mean_stands_in():
         np.testing.assert_allclose(filled["a"], 1.5)
 
 
+def test_a_regression_reaches_patients_unlike_those_it_was_fitted_on(rng):
+    """The block is measured only where the other is high: the line goes on where it is low."""
+    told = rng.normal(size=(400, 1))
+    told -= told.mean()
+    block = 3 * told + 0.1 * rng.normal(size=(400, 1)) + 7
+    given = {"a": np.where(told > 0, block, NAN), "b": told}
+    filled = iterative.fit(given, iterative.Config()).transform(given)["a"]
+    np.testing.assert_allclose(filled[told < 0], (3 * told + 7)[told < 0], atol=0.3)
+
+
 def test_regressions_recover_blocks_that_follow_from_the_others(rng):
     z = rng.normal(size=(150, 2))
     blocks = {"a": z @ rng.normal(size=(2, 6)) + 3, "b": z @ rng.normal(size=(2, 30)) - 9, "c": z @ rng.normal(size=(2, 2))}

@@ -136,6 +136,17 @@ def test_hybrids_whose_heads_cannot_know_who_has_what_say_so(missing, said):
     assert all(f"'distilled': missing {missing!r} stands in for absent modalities" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("rate", "missing", "said"), [(0.3, "knn", 1), ({"rna": 0.3}, "mean", 1), ({"x": 0.3}, "mean", 0), (0.3, "mask", 0)]
+)
+def test_dropout_of_modalities_that_are_always_filled_in_is_said(rate, missing, said):
+    model = ModelSpec(name="gated", fusion="gated", modalities=NAMES, missing=missing)
+    asked = Study(name="s", cohort="c", endpoint="e", models=(model,), main="gated", network={"modality_dropout": rate})
+    notes = fusion_notes(asked, dict.fromkeys(NAMES, "record"))
+    assert len(notes) == said
+    assert all("trains the network for a lack that it never meets" in note for note in notes)
+
+
 def _alterations(genes: tuple[str, ...], last: tuple[int, ...]) -> Dataset:
     """Twenty patients with half of all alterations each, but the last gene's in some only."""
     rng = np.random.default_rng(0)

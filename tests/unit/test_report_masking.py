@@ -248,8 +248,16 @@ def test_one_study_reads_a_text_with_and_without_its_words():
 def test_a_study_replaces_what_the_cohort_says_of_its_words():
     noted = cohort(notes={"mask_words": "icu", "source": "ward"})
     assert load_dataset(noted, "outcome", ["notes"]).samples["notes"][0].mask_words == ("icu",)
-    opened = read_texts_as(noted, {"notes": TextReading()}, ENDPOINT)
+    opened = read_texts_as(noted, {"notes": TextReading(mask_words=())}, ENDPOINT)
     assert opened.modalities["notes"].notes == {"source": "ward"}
+
+
+def test_what_a_study_does_not_speak_of_stays_as_the_cohort_says(tmp_path):
+    noted = cohort(notes={"mask_words": "icu", "tokenizer": "here"})
+    texts = {"notes": TextReading(tokenizer="there"), "classes": TextReading(of="notes", mask_classes=True)}
+    read = read_texts_as(noted, texts, ENDPOINT).modalities
+    assert read["notes"].notes == {"mask_words": "icu", "tokenizer": "there"}
+    assert read["classes"].notes == {"mask_words": "icu, went home, died", "tokenizer": "here"}
 
 
 def test_readings_that_cannot_be_are_refused():

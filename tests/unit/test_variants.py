@@ -82,3 +82,20 @@ def test_fractions_are_refused():
 def test_nothing_to_learn_is_refused():
     with pytest.raises(DataError, match="no alteration of 1 varies"):
         variants.fit([sample(A_mut=0), sample(A_mut=0)])
+
+
+def test_a_panel_of_what_is_often_altered_is_said_and_its_burden_is_far_outside(rng):
+    names = tuple(f"G{k}_mut" for k in range(60))
+    often = np.arange(60) < 6
+
+    def drawn(own):
+        rows = rng.random((40, 60)) < np.where(often, 0.6, 0.01)
+        rows = np.where(own, rows.astype(float), NAN)
+        return [Sample(patient_id=str(i), alterations=names, values=row) for i, row in enumerate(rows)]
+
+    fitted = variants.fit(drawn(np.ones(60, dtype=bool)))
+    assert fitted.differs(drawn(np.ones(60, dtype=bool))) == ""
+    assert fitted.outside(drawn(np.ones(60, dtype=bool))) == {}
+    panel = drawn(often)
+    assert fitted.differs(panel).startswith("nobody was profiled for 54 of the 60 alterations over which burdens are taken")
+    assert fitted.outside(panel)["burden mut"] > 10

@@ -69,6 +69,7 @@ def stored():
 def test_a_series_is_sorted_by_place_in_hounsfield_units_and_in_ras(tmp_path, stored):
     scan = read_volume(write_series(tmp_path / "ct", stored))
     assert scan.spacing_mm == (2, 3, 5)
+    assert scan.origin_mm == (0, 8, 0)  # the voxel furthest to the left and back
     assert scan.modality == "CT"
     # DICOM counts to the patient's left and back; RAS to the right and front
     np.testing.assert_array_equal(scan.values, 2.0 * stored[::-1, ::-1, :] - 1000)
@@ -374,6 +375,9 @@ def test_radiomics_needs_its_extra_and_a_mask_that_fits():
         radiomics(scan, dataclasses.replace(scan, values=scan.values[:4]))
     with pytest.raises(DataError, match=r"mask holds 0 voxel"):
         radiomics(scan, scan)
+    placed = dataclasses.replace(scan, origin_mm=(10.0, 0.0, -400.0))
+    with pytest.raises(DataError, match=r"the mask begins 0\.0 x 0\.3 x 60\.0 mm from where the volume does"):
+        radiomics(placed, dataclasses.replace(scan, origin_mm=(10.0, 0.3, -340.0)))
     try:
         import radiomics as library  # noqa: F401
     except ImportError:

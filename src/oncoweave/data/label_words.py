@@ -20,7 +20,7 @@ Names of classes may be words that any text is full of: without its ``no``, "no 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from oncoweave.core.errors import ConfigError
@@ -60,6 +60,11 @@ def is_ordinary(name: str) -> bool:
     """Whether a class name is nothing but ``ORDINARY`` words, numbers and single letters."""
     words = re.findall(r"\w+", name.lower().replace("_", " "))
     return all(word in ORDINARY or len(word) == 1 or word.isdigit() for word in words)
+
+
+def noted_words(notes: Mapping[str, str]) -> tuple[str, ...]:
+    """Read the words that the notes of a modality hide."""
+    return tuple(word.strip() for word in notes.get("mask_words", "").split(",") if word.strip())
 
 
 def check_words(words: Sequence[str]) -> tuple[str, ...]:

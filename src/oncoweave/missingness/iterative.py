@@ -1,7 +1,7 @@
 """Each block regressed on the others by ridge on principal components, in turns (chained equations; van Buuren 2007)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,11 +35,17 @@ class Block:
     size: float
     """Root of their total variance, by which they are divided so that blocks weigh alike."""
     slopes: np.ndarray
-    """``[other components, k]``: regression on the components of all other blocks, in order, about training means of zero."""
+    """``[other components, k]``: regression on the components of all other blocks, in order."""
+    offset: np.ndarray
+    """``[k]``: where it meets zero; patients who have the block may differ from the others in what they have besides."""
 
     def components(self, block: np.ndarray, present: np.ndarray) -> np.ndarray:
         """Components ``[n, k]``; zero, the mean, where absent."""
         return self.standard.apply(block, present) @ self.axes / self.size
+
+    def told(self, others: np.ndarray) -> np.ndarray:
+        """Components ``[n, k]`` as the regression has them."""
+        return others @ self.slopes + self.offset
 
     def columns(self, components: np.ndarray) -> np.ndarray:
         """Columns ``[n, d]`` that have these components and are average otherwise; those that never varied stay as they were."""
@@ -60,7 +66,7 @@ class Fitted:
         state = {name: block.components(blocks[name], present[name]) for name, block in self.blocks.items()}
         for _ in range(self.rounds):
             for name, block in self.blocks.items():
-                state[name] = np.where(present[name][:, None], state[name], _others(state, name) @ block.slopes)
+                state[name] = np.where(present[name][:, None], state[name], block.told(_others(state, name)))
         return {
             name: np.where(present[name][:, None], blocks[name], block.columns(state[name]))
             for name, block in self.blocks.items()
@@ -83,28 +89,32 @@ def fit(blocks: Mapping[str, np.ndarray], config: Config) -> Fitted:
     for _ in range(config.rounds):
         for name, part in parts.items():
             has, others = present[name], _others(state, name)
-            slopes = _ridge(others[has], state[name][has])
-            parts[name] = Block(standard=part.standard, axes=part.axes, size=part.size, slopes=slopes)
-            state[name] = np.where(has[:, None], state[name], others @ slopes)
+            slopes, offset = _ridge(others[has], state[name][has])
+            parts[name] = replace(part, slopes=slopes, offset=offset)
+            state[name] = np.where(has[:, None], state[name], parts[name].told(others))
     return Fitted(blocks=parts, rounds=config.rounds)
 
 
 def _unregressed(block: np.ndarray, present: np.ndarray, most: int) -> Block:
     standard = standardise(block, present)
     axes, variance = principal_axes(standard.of_present(block, present), explained=0.99, most=most)
-    return Block(standard=standard, axes=axes, size=float(np.sqrt(variance.sum())) or 1.0, slopes=np.zeros((0, axes.shape[1])))
+    slopes, size = np.zeros((0, axes.shape[1])), float(np.sqrt(variance.sum())) or 1.0
+    return Block(standard=standard, axes=axes, size=size, slopes=slopes, offset=np.zeros(axes.shape[1]))
 
 
-def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Ridge regression through the origin of ``y`` ``[n, k]`` on ``x`` ``[n, p]``, at the penalty of least left-out error."""
+def _ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression of ``y`` ``[n, k]`` on ``x`` ``[n, p]``, at the penalty of least left-out error: slopes and offset."""
     if not x.size:
-        return np.zeros((x.shape[1], y.shape[1]))
+        return np.zeros((x.shape[1], y.shape[1])), np.zeros(y.shape[1])
+    middle_x, middle_y = x.mean(axis=0), y.mean(axis=0)
+    x, y = x - middle_x, y - middle_y
     left, singular, right = np.linalg.svd(x, full_matrices=False)
     told = left.T @ y
     errors, shrunk = [], [singular**2 / (singular**2 + penalty) for penalty in _PENALTIES]
     for kept in shrunk:
         residual = y - left @ (kept[:, None] * told)
-        errors.append(float(((residual / np.maximum(1.0 - (left**2) @ kept, 1e-6)[:, None]) ** 2).sum()))
+        errors.append(float(((residual / np.maximum(1.0 - 1 / len(x) - (left**2) @ kept, 1e-6)[:, None]) ** 2).sum()))
     kept = shrunk[int(np.argmin(errors))]
     inverse = np.divide(kept, singular, out=np.zeros_like(kept), where=singular > 1e-12)
-    return right.T @ (inverse[:, None] * told)
+    slopes = right.T @ (inverse[:, None] * told)
+    return slopes, middle_y - middle_x @ slopes

@@ -69,6 +69,7 @@ def read(record: Record) -> Sample | None:
         DataError: a value is no number, or the note ``scale`` is missing or unknown; names patient and table.
     """
     genes, values = read_numbers(record)
+    values = values[~np.isnan(values).all(axis=1)]
     scale = record.modality.notes.get("scale")
     if scale is None:
         msg = f"{place(record)}: the modality's note 'scale' is missing; state one of {', '.join(SCALES)}"
@@ -76,9 +77,9 @@ def read(record: Record) -> Sample | None:
     if scale not in SCALES:
         raise unknown_name(f"scale of expression ({place(record)})", scale, SCALES)
     return (
-        None
-        if np.isnan(values).all()
-        else Sample(patient_id=record.patient_id, place=place(record), genes=genes, values=values, scale=scale)
+        Sample(patient_id=record.patient_id, place=place(record), genes=genes, values=values, scale=scale)
+        if len(values)
+        else None
     )
 
 
@@ -120,6 +121,8 @@ def profile(sample: Sample) -> Float[np.ndarray, " gene"]:
     return mean_of_known(values)
 
 
+_OTHER = 0.1
+"""Share of the genes by which a table may differ from those of training before that is said."""
 _REACH = 10 * 1.4826
 """Median absolute deviations from the median (ten standard deviations of a normal gene), beyond which a value is drawn in."""
 
@@ -134,6 +137,8 @@ class Preparation:
     high: Float[np.ndarray, " gene"]
     """Values below ``low`` or above ``high`` count as these; infinite where the deviation is zero."""
     scaling: Scaling
+    counted: tuple[int, int] | None = None
+    """Of counts: the fewest and the most genes of which a training patient's library size is the sum."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -172,6 +177,20 @@ class Preparation:
     def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
         """Count, by column, the patients whose value lies far outside the training range: another unit, or a slip."""
         return by_column(self.genes, self.scaling.far_outside(self._profiles(samples)))
+
+    def differs(self, samples: Sequence[Sample | None]) -> str:
+        """Say where counts are of many genes more or fewer than in training, as the library size is their sum."""
+        if self.counted is None:
+            return ""
+        low, high = self.counted
+        counted = [_measured(s) for s in samples if s is not None]
+        other = [n for n in counted if not (1 - _OTHER) * low <= n <= (1 + _OTHER) * high]
+        if not other:
+            return ""
+        return (
+            f"{len(other)} of {len(counted)} patients have counts of {min(other)} to {max(other)} genes, the training patients of"
+            f" {low} to {high}: a library size is their sum, so that counts per million are not the same; give the whole table"
+        )
 
     def _scaled(self, samples: Sequence[Sample | None]) -> Float[np.ndarray, "patient gene"]:
         return self.scaling(np.clip(self._profiles(samples), self.low, self.high))
@@ -213,7 +232,12 @@ def fit(samples: Sequence[Sample | None]) -> Preparation:
         low=low,
         high=high,
         scaling=fit_scaling(np.clip(values[:, chosen], low, high)),
+        counted=(min(map(_measured, present)), max(map(_measured, present))) if present[0].scale == "counts" else None,
     )
+
+
+def _measured(sample: Sample) -> int:
+    return int((~np.isnan(sample.values)).any(axis=0).sum())
 
 
 def _other_scale(sample: Sample, wanted: str) -> DataError:

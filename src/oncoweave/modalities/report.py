@@ -28,7 +28,7 @@ from oncoweave.core.errors import ConfigError, DataError, NothingToLearnError, m
 from oncoweave.core.truth import PatientTruth
 from oncoweave.data.cohort import ModalitySpec, Record
 from oncoweave.data.columns import Scaling, at_least_one, blank_absent, make_record, place, whose
-from oncoweave.data.label_words import UNSPACED, check_words, composed, mask_text
+from oncoweave.data.label_words import UNSPACED, check_words, composed, mask_text, noted_words
 from oncoweave.nn.text import VOCABULARY_SIZE
 from oncoweave.nn.tokens import Tokens, pad
 from oncoweave.nn.vocabulary import fingerprint, parse_tokenizer, read_tokenizer
@@ -87,10 +87,9 @@ def read(record: Record) -> Sample | None:
 
 def _notes(record: Record) -> dict[str, Any]:
     notes = record.modality.notes
-    words = [word for word in notes.get("mask_words", "").split(",") if word.strip()]
     folder = notes.get("tokenizer", "")
     return {
-        "mask_words": check_words(words),
+        "mask_words": check_words(noted_words(notes)),
         "tokenizer": str(Path(record.root or ".") / folder) if folder else "",
     }
 

@@ -35,6 +35,8 @@ from oncoweave.nn.tokens import Tokens, from_table
 MIN_FREQUENCY = 0.02
 """An alteration stays if at least this share of the training patients profiled for it have it, and two patients do."""
 
+_OTHER = 0.1
+"""Share of the profiled alterations for which nobody may be profiled before that is said."""
 _CLASSES = ("mut", "cnv")
 """Endings of column names (after ``_``) whose burden is counted apart; all other columns are counted together."""
 
@@ -145,17 +147,34 @@ class Preparation:
         return blank_absent(np.hstack(parts), present)
 
     def outside(self, samples: Sequence[Sample | None]) -> dict[str, int]:
-        """Count, by alteration, the patients whose call lies far outside the training range."""
+        """Count, by alteration and burden, the patients whose call, or whose burden, lies far outside the training range."""
         if self.span is None:
             return {}
-        calls, _, _ = self._parts(samples)
-        return by_column(self.alterations, self.span.far_outside(calls))
+        values, calls = self._calls(samples)
+        burdens = self.burden_scaling.far_outside(_burden(values, self.profiled, self.burdens))
+        far = np.concatenate([self.span.far_outside(calls), burdens])
+        return by_column((*self.alterations, *(f"burden {c}" for c in self.burdens)), far)
 
-    def _parts(self, samples: Sequence[Sample | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def differs(self, samples: Sequence[Sample | None]) -> str:
+        """Say where nobody was profiled for many of the alterations over which burdens are taken."""
+        values, _ = self._calls([s for s in samples if s is not None])
+        lacking = int(np.isnan(values).all(axis=0).sum())
+        if not len(values) or lacking <= _OTHER * len(self.profiled):
+            return ""
+        return (
+            f"nobody was profiled for {lacking} of the {len(self.profiled)} alterations over which burdens are taken: on a panel"
+            " of genes that are often altered, burdens are higher"
+        )
+
+    def _calls(self, samples: Sequence[Sample | None]) -> tuple[np.ndarray, np.ndarray]:
         values = line_up([None if s is None else (s.alterations, s.values) for s in samples], self.profiled)
         column = {name: i for i, name in enumerate(self.profiled)}
+        return values, values[:, [column[a] for a in self.alterations]]
+
+    def _parts(self, samples: Sequence[Sample | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, calls = self._calls(samples)
         burdens = self.burden_scaling(_burden(values, self.profiled, self.burdens))
-        return values[:, [column[a] for a in self.alterations]], burdens, np.isnan(values).mean(axis=1, keepdims=True)
+        return calls, burdens, np.isnan(values).mean(axis=1, keepdims=True)
 
 
 def fit(samples: Sequence[Sample | None]) -> Preparation:

@@ -1,6 +1,6 @@
 """Volume: a patient's CT or MR scan (a folder of DICOM slices, or NIfTI) as cubes of one size in millimetres.
 
-The scan is read once: brought to right-to-left, back-to-front, feet-to-head, to ``spacing_mm``, and cropped or padded about its
+The scan is read once: brought to left-to-right, back-to-front, feet-to-head, to ``spacing_mm``, and cropped or padded about its
 middle to ``size`` voxels (400 x 320 x 280 mm), kept as 16-bit numbers. CT is in Hounsfield units and clipped to ``window``; what
 has no unit (MR; NIfTI whose modality is noted with the ``unit`` arbitrary) is stretched by each scan's own quantiles. A token
 is a cube of ``patch`` voxels, x slowest, standardised by one mean and deviation of the training scans (see ``Config``); its
@@ -56,7 +56,7 @@ class Config:
     """How scans are kept, windowed and cut into tokens."""
 
     spacing_mm: tuple[Positive, Positive, Positive] = (5.0, 5.0, 5.0)
-    """Between voxels, right to left, back to front, feet to head."""
+    """Between voxels, left to right, back to front, feet to head."""
     size: tuple[Count, Count, Count] = (80, 64, 56)
     """Voxels of the box about the middle of the scan: whole patches, 10 x 8 x 7 at least."""
     patch: Count = 8

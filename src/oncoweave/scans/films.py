@@ -149,9 +149,11 @@ def _windowed(dataset: Dataset, stored: np.ndarray, path: Path) -> Float[np.ndar
     if dataset.get("VOILUTSequence"):
         return _looked_up(dataset, values, path)
     centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
-    if centre is None or width is None or width < 1:
+    function = str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR")
+    # DICOM PS3.3 C.11.2.1: LINEAR takes off one from the width, the others take any above 0
+    if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
         return _own_window_but_padding(values, stored, dataset)
-    return window(values, centre=centre, width=width, function=str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR"))
+    return window(values, centre=centre, width=width, function=function)
 
 
 def _looked_up(dataset: Dataset, values: np.ndarray, path: Path) -> Float[np.ndarray, "height width"]:

@@ -17,7 +17,7 @@ def radiomics(volume: Volume, mask: Volume) -> tuple[tuple[str, ...], np.ndarray
     """Compute shape, first-order and texture features of the original image inside a mask: names and values.
 
     Raises:
-        DataError: mask and volume differ in shape or spacing, or the mask is (nearly) empty.
+        DataError: mask and volume differ in shape, spacing or place, or the mask is (nearly) empty.
         MissingExtraError: pyradiomics is not installed.
     """
     _require_fit(volume, mask)
@@ -43,6 +43,14 @@ def _require_fit(volume: Volume, mask: Volume) -> None:
             " draw the mask on this volume, or resample it to it"
         )
         raise DataError(msg)
+    if volume.origin_mm is not None and mask.origin_mm is not None:
+        apart = np.abs(np.subtract(mask.origin_mm, volume.origin_mm))
+        if (apart > 0.5 * np.array(volume.spacing_mm)).any():
+            msg = (
+                f"the mask begins {' x '.join(f'{d:.1f}' for d in apart)} mm from where the volume does: it was drawn on another"
+                " scan; draw it on this volume, or resample it to it"
+            )
+            raise DataError(msg)
     inside = int((mask.values > 0).sum())
     if inside < _SMALLEST:
         msg = f"the mask holds {inside} voxel(s), wanted at least {_SMALLEST}"

@@ -1,6 +1,6 @@
 """Volumes from a folder of DICOM slices or a NIfTI file, and their resampling to a stated spacing and size.
 
-Axes are brought to right-to-left, back-to-front, feet-to-head (RAS+), by turning and mirroring only: a volume taken obliquely
+Axes are brought to left-to-right, back-to-front, feet-to-head (RAS+), by turning and mirroring only: a volume taken obliquely
 keeps its own axes, the nearest of these; a box that leans (a tilted gantry) is refused. What DICOM calls padding gets the lowest
 value that is none. Resampling averages over what a larger voxel covers and then interpolates linearly; scipy does both, so MONAI
 (an import of 10 s and more) would buy nothing here.
@@ -8,7 +8,7 @@ value that is none. Resampling averages over what a larger voxel covers and then
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,20 @@ GAP = 0.1
 LEAN = 0.02
 """Cosine of the angle between two axes of a volume from which on it is no box: 1.1 degrees off a right angle."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-_AXES = ("right to left", "back to front", "feet to head")
+_AXES = ("left to right", "back to front", "feet to head")
 _NIFTI = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Volume:
-    """One volume, right to left, back to front, feet to head."""
+    """One volume, left to right, back to front, feet to head."""
 
     values: Float[np.ndarray, "x y z"]
     spacing_mm: tuple[float, float, float]
     modality: str
     """As DICOM says, such as CT or MR; empty for NIfTI, which does not say."""
+    origin_mm: tuple[float, float, float] | None = None
+    """Where the first voxel lies, in millimetres to the right, front and head; None where it was not read from a file."""
 
 
 def read_volume(path: Path) -> Volume:
@@ -65,7 +67,7 @@ def read_mask(path: Path) -> Volume:
         DataError: not a readable NIfTI file.
     """
     volume = _read_nifti(path)
-    return Volume(values=(volume.values > 0).astype(np.float32), spacing_mm=volume.spacing_mm, modality="")
+    return replace(volume, values=(volume.values > 0).astype(np.float32))
 
 
 def resample(
@@ -107,7 +109,7 @@ def resample(
 
 
 def to_ras(values: np.ndarray, affine: Float[np.ndarray, "3 3"]) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Turn and mirror an array so that its axes run nearest to right-to-left, back-to-front, feet-to-head; with its spacing.
+    """Turn and mirror an array so that its axes run nearest to left-to-right, back-to-front, feet-to-head; with its spacing.
 
     ``affine`` holds, column by column, the step in millimetres along each axis of the array.
     """
@@ -121,6 +123,16 @@ def to_ras(values: np.ndarray, affine: Float[np.ndarray, "3 3"]) -> tuple[np.nda
     return np.flip(turned, axis=tuple(flipped)), (steps[0], steps[1], steps[2])
 
 
+def _origin(
+    corner: Float[np.ndarray, " 3"], shape: tuple[int, ...], affine: Float[np.ndarray, "3 3"]
+) -> tuple[float, float, float]:
+    """Find where the first voxel lies after :func:`to_ras`: of each pair of opposite ends the one with less of its axis."""
+    ends = [affine[:, axis] * (length - 1) for axis, length in enumerate(shape)]
+    world, axes = linear_sum_assignment(-np.abs(affine / np.linalg.norm(affine, axis=0)))
+    first = corner + sum(ends[axis] for along, axis in zip(world, axes, strict=True) if affine[along, axis] < 0)
+    return float(first[0]), float(first[1]), float(first[2])
+
+
 def _read_nifti(path: Path) -> Volume:
     try:
         import nibabel
@@ -130,7 +142,7 @@ def _read_nifti(path: Path) -> Volume:
         image: Any = nibabel.load(path)
         _require_numbers(image.get_data_dtype(), image.shape, path)
         values = np.asarray(image.dataobj, dtype=np.float32)
-        affine = np.asarray(image.affine, dtype=np.float64)[:3, :3]
+        affine, corner = (np.asarray(image.affine, dtype=np.float64)[:3, part] for part in (slice(3), 3))
     except ScanError:
         raise
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
@@ -146,7 +158,8 @@ def _read_nifti(path: Path) -> Volume:
         raise ScanError("values", msg)
     _require_box(affine, path)
     turned, spacing = to_ras(values, affine)
-    return Volume(values=np.ascontiguousarray(turned), spacing_mm=spacing, modality="")
+    origin = _origin(corner, values.shape, affine)
+    return Volume(values=np.ascontiguousarray(turned), spacing_mm=spacing, modality="", origin_mm=origin)
 
 
 def _require_box(affine: Float[np.ndarray, "3 3"], path: Path) -> None:
@@ -190,8 +203,11 @@ def _read_series(folder: Path) -> Volume:
     spacing = _one_spacing(headers, files)
     affine = _LPS_TO_RAS @ np.stack([across * spacing[1], down * spacing[0], step], axis=1)
     _require_box(affine, folder)
-    turned, steps = to_ras(_slices([files[index] for index in order]).transpose(2, 1, 0), affine)
-    return Volume(values=np.ascontiguousarray(turned), spacing_mm=steps, modality=str(headers[0].get("Modality", "")))
+    values = _slices([files[index] for index in order]).transpose(2, 1, 0)
+    turned, steps = to_ras(values, affine)
+    origin = _origin(_LPS_TO_RAS @ places[order[0]], values.shape, affine)
+    modality = str(headers[0].get("Modality", ""))
+    return Volume(values=np.ascontiguousarray(turned), spacing_mm=steps, modality=modality, origin_mm=origin)
 
 
 def _slices(files: Sequence[Path]) -> Float[np.ndarray, "slice row column"]:

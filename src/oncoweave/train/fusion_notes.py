@@ -18,6 +18,11 @@ def fusion_notes(study: Study, kinds: Mapping[str, str]) -> list[str]:
                 f" so that fusion {model.fusion!r} takes every patient for one with all of them: the heads of modalities learn"
                 " from stand-ins too, and no patient has a single modality. With mask, learned or latent they know who has what."
             )
+        if operator_in(model) is not None and acts_on_blocks(model.missing) and _drops(study, model):
+            said.append(
+                f"Model {model.name!r}: missing {model.missing!r} fills in every absent modality, so that modality_dropout trains"
+                " the network for a lack that it never meets; leave out one of the two."
+            )
         operator = operator_in(model)
         if operator is None or not hasattr(module := shelf.load("fusion", operator), "without_effect"):
             continue
@@ -27,6 +32,12 @@ def fusion_notes(study: Study, kinds: Mapping[str, str]) -> list[str]:
         if told := module.without_effect(config, modalities=modalities, bags=bags):
             said.append(f"Model {model.name!r}: of fusion {operator!r} something has no effect: {told}.")
     return said
+
+
+def _drops(study: Study, model: ModelSpec) -> bool:
+    """Whether training drops any of a model's modalities."""
+    rates, modalities = study.network.modality_dropout, model.modalities or study.modalities or ()
+    return any(rates.get(m, 0.0) > 0 for m in modalities) if isinstance(rates, dict) else rates > 0
 
 
 def _settings(model: ModelSpec, operator: str) -> Mapping[str, object]:

@@ -125,6 +125,8 @@ def _differences(locked: LockedModel, cohort: Cohort, data: Dataset) -> tuple[st
             warnings.append(
                 f"modality {name!r} lacks {len(lacking)} of {len(preparation.columns)} columns that the model reads: {shown}"
             )
+        if hasattr(preparation, "differs") and (told := preparation.differs(data.samples[name])):
+            warnings.append(f"modality {name!r}: {told}")
         if hasattr(preparation, "unknown"):
             unseen = preparation.unknown(data.samples[name])
             warnings += [

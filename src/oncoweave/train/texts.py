@@ -12,7 +12,7 @@ from oncoweave.core.endpoint import Endpoint
 from oncoweave.core.errors import ConfigError, unknown_name
 from oncoweave.core.schema import Strict
 from oncoweave.data.cohort import Cohort, ModalitySpec, check_name
-from oncoweave.data.label_words import check_words, is_ordinary, mask_text
+from oncoweave.data.label_words import check_words, is_ordinary, mask_text, noted_words
 from oncoweave.modalities.report import Sample
 from oncoweave.nn.vocabulary import find_tokenizer
 from oncoweave.train.dataset import Dataset
@@ -23,12 +23,13 @@ class TextReading(Strict):
 
     of: str | None = None
     """A modality of the cohort whose texts this one reads once more; the modality itself when not given."""
-    mask_words: tuple[str, ...] = ()
-    """Words, sequences of words and stems (``intubat*``) that no model of this modality sees."""
+    mask_words: tuple[str, ...] | None = None
+    """Words, sequences of words and stems (``intubat*``) that no model of this modality sees; those that the cohort hides where
+    nothing is said, and none where the list is empty."""
     mask_classes: bool = False
     """Hide the names of the endpoint's classes as well, but for those that are ``data.label_words.ORDINARY``."""
     tokenizer: str | None = None
-    """Folder of a language model whose vocabulary is used, from the place of the study file."""
+    """Folder of a language model whose vocabulary is used, from the place of the study file; else the cohort's, if it has one."""
 
 
 def read_texts_as(cohort: Cohort, texts: Mapping[str, TextReading], endpoint: Endpoint | None) -> Cohort:
@@ -79,10 +80,11 @@ def check_texts(texts: Mapping[str, TextReading], modalities: Sequence[str]) -> 
 
 
 def _notes(source: ModalitySpec, reading: TextReading, endpoint: Endpoint | None) -> dict[str, str]:
-    """What the study says replaces what the cohort said."""
-    notes = {key: value for key, value in source.notes.items() if key not in ("mask_words", "tokenizer")}
+    """What the study says replaces what the cohort said of the same."""
+    notes = {key: value for key, value in source.notes.items() if key != "mask_words"}
     classes = _class_words(endpoint) if reading.mask_classes and endpoint is not None else ()
-    words = (*reading.mask_words, *(name for name in classes if not is_ordinary(name)))
+    hidden = noted_words(source.notes) if reading.mask_words is None else reading.mask_words
+    words = (*hidden, *(name for name in classes if not is_ordinary(name)))
     if classes and not words:
         msg = (
             f"mask_classes: the class names ({', '.join(classes)}) are ordinary words, without which a text says something else"
