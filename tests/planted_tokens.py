@@ -85,6 +85,7 @@ def fitted(model: Model, preparations, data: Dataset) -> FittedNetwork:
         preparations=preparations,
         config=model.config,
         members=(weights,),
+        origins=(0.0,),
         objective=multilabel.fit(data.outcome),
         tokens=65_536,
     )

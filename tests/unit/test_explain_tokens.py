@@ -88,7 +88,7 @@ def network(
         model = Model(config)
     weights = {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
     return FittedNetwork(
-        modalities=tuple(preparations), preparations=preparations, config=config, members=(weights,),
+        modalities=tuple(preparations), preparations=preparations, config=config, members=(weights,), origins=(0.0,),
         objective=multilabel.fit(data.outcome), tokens=65_536,
     )  # fmt: skip
 

@@ -97,11 +97,19 @@ def test_coefficients_follow_the_losses_and_forget_what_nobody_has():
         balanced.Config(alpha=1.0, memory=0.5), dims={"a": 2, "b": 2, "c": 2}, dim_out=2, num_outputs=1, fusion=nn.Identity()
     )
     network.observe(torch.tensor([0.5, 0.4, 0.8, torch.nan]))
-    np.testing.assert_allclose(network.coefficients, [1 - np.tanh(0.8 / 0.4 - 1), 1.0, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(network.coefficients, [1 - np.tanh(np.exp(0.4) - 1), 1.0, 1.0], rtol=1e-6)
     network.observe(torch.tensor([0.5, 0.6, 0.8, 0.5]))  # a: the mean of 0.4 and 0.6
-    np.testing.assert_allclose(network.coefficients, [1 - np.tanh(0.65 / 0.5 - 1), 1.0, 1 - np.tanh(0.65 / 0.5 - 1)], rtol=1e-6)
+    ahead = 1 - np.tanh(np.exp(-0.5) / ((np.exp(-0.5) + np.exp(-0.8)) / 2) - 1)
+    np.testing.assert_allclose(network.coefficients, [ahead, 1.0, ahead], rtol=1e-6)
     network.observe(torch.tensor([0.5, torch.inf, torch.nan, 0.5]))  # a batch without events
     np.testing.assert_allclose(network.relative, [0.5, 0.8, 0.5])
+
+
+def test_an_encoder_is_slowed_and_never_stopped_however_far_ahead_it_is():
+    network = balanced.build(balanced.Config(), dims={"a": 2, "b": 2}, dim_out=2, num_outputs=1, fusion=nn.Identity())
+    for far in (1.0, 3.0, 1e6):  # saying less than a constant is no further behind than saying what a constant does
+        network.observe(torch.tensor([0.0, 0.0, far]))
+        np.testing.assert_allclose(network.coefficients, [1 - np.tanh(np.e - 1), 1.0], rtol=1e-5)
 
 
 def alone(tokens, modality):

@@ -7,7 +7,7 @@ from oncoweave.core import shelf
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.core.errors import ConfigError, DataError, UnknownNameError
 from oncoweave.core.state import load_state, save_state
-from oncoweave.evaluate.curves import breslow_baseline, survival_at
+from oncoweave.evaluate.curves import BaselineHazard, breslow_baseline, continued, survival_at
 from oncoweave.evaluate.hypotheses import Hypotheses, decision_cutoffs, fit_hypotheses
 from oncoweave.fusion import dempster_shafer, max, min, product, rules, survival_average, uncertainty, vote
 
@@ -67,6 +67,35 @@ def test_hypotheses_of_survival_are_those_of_the_breslow_curve_at_the_median_eve
     assert (weight[hidden] == 0).all()
     assert weight.sum() == pytest.approx(len(target), rel=0.05)
     np.testing.assert_array_equal(truth[~hidden, 0, 1], target.time[~hidden] <= fitted.horizon)
+
+
+@pytest.mark.parametrize("of", ["curve", "hazard"])
+def test_a_modality_of_patients_followed_for_less_time_is_no_sign_of_long_survival(rng, of):
+    """One risk, two modalities of different patients; those of the second enrolled lately, so that few of their events are seen."""
+    n = 4000
+    risk, lately = rng.normal(size=n), rng.random(n) < 0.3
+    time = rng.exponential(40 * np.exp(-risk))
+    end = np.where(lately, rng.uniform(2, 10, n), rng.uniform(60, 120, n))
+    target = _target("survival", np.stack([np.minimum(time, end), time <= end], axis=1))
+    scores = np.stack([np.where(lately, NAN, risk), np.where(lately, risk, NAN)], axis=1)[:, :, None]
+    combined = survival_average.fit(scores, target, survival_average.Config(of=of)).combine(scores)[:, 0]
+    assert abs(combined[lately].mean() - combined[~lately].mean()) < 0.15
+    p = fit_hypotheses(scores, target).probabilities(scores)[:, :, 0, 1]
+    assert abs(np.nanmean(p[:, 0]) - np.nanmean(p[:, 1])) < 0.04
+    # as long as anybody of the group is followed it stays level after its last event, and goes on from there
+    group = BaselineHazard(times=np.array([1.0, 3.0]), cumulative_hazard=np.array([0.1, 0.4]))
+    all_of_them = BaselineHazard(times=np.array([1.0, 3.0, 4.0, 6.0]), cumulative_hazard=np.array([0.1, 0.2, 0.5, 1.0]))
+    longer = continued(group, 4.0, all_of_them)
+    np.testing.assert_allclose(longer.times, [1, 3, 6])
+    np.testing.assert_allclose(longer.cumulative_hazard, [0.1, 0.4, 0.4 * 1.0 / 0.5])
+    assert continued(group, 6.0, all_of_them) is group
+
+
+def test_curves_with_one_event_time_tell_nobody_from_nobody():
+    target = _target("survival", [[3, 1], [3, 1], [5, 0], [6, 0]])
+    scores = _scores([1.0, 0.5], [0.5, NAN], [-0.5, 0.0], [-1.0, -0.5])
+    fitted = survival_average.fit(scores, target, survival_average.Config())
+    np.testing.assert_array_equal(fitted.combine(scores), 0.0)
 
 
 def test_hypotheses_round_trip_and_refuse_survival_without_events():

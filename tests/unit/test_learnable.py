@@ -6,8 +6,8 @@ import pytest
 from oncoweave.core.endpoint import Endpoint, Target
 from oncoweave.modalities.record import Sample
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.fold import Fold
-from oncoweave.train.learnable import enough
+from oncoweave.train.fold import Fold, judging_folds
+from oncoweave.train.learnable import enough, judges
 
 
 def target(kind, values, classes=()):
@@ -80,3 +80,31 @@ def test_those_who_have_a_modality_are_split_so_that_each_part_differs_in_outcom
     assert (labels[4:] == -1).all()
     for k in np.unique(labels[:4]):
         assert set(np.array(outcome)[:4][labels[:4] != k]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "tells"),
+    [
+        ("survival", [[1, 0], [2, 0]], False),
+        ("survival", [[1, 0], [2, 1]], False),  # nobody else is at risk
+        ("survival", [[2, 1], [2, 0]], True),
+        ("survival", [[1, 1], [2, 0]], True),
+        ("binary", [1, 1], True),
+    ],
+)
+def test_a_loss_on_times_tells_networks_apart_where_somebody_is_at_risk_at_an_event(kind, values, tells):
+    assert judges(target(kind, values)) == tells
+
+
+def test_inner_folds_that_cannot_judge_a_network_join_the_smallest_other_one():
+    silent, telling = [[5, 0], [6, 0]], [[1, 1], [4, 0]]
+    labels = np.array([0, 0, 1, 1, 2, 2, 2, 3, 3])
+    joined = judging_folds(labels, target("survival", [*silent, *telling, *telling, [2, 0], *telling]))
+    assert joined.tolist() == [1, 1, 1, 1, 2, 2, 2, 3, 3]
+    kept = judging_folds(labels, target("survival", [*telling, *telling, *telling, [2, 0], *telling]))
+    assert kept.tolist() == labels.tolist()
+    # events in one fold only: dealt to two, each with one
+    two = target("survival", [*silent, *silent, [1, 1], [2, 1], [9, 0], *silent])
+    dealt = judging_folds(labels, two)
+    assert sorted(dealt[[4, 5]]) == [0, 1]
+    assert all(judges(two.take(dealt == k)) for k in (0, 1))

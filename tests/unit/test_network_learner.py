@@ -73,7 +73,8 @@ def test_each_inner_fold_is_scored_by_the_network_that_left_it_out(fold, tmp_pat
     assert len(trained.fitted.members) == 3
     present = fold.train.availability.any(axis=1)
     assert (np.isnan(trained.out_of_fold[:, 0]) == ~present).all()
-    singles = [dataclasses.replace(trained.fitted, members=(m,)).predict(fold.train)[:, 0] for m in trained.fitted.members]
+    parts = [{"members": (m,), "origins": (o,)} for m, o in zip(trained.fitted.members, trained.fitted.origins, strict=True)]
+    singles = [dataclasses.replace(trained.fitted, **part).predict(fold.train)[:, 0] for part in parts]
     assert np.ptp(np.stack(singles)[:, present], axis=0).min() > 0
     np.testing.assert_allclose(trained.fitted.predict(fold.train)[:, 0], np.mean(singles, axis=0))
     for k in range(3):
@@ -82,6 +83,32 @@ def test_each_inner_fold_is_scored_by_the_network_that_left_it_out(fold, tmp_pat
     save_state(tmp_path / "network.safetensors", trained.fitted)
     again = load_state(tmp_path / "network.safetensors").predict(fold.train)
     np.testing.assert_array_equal(again, trained.fitted.predict(fold.train))
+
+
+def test_log_risks_of_networks_that_left_out_different_rows_have_one_origin(fold):
+    trained = fit_network(fold, ("rna", "slide"), SPEC)
+    present = fold.train.availability.any(axis=1)
+    assert np.ptp(trained.fitted.origins) > 0
+    for k, member in enumerate(trained.fitted.members):
+        alone = dataclasses.replace(trained.fitted, members=(member,), origins=trained.fitted.origins[k : k + 1])
+        assert alone.predict(fold.train)[present & (fold.inner != k)].mean() == pytest.approx(0, abs=1e-6)
+    endpoint = Endpoint(name="y", kind="binary", columns=("y",))
+    of_classes = dataclasses.replace(fold.train, target=Target(endpoint=endpoint, values=np.arange(N) % 2.0))
+    classes = fit_network(Fold(train=of_classes, seed=0, inner_folds=3, group_by_site=False), ("rna",), SPEC).fitted
+    assert classes.origins == (0.0,) * 3  # probabilities have one of their own
+
+
+def test_a_network_is_never_stopped_by_rows_without_an_event(fold):
+    """Of those with a slide, none of inner fold 0 had an event: the first network would be that of the first epoch."""
+    has = np.array([s is not None for s in fold.train.samples["slide"]])
+    values = fold.train.outcome.values.copy()
+    values[has & (fold.inner == 0), 1] = 0
+    silent = dataclasses.replace(fold.train, target=Target(endpoint=fold.train.outcome.endpoint, values=values))
+    losses = []
+    spec = dataclasses.replace(SPEC, options=NetworkOptions(members=1, width=8))
+    again = Fold(train=silent, seed=0, inner_folds=3, group_by_site=False, _inner=fold.inner)
+    fit_network(again, ("slide",), spec, watch=lambda epoch, loss, network: losses.append(loss))
+    assert all(loss > 0 for loss in losses)
 
 
 def test_predictions_do_not_depend_on_how_many_tiles_fit_into_memory(fold):

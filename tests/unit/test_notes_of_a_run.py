@@ -182,7 +182,7 @@ def test_prototypes_that_are_clusters_are_said(tmp_path, clustered):
     target = Target(endpoint=Endpoint(name="y", kind="binary", columns=("y",)), values=np.array([0.0, 1.0]))
     network = FittedNetwork(
         modalities=("slide",), preparations={}, config=ModelConfig(modalities={}, fusion="mean", num_outputs=1),
-        members=tuple({"encoders.slide.by_k_means": np.array(k < clustered)} for k in range(3)),
+        members=tuple({"encoders.slide.by_k_means": np.array(k < clustered)} for k in range(3)), origins=(0.0,) * 3,
         objective=classify.fit(target), tokens=1,
     )  # fmt: skip
     voted = FittedLate(modalities=("slide",), bases=(network,), fusion=average.fit(np.zeros((2, 1, 1)), target, average.Config()))

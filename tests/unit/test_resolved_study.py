@@ -72,3 +72,12 @@ def test_a_tokenizer_that_is_not_there_is_told_before_anything_is_fitted(tmp_pat
     texts = {"notes": {"tokenizer": str(tmp_path / "bert")}}
     with pytest.raises(ConfigError, match=r"texts: notes: tokenizer: .*bert: no such file or folder; name the folder"):
         resolved(model("x"), modalities=(*NAMES, "notes"), texts=texts)
+
+
+def test_an_objective_that_no_network_would_read_is_refused():
+    told = r"model 'm': objective 'classify' trains networks, and this model has none; name encoders or drop it"
+    for fusion in ("stacking", "two_level"):
+        with pytest.raises(ConfigError, match=told):
+            resolved(model("m", fusion, objective="classify"))
+        assert resolved(model("m", fusion, objective="classify", encoders={"record": "snn"})).main == "m"
+    assert resolved(model("m", "two_level", settings={"feature": "joint"}, objective="classify")).main == "m"

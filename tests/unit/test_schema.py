@@ -59,3 +59,15 @@ def test_missing_file_and_broken_yaml_are_errors_for_the_user(tmp_path):
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(ConfigError, match="wanted keys and values, got list"):
         read_config(Study, tmp_path / "list.yaml")
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: s\ncohort: c\nendpoint: os\nprotocol:\n  folds: 5\n  repeats: 2\n  folds: 3\n")
+    with pytest.raises(ConfigError, match=r"study.yaml: line 7 gives 'folds' a second time; keep one of the two"):
+        read_config(Study, path)
+    path.write_text("name: s\ncohort: c\nendpoint: os\nmodels:\n- {name: a, fusion: concat}\n- {name: b, fusion: concat}\n")
+    assert [m.name for m in read_config(Study, path).models] == ["a", "b"]
+    path.write_text("name: &n s\ncohort: *n\nendpoint: os\nmodels: &m\n- *m\n")  # a list that holds itself ends as well
+    with pytest.raises(ConfigError, match="models"):
+        read_config(Study, path)

@@ -12,6 +12,7 @@ from oncoweave.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+    from yaml import Node
 
 
 class Strict(BaseModel):
@@ -32,7 +33,9 @@ def read_config(schema: type[Config], path: Path) -> Config:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        repeated = _repeated_key(yaml.compose(text, Loader=yaml.SafeLoader))
     except FileNotFoundError as error:
         msg = f"no file {path}"
         raise ConfigError(msg) from error
@@ -45,7 +48,31 @@ def read_config(schema: type[Config], path: Path) -> Config:
     except yaml.YAMLError as error:
         msg = f"{path} is not valid YAML: {' '.join(str(error).split())}"
         raise ConfigError(msg) from error
+    if repeated is not None:  # YAML readers keep the last one and say nothing
+        key, line = repeated
+        msg = f"{path}: line {line} gives {key!r} a second time; keep one of the two"
+        raise ConfigError(msg)
     return parse_config(schema, content, where=str(path))
+
+
+def _repeated_key(root: "Node | None") -> tuple[str, int] | None:
+    """Find a key that a mapping has twice, with its line, 1-based."""
+    waiting, visited = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or isinstance(node.value, str) or id(node) in visited:
+            continue
+        visited.add(id(node))  # an alias is the node that it stands for
+        if node.id == "sequence":
+            waiting += node.value
+            continue
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                return key.value, key.start_mark.line + 1
+            seen.add(str(key.value))
+            waiting.append(value)
+    return None
 
 
 def parse_config(schema: type[Config], content: object, *, where: str) -> Config:

@@ -170,6 +170,44 @@ def breslow_baseline(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> B
     return BaselineHazard(times=times, cumulative_hazard=hazard)
 
 
+def baselines_of_columns(time: np.ndarray, event: np.ndarray, risks: np.ndarray) -> list[BaselineHazard | None]:
+    """Breslow baselines of several models that saw different patients, a column each; None for those whose patients had no event.
+
+    A Breslow baseline stays level after its last event. Where a model's patients were followed for less time than others (a test
+    that is new, a hospital that joined late) that says nothing of survival. So beyond the time that any of them was followed its
+    baseline goes on in proportion to that of all patients under the mean of their log-risks.
+
+    Args:
+        time: ``[n]``
+        event: ``[n]``
+        risks: ``[n, m]`` log-risks, the mean of each column 0; NaN where a model says nothing.
+
+    Raises:
+        DataError: as of :func:`breslow_baseline`.
+    """
+    has = ~np.isnan(risks)
+    mean = np.where(has, risks, 0.0).sum(axis=1) / np.maximum(has.sum(axis=1), 1)
+    together = breslow_baseline(time, event, mean)
+    own: list[BaselineHazard | None] = []
+    for risk, rows in zip(risks.T, has.T, strict=True):
+        seen = event[rows].any()
+        own.append(continued(breslow_baseline(time[rows], event[rows], risk[rows]), time[rows].max(), together) if seen else None)
+    return own
+
+
+def continued(baseline: BaselineHazard, last: float, other: BaselineHazard) -> BaselineHazard:
+    """Continue a baseline hazard beyond the time ``last`` in proportion to another, which had events by then."""
+    beyond = other.times > last
+    if not beyond.any():
+        return baseline
+    seen = other.cumulative_hazard[np.searchsorted(other.times, last, side="right") - 1]
+    later = baseline.cumulative_hazard[-1] * other.cumulative_hazard[beyond] / seen
+    return BaselineHazard(
+        times=np.concatenate([baseline.times, other.times[beyond]]),
+        cumulative_hazard=np.concatenate([baseline.cumulative_hazard, later]),
+    )
+
+
 def survival_at(baseline: BaselineHazard, risk: np.ndarray, horizons: np.ndarray) -> np.ndarray:
     """Predicted survival ``Float[n, horizon]``: exp(-H0(t) exp(risk)), H0 a right-continuous step function, at first zero.
 

@@ -14,7 +14,7 @@ from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
 from oncoweave.evaluate.censoring import fit_censoring
 from oncoweave.evaluate.concordance import inverse_weights
-from oncoweave.evaluate.curves import breslow_baseline
+from oncoweave.evaluate.curves import BaselineHazard, baselines_of_columns, breslow_baseline
 
 _FLOOR = 1e-6
 """Probabilities nearer than this to 0 or 1 are moved there: no single model may veto all others."""
@@ -147,20 +147,18 @@ def _of_survival(scores: np.ndarray, target: Target) -> Hypotheses:
         )
         raise DataError(msg)
     horizon = float(np.median(time[event]))
-    log_hazard = _log_hazard(time, event, np.zeros(len(time)), horizon)
-    origin, unit = np.zeros(scores.shape[1]), np.full(scores.shape[1], log_hazard)
-    for m, column in enumerate(scores[known, :, 0].T):
-        has = ~np.isnan(column)
-        if has.any():
-            origin[m] = column[has].mean()
-        if (has & event & (time <= horizon)).any():
-            unit[m] = _log_hazard(time[has], event[has], column[has] - origin[m], horizon)
+    log_hazard = _log_hazard(breslow_baseline(time, event, np.zeros(len(time))), horizon)
+    risks = scores[known, :, 0]
+    origin = np.array([column[~np.isnan(column)].mean() if (~np.isnan(column)).any() else 0.0 for column in risks.T])
+    unit = np.full(scores.shape[1], log_hazard)
+    for m, own in enumerate(baselines_of_columns(time, event, risks - origin)):
+        if own is not None and own.times[0] <= horizon:
+            unit[m] = _log_hazard(own, horizon)
     rate = -np.expm1(-np.exp(log_hazard))
     return Hypotheses(kind="survival", prior=np.array([[1 - rate, rate]]), origin=origin, unit=unit, horizon=horizon)
 
 
-def _log_hazard(time: np.ndarray, event: np.ndarray, risk: np.ndarray, horizon: float) -> float:
-    baseline = breslow_baseline(time, event, risk)
+def _log_hazard(baseline: BaselineHazard, horizon: float) -> float:
     return float(np.log(baseline.cumulative_hazard[np.searchsorted(baseline.times, horizon, side="right") - 1]))
 
 

@@ -2,9 +2,11 @@
 
 On-the-fly gradient modulation (OGM, Peng et al. 2022, eq. 8 to 10). Departs from the paper in three ways. Who is ahead is told by
 linear heads on each modality's representation, which pass no gradient to it, so that any operator can be wrapped and not only a
-concatenation; their losses are divided by that of constant outputs and averaged over steps, so that any objective will do. The
-coefficient is 1 - tanh(alpha * (ratio - 1)), which has no jump at a ratio of 1. No noise is added to the gradients (the GE part).
-Adam divides a constant factor out of a gradient, so that under it a coefficient acts while it falls, over some hundred steps.
+concatenation; their losses are divided by that of constant outputs and averaged over steps, so that any objective will do, and
+exp(-loss), a likelihood of 1 at best and 1/e where the head says no more than a constant, takes the place of the probability of
+the true class. The coefficient is 1 - tanh(alpha * (ratio - 1)), which has no jump at a ratio of 1 and, as the ratio is at most e,
+never stops an encoder. No noise is added to the gradients (the GE part). Adam divides a constant factor out of a gradient, so that
+under it a coefficient acts while it falls, over some hundred steps.
 """
 
 from collections.abc import Mapping
@@ -58,9 +60,9 @@ class Balanced(Hybrid):
         past = torch.where(self.relative.isnan(), now, self.relative)
         self.relative.copy_(torch.where(now.isfinite(), self.memory * past + (1 - self.memory) * now, self.relative))
         known = self.relative.isfinite()
-        losses = torch.where(known, self.relative, 0.0)
-        others = (losses.sum() - losses) / (known.sum() - 1).clamp(min=1)
-        ratio = torch.where(known & (known.sum() > 1), others / losses.clamp(min=1e-6), 1.0)
+        likelihood = torch.where(known, torch.exp(-self.relative.clamp(max=1)), 0.0)
+        others = (likelihood.sum() - likelihood) / (known.sum() - 1).clamp(min=1)
+        ratio = torch.where(known & (known.sum() > 1), likelihood / others, 1.0)
         self.coefficients.copy_(1 - torch.tanh(self.alpha * (ratio - 1).clamp(min=0)))
 
     def _slowed(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:

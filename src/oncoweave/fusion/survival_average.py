@@ -7,7 +7,7 @@ import numpy as np
 
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import ConfigError, DataError
-from oncoweave.evaluate.curves import BaselineHazard, breslow_baseline, survival_at
+from oncoweave.evaluate.curves import BaselineHazard, baselines_of_columns, breslow_baseline, survival_at
 from oncoweave.nn.availability import present_scores
 
 STAGE = "late"
@@ -29,6 +29,8 @@ class Config:
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Fitted:
     """Log-risks become curves by a Breslow baseline a modality, on the training event times.
+
+    Beyond the time that anybody with a modality was followed, its baseline goes on as that of all patients does.
 
     The mean curve is told by its restricted mean survival time up to the last training event, and that as a log-risk: the one at
     which a proportional hazard from the marginal baseline has the same restricted mean. So the score of a patient with one
@@ -62,10 +64,11 @@ class Fitted:
         return np.hstack([np.ones((len(curves), 1)), curves[:, :-1]]) @ steps
 
     def _equivalent(self, restricted_mean: np.ndarray) -> np.ndarray:
-        reference = self._restricted_mean(survival_at(self.marginal, _GRID, self.marginal.times))
-        # where the reference no longer moves, the log-risk nearest to none stands for its plateau
+        grid = _GRID[np.argsort(np.abs(_GRID), kind="stable")]
+        reference = self._restricted_mean(survival_at(self.marginal, grid, self.marginal.times))
+        # where the reference does not move, the log-risk nearest to none stands for its plateau
         falling, first = np.unique(-reference, return_index=True)
-        return np.interp(-restricted_mean, falling, _GRID[first])[:, None]
+        return np.interp(-restricted_mean, falling, grid[first])[:, None]
 
 
 def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
@@ -85,12 +88,8 @@ def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
         msg = f"wanted at least one event among {len(time)} patients with a known outcome, got none"
         raise DataError(msg)
     marginal = breslow_baseline(time, event, np.zeros(len(time)))
-    origin, baselines = np.zeros(scores.shape[1]), []
-    for m in range(scores.shape[1]):
-        has = present[known, m]
-        risk = scores[known, m, 0][has]
-        origin[m] = risk.mean() if len(risk) else 0.0
-        # a modality whom no event was seen with tells no hazard of its own
-        of_its_own = bool(event[has].any())
-        baselines.append(breslow_baseline(time[has], event[has], risk - origin[m]) if of_its_own else marginal)
-    return Fitted(origin=origin, baselines=tuple(baselines), marginal=marginal, of=config.of)
+    risks = np.where(present, scores[:, :, 0], np.nan)[known]
+    origin = np.array([column[~np.isnan(column)].mean() if (~np.isnan(column)).any() else 0.0 for column in risks.T])
+    # a modality that was seen with no event tells no hazard of its own
+    baselines = tuple(own or marginal for own in baselines_of_columns(time, event, risks - origin))
+    return Fitted(origin=origin, baselines=baselines, marginal=marginal, of=config.of)

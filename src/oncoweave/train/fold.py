@@ -12,7 +12,7 @@ from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import InfeasibleSplitError
 from oncoweave.data.splits import inner_splits, outcome_strata
 from oncoweave.train.dataset import Dataset
-from oncoweave.train.learnable import enough, has_modality, why_not
+from oncoweave.train.learnable import enough, has_modality, judges, why_not
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -224,6 +224,21 @@ class Fold:
         if key is not None:
             self.memo[key] = part
         return part
+
+
+def judging_folds(labels: np.ndarray, target: Target) -> np.ndarray:
+    """Join inner folds ``Int[n]`` until each can judge the network that leaves it out; those that can stay as they are.
+
+    A Cox loss on rows without an event is 0 whatever the network says, and its first epoch would be taken for its best. A fold
+    that cannot judge joins the smallest other one. Where not even two halves can, rows are dealt in turn by outcome.
+    """
+    labels = labels.copy()
+    while silent := [k for k in np.unique(labels) if not judges(target.take(labels == k))]:
+        others, sizes = np.unique(labels[labels != silent[0]], return_counts=True)
+        if len(others) < 2:
+            return _dealt(target)
+        labels[labels == silent[0]] = others[sizes.argmin()]
+    return labels
 
 
 def _all_teach(labels: np.ndarray, target: Target) -> bool:

@@ -27,6 +27,13 @@ def enough(target: Target, *, fewest: int = 1) -> bool:
     return bool((counts >= fewest).sum() >= 2)
 
 
+def judges(target: Target) -> bool:
+    """Whether a loss on these patients tells one model from another: survival wants an event with somebody else at risk."""
+    if target.endpoint.kind != "survival" or not target.event.any():
+        return target.endpoint.kind != "survival"
+    return bool((target.time >= target.time[target.event].min()).sum() > 1)
+
+
 def why_not(train: Dataset, modality: str, inner: np.ndarray | None) -> str:
     """Say why training patients cannot teach a modality; empty where they can.
 

@@ -16,7 +16,7 @@ from oncoweave.train.dataset import Dataset
 from oncoweave.train.default_encoders import columns_of, default_encoder
 from oncoweave.train.encoder_settings import read_files
 from oncoweave.train.finetune import Start
-from oncoweave.train.fold import Fold, Preparation, Trained, Varying, real_preparation
+from oncoweave.train.fold import Fold, Preparation, Trained, Varying, judging_folds, real_preparation
 from oncoweave.train.frozen import Features, features_of, start_encoders
 from oncoweave.train.gradients import Objective
 from oncoweave.train.loop import LoopConfig, Source, outputs_of, train_network
@@ -66,6 +66,9 @@ class FittedNetwork:
     config: ModelConfig
     members: tuple[dict[str, np.ndarray], ...]
     """Weights of each network; predictions are averaged."""
+    origins: tuple[float, ...]
+    """Of survival, the mean log-risk that each network gives the rows it was trained on, which is subtracted: Cox's loss sees no
+    constant, so networks that left out different rows would else differ by one. 0 of all other endpoints."""
     objective: SupervisedObjective
     tokens: int
     """Tiles (or words) in memory at once."""
@@ -111,7 +114,13 @@ class FittedNetwork:
 
     def _scores(self, source: Source, rows: np.ndarray, member: int) -> np.ndarray:
         outputs, _ = outputs_of(self.model(member), source, rows, tokens=self.tokens, device=torch.device("cpu"))
-        return self.objective.predict(outputs)
+        return self.objective.predict(outputs) - self.origins[member]
+
+    def centred(self, data: Dataset, left_out: Sequence[np.ndarray], rows: np.ndarray) -> "FittedNetwork":
+        """Put the origin of each network's log-risks at the mean of those ``rows`` of ``data`` that it did not leave out."""
+        reader, _ = self._reader(data)
+        taught = [np.setdiff1d(rows, held_out) for held_out in left_out]
+        return replace(self, origins=tuple(float(self._scores(reader, own, k).mean()) for k, own in enumerate(taught)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +154,7 @@ Watch = Callable[[int, float, FittedNetwork], None]
 def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, watch: Watch | None = None) -> Trained:
     """Train one network or several on a fold. Member k leaves out inner fold k, which decides when it stops.
 
+    Inner folds whose rows cannot decide that, as none of them had an event, are joined to others (:func:`judging_folds`).
     The out-of-fold scores of a row are those of the network that left it out, which it helped to stop: that flatters them a
     little. Rows of inner folds that no network left out have none.
     """
@@ -152,7 +162,7 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, wat
     preparations = {m: fold.preparation(m) for m in modalities}
     counts = count_tokens(fold.train, preparations)
     rows = np.flatnonzero(np.any([c > 0 for c in counts.values()], axis=0) & target.known)
-    inner = fold.inner_of(np.isin(np.arange(len(fold.train)), rows))
+    inner = judging_folds(fold.inner_of(np.isin(np.arange(len(fold.train)), rows)), target.take(rows))
     given = _Rows.of(fold.train, preparations, counts, torch.from_numpy(target.values.astype(np.float32)))
     # fitted on all of them: its bins, rates and class weights have to be the same for every member
     goal = shelf.load("objectives", spec.objective or DEFAULT_OBJECTIVES[target.endpoint.kind]).fit(target.take(rows))
@@ -164,6 +174,7 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, wat
             preparations=preparations,
             config=config,
             members=tuple({key: value.numpy() for key, value in best.items()} for best in members),
+            origins=(0.0,) * len(members),
             objective=goal,
             tokens=spec.loop.tokens,
         )
@@ -175,6 +186,8 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, wat
         for k, held_out in enumerate(left_out)
     ]
     fitted = network(members)
+    if target.endpoint.kind == "survival":
+        fitted = fitted.centred(fold.train, left_out, rows)
     return Trained(fitted=fitted, out_of_fold=fitted.predict_left_out(fold.train, left_out))
 
 

@@ -293,6 +293,9 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
     if stage == "early" and (model.encoders or model.encoder_settings or model.objective or model.weights or model.frozen):
         msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
         raise ConfigError(msg)
+    if model.objective is not None and seen in ("early", "late") and not model.encoders:
+        msg = f"model {model.name!r}: objective {model.objective!r} trains networks, and this model has none; name encoders or drop it"
+        raise ConfigError(msg)
     _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
     return model.model_copy(update={"modalities": chosen})
 
