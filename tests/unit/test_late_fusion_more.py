@@ -71,7 +71,7 @@ def test_hypotheses_of_survival_are_those_of_the_breslow_curve_at_the_median_eve
 
 @pytest.mark.parametrize("of", ["curve", "hazard"])
 def test_a_modality_of_patients_followed_for_less_time_is_no_sign_of_long_survival(rng, of):
-    """One risk, two modalities of different patients; those of the second enrolled lately, so that few of their events are seen."""
+    """One risk, two modalities of different patients; those of the second enrolled lately: few of their events are seen."""
     n = 4000
     risk, lately = rng.normal(size=n), rng.random(n) < 0.3
     time = rng.exponential(40 * np.exp(-risk))

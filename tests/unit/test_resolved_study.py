@@ -75,7 +75,7 @@ def test_a_tokenizer_that_is_not_there_is_told_before_anything_is_fitted(tmp_pat
 
 
 def test_an_objective_that_no_network_would_read_is_refused():
-    told = r"model 'm': objective 'classify' trains networks, and this model has none; name encoders or drop it"
+    told = r"model 'm': objective 'classify' trains networks, which this model has none of; name encoders"
     for fusion in ("stacking", "two_level"):
         with pytest.raises(ConfigError, match=told):
             resolved(model("m", fusion, objective="classify"))

@@ -57,21 +57,23 @@ def read_config(schema: type[Config], path: Path) -> Config:
 
 def _repeated_key(root: "Node | None") -> tuple[str, int] | None:
     """Find a key that a mapping has twice, with its line, 1-based."""
+    from yaml import MappingNode, SequenceNode
+
     waiting, visited = [root], set()
     while waiting:
         node = waiting.pop()
-        if node is None or isinstance(node.value, str) or id(node) in visited:
+        if id(node) in visited:  # an alias is the node that it stands for
             continue
-        visited.add(id(node))  # an alias is the node that it stands for
-        if node.id == "sequence":
+        visited.add(id(node))
+        if isinstance(node, SequenceNode):
             waiting += node.value
-            continue
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key.value, str) and key.value in seen:
-                return key.value, key.start_mark.line + 1
-            seen.add(str(key.value))
-            waiting.append(value)
+        elif isinstance(node, MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key.value, str) and key.value in seen:
+                    return key.value, key.start_mark.line + 1
+                seen.add(str(key.value))
+                waiting.append(value)
     return None
 
 

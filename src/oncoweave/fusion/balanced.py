@@ -3,10 +3,10 @@
 On-the-fly gradient modulation (OGM, Peng et al. 2022, eq. 8 to 10). Departs from the paper in three ways. Who is ahead is told by
 linear heads on each modality's representation, which pass no gradient to it, so that any operator can be wrapped and not only a
 concatenation; their losses are divided by that of constant outputs and averaged over steps, so that any objective will do, and
-exp(-loss), a likelihood of 1 at best and 1/e where the head says no more than a constant, takes the place of the probability of
-the true class. The coefficient is 1 - tanh(alpha * (ratio - 1)), which has no jump at a ratio of 1 and, as the ratio is at most e,
-never stops an encoder. No noise is added to the gradients (the GE part). Adam divides a constant factor out of a gradient, so that
-under it a coefficient acts while it falls, over some hundred steps.
+exp(-loss), 1 at best and 1/e where the head says no more than a constant, takes the place of the probability of the true class.
+The coefficient is 1 - tanh(alpha * (ratio - 1)), which has no jump at a ratio of 1 and, as the ratio is at most e, never stops an
+encoder. No noise is added to the gradients (the GE part). Adam divides a constant factor out of a gradient, so that under it a
+coefficient acts while it falls, over some hundred steps.
 """
 
 from collections.abc import Mapping

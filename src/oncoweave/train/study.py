@@ -294,7 +294,7 @@ def _resolve_model(model: ModelSpec, kinds: dict[str, str], endpoint_kind: str) 
         msg = f"model {model.name!r}: encoders and objectives belong to networks, as weights do; {model.fusion!r} is early"
         raise ConfigError(msg)
     if model.objective is not None and seen in ("early", "late") and not model.encoders:
-        msg = f"model {model.name!r}: objective {model.objective!r} trains networks, and this model has none; name encoders or drop it"
+        msg = f"model {model.name!r}: objective {model.objective!r} trains networks, which this model has none of; name encoders"
         raise ConfigError(msg)
     _check_network(model, {m: kinds[m] for m in chosen}, endpoint_kind)
     return model.model_copy(update={"modalities": chosen})
