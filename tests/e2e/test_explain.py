@@ -185,7 +185,7 @@ def test_another_cohort_has_not_been_seen_and_an_older_explanation_is_replaced(r
 
 REFUSED = {
     "no such model": ({"model": "mdtt"}, UnknownNameError, r"no stored model named 'mdtt'; did you mean 'mdt'"),
-    "the main model, no network": ({}, ConfigError, r"model 'late' is no network but a FittedLate.*of this run, mdt can be"),
+    "the main model, no network": ({}, ConfigError, r"model 'late' is no network, .*; of this run, mdt can be followed"),
     "no attention": ({"model": "gated"}, ConfigError, r"fusion 'gated' has no attention that leads from its vector"),
     "unknown patient": (
         {"model": "mdt", "patients": ("ZEBRA-0001", "ZEBRA-9999")},

@@ -211,7 +211,7 @@ def test_networks_may_stand_for_a_modality_in_a_late_fusion(cohort, tmp_path):
             UnknownNameError,
             "did you mean 'scaling'",
         ),
-        ({"protocol": Protocol(folds=60)}, ConfigError, "80 patients remain, too few for 60 folds"),
+        ({"protocol": Protocol(folds=60)}, ConfigError, "80 of 80 patients remain, too few for 60 folds"),
         ({"protocol": Protocol(folds=30, group_by_site=True)}, ValueError, "wanted 30 folds"),
     ],
 )

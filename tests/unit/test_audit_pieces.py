@@ -118,10 +118,11 @@ def test_columns_are_scored_as_the_definitions_say():
     target = survival(80, rng)
     columns = pd.DataFrame(
         {"a": rng.normal(size=80), "b": -target.time, "c": np.where(rng.random(80) < 0.2, np.nan, target.event)}
-    )
+    ).assign(empty=np.nan)
     c_index = harrell_c(target.time, target.event, columns["a"].to_numpy())
     found = _concordances(columns, target)
     assert found["b"] == 1.0
+    assert "empty" not in found
     assert found["a"] == pytest.approx(max(c_index, 1 - c_index))
     assert _aurocs(columns, target.event.astype(float))["c"] == 1.0
     assert [(name, value) for name, _, value, _ in _telling(columns, target, set())] == [("c", 1.0), ("b", 1.0)]

@@ -17,6 +17,8 @@ from oncoweave.modalities import record
 from oncoweave.objectives.classify import Classify
 from oncoweave.serve.explain.about import About
 from oncoweave.serve.explain.patients import write_patient
+from oncoweave.serve.explain.sections import columns_sections
+from oncoweave.serve.page import Prose
 from planted_tokens import KINDS, LABS, NO, PLANTED_LAB, YES, patients, trained, untrained, with_fusion
 
 pytest.importorskip("tokenizers")
@@ -212,3 +214,11 @@ def test_a_column_that_few_of_those_drawn_have_gets_no_rank_by_deletion(network,
     assert columns.loc["sodium", "patients"] == 4
     assert np.isnan(columns.loc["sodium", "change"]) and columns.loc["sodium", "change_patients"] == 0
     assert sorted(columns["change_rank"].dropna()) == [1, 2, 3, 4]
+    (section,) = columns_sections(found, ABOUT)
+    page = " ".join(block.text if isinstance(block, Prose) else block.caption for block in section.blocks)
+    place, attention = columns.loc["sodium", "rank"], columns.loc["sodium", "attention"]
+    assert "Columns of record that 5 or more of those drawn have, most attended first" in page
+    assert (
+        "In columns.parquet: 1 column that fewer than 5 of those drawn have, so that nothing is deleted:"
+        f" sodium (attention {attention:.2f}, place {place:.0f})." in page
+    )

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from oncoweave.core.endpoint import Endpoint, Target
+from oncoweave.core.errors import ConfigError
 from oncoweave.modalities.record import Sample
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, judging_folds
 from oncoweave.train.learnable import enough, judges
+from oncoweave.train.protocol import _admit
+from oncoweave.train.study import Study
 
 
 def target(kind, values, classes=()):
@@ -108,3 +111,11 @@ def test_inner_folds_that_cannot_judge_a_network_join_the_smallest_other_one():
     dealt = judging_folds(labels, two)
     assert sorted(dealt[[4, 5]]) == [0, 1]
     assert all(judges(two.take(dealt == k)) for k in (0, 1))
+
+
+def test_too_few_patients_for_the_folds_are_said_with_what_took_the_others():
+    data = fold_of([True] * 3 + [False] * 9, np.arange(12.0), [0, 1, 0, np.nan, *[1] * 8]).train
+    asked = Study(name="s", cohort="c", endpoint="y", protocol={"folds": 2})
+    told = "study 's': 3 of 12 patients remain, too few for 2 folds, left out 1 with y not known; 8 with none of the study's"
+    with pytest.raises(ConfigError, match=told):
+        _admit(asked, data)

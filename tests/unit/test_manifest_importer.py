@@ -154,6 +154,14 @@ def test_rows_without_any_value_are_absent(source):
     assert reasons(report)["left out", "rows", "modality 'clinical', clinical.csv"] == 1
 
 
+def test_blank_texts_are_no_reports(source):
+    source.write("notes.csv", 'patient_id,text\n001,"  "\n002,a nodule\n')
+    source.page["modalities"]["notes"] = {"kind": "report", "table": "notes.csv", "text": "text"}
+    cohort, report = source.read()
+    assert [r is None for r in cohort.records("notes")] == [True, False, True, True]
+    assert reasons(report)["left out", "rows", "modality 'notes', notes.csv"] == 1
+
+
 def test_equal_vectors_are_empty_images(source, rng):
     values = rng.normal(size=(3, 10))
     np.savez(source.folder / "a.npz", patient_id=np.array(["001", "002", "1"]), x=values)
@@ -359,6 +367,18 @@ def test_a_column_of_numbers_with_texts_in_it_waits_for_a_choice(source):
 def test_a_table_in_another_encoding_is_named(source):
     (source.folder / "clinical.csv").write_text(CLINICAL, encoding="utf-16")
     with pytest.raises(DataError, match=r"clinical\.csv: not UTF-8 text .*; save the table as UTF-8"):
+        source.read()
+
+
+def test_what_a_reader_of_tables_would_change_silently_is_refused(source):
+    source.write("clinical.csv", CLINICAL.replace("0100", "01\0 00"))
+    with pytest.raises(DataError, match=r"clinical\.csv: line 3 holds a NUL character, and the rest of its cell would be lost"):
+        source.read()
+    source.write("clinical.csv", CLINICAL.replace("smoker", "age"))
+    with pytest.raises(DataError, match=r"clinical\.csv: line 1: 2 columns are named 'age'; give each a name of its own"):
+        source.read()
+    source.write("clinical.csv", CLINICAL.replace("patient_id", "id"))
+    with pytest.raises(DataError, match=r"no column named 'patient_id'; .*say which holds the patients: patient: COLUMN"):
         source.read()
 
 

@@ -147,6 +147,15 @@ def test_dropout_of_modalities_that_are_always_filled_in_is_said(rate, missing, 
     assert all("trains the network for a lack that it never meets" in note for note in notes)
 
 
+def test_dropout_of_modalities_without_a_network_is_said():
+    late = ModelSpec(name="late", fusion="stacking", modalities=NAMES)
+    asked = Study(name="s", cohort="c", endpoint="e", models=(late,), main="late", network={"modality_dropout": 0.2})
+    (said,) = fusion_notes(asked, dict.fromkeys(NAMES, "record"))
+    assert said == "network: modality_dropout has no effect, as no model of this study is a network."
+    of_networks = late.model_copy(update={"encoders": {"record": "snn"}})
+    assert fusion_notes(asked.model_copy(update={"models": (of_networks,)}), dict.fromkeys(NAMES, "record")) == []
+
+
 def _alterations(genes: tuple[str, ...], last: tuple[int, ...]) -> Dataset:
     """Twenty patients with half of all alterations each, but the last gene's in some only."""
     rng = np.random.default_rng(0)

@@ -57,7 +57,7 @@ def test_missing_file_and_broken_yaml_are_errors_for_the_user(tmp_path):
     with pytest.raises(ConfigError, match=r"binary\.yaml is not text: invalid start byte at byte 3"):
         read_config(Study, tmp_path / "binary.yaml")
     (tmp_path / "list.yaml").write_text("- a")
-    with pytest.raises(ConfigError, match="wanted keys and values, got list"):
+    with pytest.raises(ConfigError, match=r"wanted keys and values \(key: value\), got a list"):
         read_config(Study, tmp_path / "list.yaml")
 
 

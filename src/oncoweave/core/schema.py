@@ -80,7 +80,8 @@ def _repeated_key(root: "Node | None") -> tuple[str, int] | None:
 def parse_config(schema: type[Config], content: object, *, where: str) -> Config:
     """Check a nested mapping against its schema; see :func:`read_config`."""
     if not isinstance(content, Mapping):
-        msg = f"{where}: wanted keys and values, got {type(content).__name__}"
+        came = "nothing" if content is None else "a list" if isinstance(content, list) else repr(content)
+        msg = f"{where}: wanted keys and values (key: value), got {came}"
         raise ConfigError(msg)
     try:
         return schema.model_validate(content)

@@ -1,7 +1,7 @@
-"""A small residual convolutional network on the patches of films, put back together (:mod:`oncoweave.nn.residual`).
+"""A small residual convolutional network on the patches of films, put back together.
 
-Every film is looked at by itself. Mean and maximum over the patches of all films are the patient's; the variant ``tokens`` also
-returns each patch, for fusions that attend to places.
+The network is that of :mod:`oncoweave.nn.residual`. Every film is looked at by itself. Mean and maximum over the patches of all
+films are the patient's; the variant ``tokens`` also returns each patch, for fusions that attend to places.
 """
 
 from dataclasses import dataclass

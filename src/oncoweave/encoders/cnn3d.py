@@ -1,6 +1,7 @@
-"""A small residual 3-D convolutional network on the cubes of a volume, put back together (:mod:`oncoweave.nn.residual`).
+"""A small residual 3-D convolutional network on the cubes of a volume, put back together.
 
-Mean and maximum over the cubes inside the scan are the patient's; the variant ``tokens`` also returns each cube.
+The network is that of :mod:`oncoweave.nn.residual`. Mean and maximum over the cubes inside the scan are the patient's; the
+variant ``tokens`` also returns each cube.
 """
 
 from dataclasses import dataclass

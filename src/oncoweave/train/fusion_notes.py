@@ -31,6 +31,8 @@ def fusion_notes(study: Study, kinds: Mapping[str, str]) -> list[str]:
         config = shelf.configure("fusion", operator, _settings(model, operator), where=f"model {model.name!r}")
         if told := module.without_effect(config, modalities=modalities, bags=bags):
             said.append(f"Model {model.name!r}: of fusion {operator!r} something has no effect: {told}.")
+    if study.network.modality_dropout and not any(operator_in(m) or m.encoders for m in study.models or ()):
+        said.append("network: modality_dropout has no effect, as no model of this study is a network.")
     return said
 
 

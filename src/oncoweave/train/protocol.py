@@ -245,7 +245,12 @@ def _admit(study: Study, data: Dataset) -> tuple[Dataset, list[dict[str, object]
     admitted = known & ~nothing
     note("analysed", admitted, "")
     if admitted.sum() < 2 * study.protocol.folds:
-        msg = f"study {study.name!r}: {int(admitted.sum())} patients remain, too few for {study.protocol.folds} folds"
+        lost = "; ".join(f"{s['patients']} with {s['reason']}" for s in steps if s["step"] == "excluded")
+        left_out = f", left out {lost}" if lost else ""
+        msg = (
+            f"study {study.name!r}: {int(admitted.sum())} of {len(data)} patients remain, too few for {study.protocol.folds}"
+            f" folds{left_out}"
+        )
         raise ConfigError(msg)
     return data.take(admitted), steps
 

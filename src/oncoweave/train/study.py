@@ -71,7 +71,7 @@ class ModelSpec(Strict):
         """Early, intermediate, late or hybrid: what the fusion sees."""
         entries = {e.name: e for e in shelf.catalogue("fusion")}
         if self.fusion not in entries:
-            raise unknown_name("fusion", self.fusion, entries)
+            raise unknown_name(f"fusion (model {self.name!r})", self.fusion, entries)
         return str(entries[self.fusion].constants["STAGE"])
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from oncoweave.core.endpoint import Endpoint
-from oncoweave.core.errors import ConfigError, DataError
+from oncoweave.core.errors import ConfigError, DataError, unknown_name
 from oncoweave.core.schema import read_config
 from oncoweave.core.units import scan_unit
 from oncoweave.data.cohort import SITE, Cohort, ModalitySpec
@@ -217,14 +217,20 @@ def _read_rows(tables: _Tables, spec: ModalitySource, *, where: str) -> pd.DataF
         table = read_source(tables.folder / spec.table, missing=tables.page.missing_values, numeric=spec.patient)
     else:
         table = tables.text(spec.table)
-    pick(table, [spec.patient, *([spec.sample] if spec.sample else [])], where=where)
+    if spec.patient not in table:
+        unknown = unknown_name("column", spec.patient, map(str, table.columns))
+        msg = f"{where}: {unknown}; say which holds the patients: patient: COLUMN"
+        raise DataError(msg)
+    pick(table, [spec.sample] if spec.sample else [], where=where)
     return table
 
 
 def _read_values(tables: _Tables, name: str, table: pd.DataFrame, *, where: str, report: ImportReport) -> pd.DataFrame:
     spec = tables.page.modalities[name]
     if spec.kind == "report":
-        return pick(table, [spec.text], where=where).rename(columns={spec.text: "text"})
+        texts = pick(table, [spec.text], where=where).rename(columns={spec.text: "text"})
+        said = texts["text"].astype(str).str.strip() != ""  # blanks say nothing
+        return texts.assign(text=texts["text"].where(said, None))
     if spec.kind in _FILES:
         named = {"slide_id": spec.slide} if spec.kind == "slide" else {}
         named |= {"path": spec.path} if spec.path in table or not spec.image else {}

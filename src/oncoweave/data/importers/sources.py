@@ -1,5 +1,6 @@
 """Tables of a source: CSV, TSV, parquet, npz arrays and parts of a MuData file, with patient ids left as text."""
 
+import csv
 import gzip
 import math
 from collections.abc import Mapping, Sequence
@@ -191,9 +192,11 @@ def _category(value: object) -> object:
 def _read_text(file: Path, *, missing: Sequence[str], numeric: str | None) -> pd.DataFrame:
     try:
         skipped, header = _header(file)
+        sep = max("\t,;", key=header.count)
+        _refuse_repeated(header, sep, where=f"{file}: line {skipped + 1}")
         frame = pd.read_csv(
             file,
-            sep=max("\t,;", key=header.count),
+            sep=sep,
             dtype={numeric: str} if numeric else str,
             keep_default_na=False,
             na_values=list(missing),
@@ -230,13 +233,28 @@ def _header(file: Path) -> tuple[int, str]:
     return 0, ""
 
 
+def _refuse_repeated(header: str, sep: str, *, where: str) -> None:
+    names = [name.strip() for name in next(csv.reader([header], delimiter=sep), [])]
+    repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if repeated:
+        msg = f"{where}: {names.count(repeated[0])} columns are named {repeated[0]!r}; give each a name of its own"
+        raise DataError(msg)
+
+
 def _starts(file: Path, skipped: int) -> list[int]:
-    """List the lines in which the header and each row start; a quoted cell may go over several, and blank lines are no rows."""
+    """List the lines in which the header and each row start; a quoted cell may go over several, and blank lines are no rows.
+
+    Raises:
+        DataError: a line holds a NUL character, at which a reader of tables would end its cell.
+    """
     starts, quoted = [], False
     with _open_text(file) as stream:
         for number, line in enumerate(stream, start=1):
             if number <= skipped:
                 continue
+            if "\0" in line:
+                msg = f"{file}: line {number} holds a NUL character, and the rest of its cell would be lost; take it out"
+                raise DataError(msg)
             if not quoted and line.strip(" \r\n"):
                 starts.append(number)
             quoted ^= line.count('"') % 2 == 1

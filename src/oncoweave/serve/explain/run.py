@@ -150,10 +150,7 @@ def _network(locked: LockedModel, manifest: dict[str, Any]) -> FittedNetwork:
         )
         raise ConfigError(msg)
     if not isinstance(locked.fitted, FittedNetwork):
-        msg = (
-            f"model {locked.name!r} is no network but a {type(locked.fitted).__name__}, which has no attention; {instead}"
-            f" followed (fusions: {', '.join(FOLLOWED)})"
-        )
+        msg = f"model {locked.name!r} is no network, so it has no attention; {instead} followed (fusions: {', '.join(FOLLOWED)})"
         raise ConfigError(msg)
     try:
         attentive(locked.fitted.model())

@@ -12,6 +12,8 @@ from oncoweave.serve.page import Block, Figure, Prose, Row, Section, Table, abse
 
 _FIRST = 12
 """So many of the most attended, and of those whose deletion changes most, are shown."""
+_NAMED = 3
+"""So many columns are named in a sentence."""
 _LEVELS = {
     "modalities": ("Modalities", "modalities"),
     "columns": ("Columns of {}", "the columns of {}"),
@@ -112,6 +114,7 @@ def columns_sections(found: CohortFindings, about: About) -> list[Section]:
 
 def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About) -> Section:
     shown, rest, alone = _first(table)
+    seldom = f" that {LEAST_PATIENTS} or more of those drawn have" if not alone.empty else ""
     noun = str(table["kind"].iloc[0])
     title = f"{noun.capitalize()}s of {name}"
     if shown.empty:
@@ -124,7 +127,7 @@ def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About
     chart = paired_bars(rows, left=_relative(), right=_deletion(shown, about), title=title)
     what = _DELETED[noun]
     caption = (
-        f"{title}, most attended first, with 95% intervals. Left: attention, {what[0]}relative to"
+        f"{title}{seldom}, most attended first, with 95% intervals. Left: attention, {what[0]}relative to"
         f" an even spread over the tokens measured in the patient (dashed: 1, a {noun} like any other);"
         f" {wording.plural(found.patients, 'patient')}. Right: how far the output moves when {what[1]};"
         f" {wording.plural(found.sampled, 'patient')}."
@@ -132,13 +135,21 @@ def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About
     blocks: list[Block] = [Figure(svg=chart, caption=caption), _ranks(title, shown, about), *_unmeasured(name, shown)]
     if rest:
         blocks.append(Prose(text=f"In columns.parquet: {wording.plural(rest, f'more {noun}')}, low on both sides.", role="note"))
-    if alone:
-        undeleted = wording.plural(alone, noun)
-        told = f"In columns.parquet: {undeleted} that fewer than {LEAST_PATIENTS} of those drawn have."
-        blocks.append(Prose(text=told, role="note"))
+    blocks += _undeleted(alone, noun)
     if (unlisted := found.unlisted.get(name, 0)) > 0:
         blocks.append(Prose(text=f"{wording.plural(unlisted, noun)} that nobody here has is left out.", role="note"))
     return Section(key=f"columns-{name}", title=title, blocks=tuple(blocks))
+
+
+def _undeleted(alone: pd.DataFrame, noun: str) -> list[Prose]:
+    if alone.empty:
+        return []
+    named = [f"{r['column']} (attention {r['attention']:.2f}, place {r['rank']:.0f})" for _, r in alone.head(_NAMED).iterrows()]
+    seldom = (
+        f"{wording.plural(len(alone), noun)} that fewer than {LEAST_PATIENTS} of those drawn have, so that nothing is deleted"
+    )
+    more = ", among them" if len(alone) > _NAMED else ""
+    return [Prose(text=f"In columns.parquet: {seldom}{more}: {wording.listed(named)}.", role="note")]
 
 
 _DELETED = {
@@ -264,15 +275,16 @@ def _decisive(shown: pd.DataFrame, about: About) -> Table:
     return Table(caption=caption, header=header, rows=rows)
 
 
-def _first(table: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
+def _first(table: pd.DataFrame) -> tuple[pd.DataFrame, int, pd.DataFrame]:
     """Choose what is shown, most attended first: the first by attention and the first by deletion.
 
-    Also count the rest, and what was deleted in too few: its attention would stand alone.
+    Also count the rest, and give what was deleted in too few, whose attention would stand alone, most attended first.
     """
     both = table[table["change"].notna()]
     chosen = {*both["attention"].nlargest(_FIRST).index, *both["change"].nlargest(_FIRST).index}
     shown = both[both.index.isin(chosen)].sort_values("attention", ascending=False)
-    return shown, len(both) - len(shown), len(table) - len(both)
+    alone = table[table["change"].isna()].sort_values("attention", ascending=False)
+    return shown, len(both) - len(shown), alone
 
 
 def agreement_section(found: CohortFindings) -> Section:

@@ -188,6 +188,8 @@ def _concordances(columns: pd.DataFrame, target: Target) -> pd.Series:
     found = {}
     for column in screened:
         known = columns[column].notna().to_numpy()
+        if not known.any():
+            continue
         try:
             c_index = harrell_c(target.time[known], target.event[known], columns[column].to_numpy()[known])
         except NoComparablePairsError:
