@@ -216,9 +216,9 @@ def test_a_column_that_few_of_those_drawn_have_gets_no_rank_by_deletion(network,
     assert sorted(columns["change_rank"].dropna()) == [1, 2, 3, 4]
     (section,) = columns_sections(found, ABOUT)
     page = " ".join(block.text if isinstance(block, Prose) else block.caption for block in section.blocks)
-    place, attention = columns.loc["sodium", "rank"], columns.loc["sodium", "attention"]
+    attention = columns.loc["sodium", "attention"]
     assert "Columns of record that 5 or more of those drawn have, most attended first" in page
     assert (
-        "In columns.parquet: 1 column that fewer than 5 of those drawn have, so that nothing is deleted:"
-        f" sodium (attention {attention:.2f}, place {place:.0f})." in page
+        "In columns.parquet: 1 column that fewer than 5 of those drawn have, too few to delete:"
+        f" sodium (attention {attention:.2f})." in page
     )

@@ -135,21 +135,19 @@ def _columns(name: str, table: pd.DataFrame, found: CohortFindings, about: About
     blocks: list[Block] = [Figure(svg=chart, caption=caption), _ranks(title, shown, about), *_unmeasured(name, shown)]
     if rest:
         blocks.append(Prose(text=f"In columns.parquet: {wording.plural(rest, f'more {noun}')}, low on both sides.", role="note"))
-    blocks += _undeleted(alone, noun)
+    if not alone.empty:
+        blocks.append(Prose(text=f"In columns.parquet: {_undeleted(alone, noun)}", role="note"))
     if (unlisted := found.unlisted.get(name, 0)) > 0:
         blocks.append(Prose(text=f"{wording.plural(unlisted, noun)} that nobody here has is left out.", role="note"))
     return Section(key=f"columns-{name}", title=title, blocks=tuple(blocks))
 
 
-def _undeleted(alone: pd.DataFrame, noun: str) -> list[Prose]:
-    if alone.empty:
-        return []
-    named = [f"{r['column']} (attention {r['attention']:.2f}, place {r['rank']:.0f})" for _, r in alone.head(_NAMED).iterrows()]
-    seldom = (
-        f"{wording.plural(len(alone), noun)} that fewer than {LEAST_PATIENTS} of those drawn have, so that nothing is deleted"
-    )
+def _undeleted(alone: pd.DataFrame, noun: str) -> str:
+    key, few = "word" if noun == "word" else "column", alone.head(_NAMED)
+    named = [f"{r[key]} (attention {r['attention']:.2f})" for _, r in few.iterrows()]
     more = ", among them" if len(alone) > _NAMED else ""
-    return [Prose(text=f"In columns.parquet: {seldom}{more}: {wording.listed(named)}.", role="note")]
+    seldom = f"{wording.plural(len(alone), noun)} that fewer than {LEAST_PATIENTS} of those drawn have, too few to delete"
+    return f"{seldom}{more}: {wording.listed(named)}."
 
 
 _DELETED = {
@@ -246,11 +244,8 @@ def _words(name: str, table: pd.DataFrame, found: CohortFindings, about: About) 
         notes.append(f"Left out: {wording.plural(unlisted, 'word')} that may be part of an identifier.")
     if rest:
         notes.append(f"In words.parquet: {wording.plural(rest, 'more word')} that were deleted.")
-    if alone:
-        notes.append(
-            f"{wording.plural(alone, 'word')} that fewer than {LEAST_PATIENTS} of those drawn have, whose attention would stand"
-            " alone."
-        )
+    if not alone.empty:
+        notes.append(f"In words.parquet: {_undeleted(alone, 'word')}")
     blocks = (Figure(svg=chart, caption=caption), _decisive(shown, about), Prose(text=" ".join(notes), role="note"))
     return Section(key=key, title=title, blocks=blocks)
 
