@@ -163,6 +163,14 @@ def test_a_class_that_no_training_patient_has_is_said_and_counts_as_none(tmp_pat
     found = audit_events(run)
     assert found.verdict == "failed"
     assert "holds 5 patients of the rarest class (bound 5) and the smallest training part 0 (bound 20)" in found.evidence
+    limits = [(0.501, 0.62), (0.50003, 0.62), (0.5, 0.62), (np.nan, np.nan)]
+    written = [run.figure(pd.Series({"value": 0.56, "low": low, "high": high})) for low, high in limits]
+    assert [w.partition(" (")[2] for w in written] == [
+        "0.501 to 0.620)",
+        "0.50003 to 0.62000)",
+        "0.500 to 0.620)",
+        "no interval)",
+    ]
 
 
 def test_counts_go_through_the_manifest_and_back():

@@ -25,6 +25,7 @@ def test_minimal_study_is_valid():
         ({"models": [{"name": "../escape", "fusion": "concat"}]}, r"models.0.name: wanted text that matches .*, got '../escape'"),
         ({"protocol": {"horizons": [-5]}}, "protocol.horizons.0: wanted a number above 0, got -5"),
         ({"modalities": []}, r"modalities: wanted 1 or more of them, got \[\]"),
+        ({"models": []}, r"models: wanted 1 or more of them, got \[\]"),
         ({"protocol": {"folds": 1}}, "protocol.folds: wanted a number of 2 or more, got 1"),
         ({"protocol": {"folds": 2.5}}, "protocol.folds: wanted a whole number, got 2.5"),
         (

@@ -47,12 +47,10 @@ def hazard_ratio(time: np.ndarray, event: np.ndarray, high_risk: np.ndarray, *, 
     fit = fit_cox(time, event, group[:, None].astype(float))
     beta, error = float(fit.coefficients[0]), float(np.sqrt(fit.covariance[0, 0]))
     z = stats.norm.ppf(0.5 + level / 2)
-    return HazardRatio(
-        value=float(np.exp(beta)),
-        low=float(np.exp(beta - z * error)),
-        high=float(np.exp(beta + z * error)),
-        p=float(2 * stats.norm.sf(abs(beta) / error)) if error > 0 else float("nan"),
-    )
+    with np.errstate(over="ignore"):  # groups that are nearly separated have no upper end
+        low, value, high = np.exp(beta + z * error * np.array([-1, 0, 1]))
+    p = float(2 * stats.norm.sf(abs(beta) / error)) if error > 0 else float("nan")
+    return HazardRatio(value=float(value), low=float(low), high=float(high), p=p)
 
 
 def fit_cox(time: np.ndarray, event: np.ndarray, features: np.ndarray, *, steps: int = 50) -> CoxFit:

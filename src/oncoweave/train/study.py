@@ -157,7 +157,7 @@ class Study(Strict):
     """How free text is read, by modality; one may read another's texts once more, as with words hidden and not."""
     preparation: dict[str, dict[str, Setting]] = Field(default_factory=dict)
     """How films and volumes are read and cut into tokens, by modality or by kind; see the ``Config`` of each kind."""
-    models: tuple[ModelSpec, ...] | None = None
+    models: tuple[ModelSpec, ...] | None = Field(default=None, min_length=1)
     """``standard_panel`` of early, intermediate and late fusions when not given."""
     main: str = ""
     """The model the study is about: the only one, or ``stacking``, when not given. It is named before anything is fitted, so that

@@ -129,6 +129,8 @@ class Audited:
         return None if rows.empty else rows.iloc[0]
 
     def figure(self, row: pd.Series) -> str:
-        """Write a measure with its interval."""
-        interval = "no interval" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+        """Write a measure with its interval; with so many digits that a limit which is not chance does not read like it."""
+        limits, chance = (row["low"], row["high"]), self.chance
+        digits = next((d for d in range(3, 9) if all(round(x, d) != chance or x == chance for x in limits)), 9)
+        interval = "no interval" if np.isnan(row["low"]) else " to ".join(f"{x:.{digits}f}" for x in limits)
         return f"{self.metric.replace('_', '-')} {row['value']:.3f} ({interval})"
