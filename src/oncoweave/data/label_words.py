@@ -7,8 +7,8 @@ full, whatever their order in the list.
 
 A hidden word is as one that was never written. A mark in its place would not do: where only the texts of one outcome hold it, it
 tells what the word told, as does a gap in the pairs of words. Punctuation and whatever else is written around it stay. Words are
-compared as a tokenizer reads them: without accents, and without what is not seen (soft hyphens, spaces of no width). A word cut
-by a hyphen at the end of a line is not found.
+compared as a tokenizer reads them: without accents, and without what is not seen (soft hyphens, spaces of no width); ligatures,
+full-width letters and typographic apostrophes are as plain ones. A word cut by a hyphen at the end of a line is not found.
 
 Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) do not tell where a word ends: a word in them is hidden
 wherever its letters stand, over line breaks too and as a part of a longer one (``再发`` within ``再发现``), and a star adds none
@@ -45,6 +45,8 @@ _UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs")
 """Unicode's categories of controls, of what formats text, and of what is no character."""
 _PLAIN = re.compile(r"[\t\n\r -~]*")
 """Texts that are compared as they are."""
+_APOSTROPHES = dict.fromkeys("\u2018\u2019\u201b\u02bc\u0060\u00b4\u2032", "'")
+"""Signs that are written for an apostrophe."""
 _LETTER = r"[^\W_]"
 """A letter or digit."""
 UNSPACED = (
@@ -144,8 +146,12 @@ def _is_unseen(letter: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _bare(letter: str) -> str:
-    """A letter without its accents; nothing for an accent alone."""
-    return "".join(part for part in unicodedata.normalize("NFD", letter) if unicodedata.category(part) != "Mn")
+    """A letter as it is compared: small, without its accents (nothing for an accent alone), one sign for all of its writings.
+
+    Ligatures are their letters, full-width letters the usual ones, and an apostrophe is straight.
+    """
+    parts = unicodedata.normalize("NFKD", _APOSTROPHES.get(letter, letter)).casefold()
+    return "".join(part for part in parts if unicodedata.category(part) != "Mn")
 
 
 @lru_cache(maxsize=32)

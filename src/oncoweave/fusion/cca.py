@@ -31,12 +31,12 @@ class Config:
 class Fitted(SideBySide):
     """Variates side by side, block by block (Sun et al., Pattern Recognit 38:2437, 2005); an absent block's stand at zero.
 
-    Blocks agree as far as patients have both: each cross-covariance is taken over the training patients who have the two blocks,
-    each block's own over all who have it.
+    Blocks agree as far as patients have both: each cross-covariance is summed over the training patients who have the two and
+    divided by the geometric mean of the numbers who have either, so that few common patients cannot agree more than many.
     """
 
     agreement: np.ndarray
-    """``[k]``: eigenvalues, from 0 to the number of blocks; 1 is what one block alone would reach without shrinkage."""
+    """``[k]``: eigenvalues; without shrinkage from 0 to the number of blocks, where 1 is what one block alone would reach."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,7 +75,9 @@ def _correlation(whitened: Mapping[str, np.ndarray], present: Mapping[str, np.nd
     rows = []
     for a in names:
         both = [present[a] & present[b] for b in names]
-        rows.append([whitened[a][r].T @ whitened[b][r] / max(int(r.sum()), 1) for b, r in zip(names, both, strict=True)])
+        sizes = [np.sqrt(present[a].sum() * present[b].sum()) for b in names]
+        crosses = zip(names, both, sizes, strict=True)
+        rows.append([whitened[a][r].T @ whitened[b][r] / max(size, 1.0) for b, r, size in crosses])
     return np.block(rows)
 
 

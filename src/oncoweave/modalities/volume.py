@@ -149,11 +149,11 @@ def read(record: Record, config: Config = USUAL) -> Sample | None:
     try:
         noted = scan_unit(record.modality.notes.get("unit", "HU"))
         volume = read_volume(path)
-        names, features = _radiomics(record, row.get("mask_path"), volume)
+        unit = _unit(volume, noted)
+        values = volume.values if unit == "HU" else _own(volume.values)
+        names, features = _radiomics(record, row.get("mask_path"), replace(volume, values=values))
     except DataError as error:
         raise ScanError(getattr(error, "reason", "unreadable"), f"{place(record)}: {error}") from error
-    unit = _unit(volume, noted)
-    values = volume.values if unit == "HU" else _own(volume.values)
     low, high = _STORED_HU if unit == "HU" else _OWN
     scaled = Volume(values=np.clip(values, low, high), spacing_mm=volume.spacing_mm, modality=volume.modality)
     outside = _limits(unit, config)[0]

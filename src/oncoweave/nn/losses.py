@@ -5,7 +5,6 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 Ties = Literal["efron", "breslow"]
 
@@ -41,12 +40,6 @@ def log1mexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     near = torch.log(-torch.expm1(-torch.where(small, x, 0.5)))
     far = torch.log1p(-torch.exp(-torch.where(small, 1.0, x)))
     return torch.where(small, near, far)
-
-
-def log_softplus(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Compute log(log(1 + exp(x))); equals x far below zero, where softplus underflows."""
-    low = x < -15
-    return torch.where(low, x, functional.softplus(torch.where(low, 0.0, x)).log())
 
 
 def cox_loss(

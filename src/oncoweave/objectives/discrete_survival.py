@@ -10,12 +10,14 @@ from torch.nn import functional
 
 from oncoweave.core.endpoint import Target
 from oncoweave.core.errors import DataError
-from oncoweave.nn.losses import check_outputs, log_softplus, mean_of
+from oncoweave.nn.losses import check_outputs, mean_of
 
 KINDS = ("survival",)
 
 _EVENTS_A_BIN = 10
 _MAX_BINS = 10
+_GRID = np.linspace(-20.0, 20.0, 801)
+"""Log-risks between which the one that has a mean survival is interpolated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -53,9 +55,22 @@ class DiscreteSurvival:
         return values.isfinite().all(dim=1).sum().float()
 
     def predict(self, outputs: Float[Tensor, "batch bin"]) -> np.ndarray:
-        """Log of the cumulative hazard at the last edge, ``[n, 1]``: on the scale of a Cox log-risk, up to a constant."""
-        # -log(1 - hazard) = softplus(logit), summed in the log domain
-        return torch.logsumexp(log_softplus(self._logits(outputs.double())), dim=1, keepdim=True).detach().cpu().numpy()
+        """Log-risk, ``[n, 1]``: that at which the training hazard gives the same mean survival up to the last edge.
+
+        All bins have a part in it. The cumulative hazard at the last edge, which is on that scale too, is mostly that of the last
+        bin, into which few patients live.
+        """
+        check_outputs(outputs, self.num_outputs)
+        own = functional.softplus(self._logits(outputs.double())).detach().cpu().numpy()
+        reference = self._restricted_mean(np.exp(_GRID)[:, None] * np.log1p(np.exp(self.base)))
+        falling, first = np.unique(-reference, return_index=True)
+        return np.interp(-self._restricted_mean(own), falling, _GRID[first])[:, None]
+
+    def _restricted_mean(self, hazard: np.ndarray) -> np.ndarray:
+        """Mean time until the event or the last edge, ``[n]``, of hazards ``[n, bin]`` that are constant within each."""
+        started = np.exp(-np.hstack([np.zeros((len(hazard), 1)), np.cumsum(hazard, axis=1)[:, :-1]]))
+        lived = np.where(hazard > 1e-9, -np.expm1(-hazard) / np.maximum(hazard, 1e-9), 1.0)
+        return (started * lived) @ np.diff(self.edges)
 
     def survival(self, outputs: Float[Tensor, "batch bin"], times: np.ndarray) -> np.ndarray:
         """Predict ``S(t)``, ``[n, t]``; the hazard is constant within a bin, and S is flat after the last edge."""

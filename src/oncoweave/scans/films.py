@@ -145,14 +145,22 @@ def _refuse_slices(dataset: Dataset, path: Path) -> None:
 
 
 def _windowed(dataset: Dataset, stored: np.ndarray, path: Path) -> Float[np.ndarray, "height width"]:
-    values = rescaled(dataset, stored)
+    """Window as the file states, or by the pixels that are no padding, which becomes black whatever is written there."""
+    padded = padding(dataset, stored)
+    if padded.all():
+        return np.zeros(stored.shape)
+    black = 1.0 if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1" else 0.0  # which is inverted afterwards
+    return np.where(padded, black, _grey_values(dataset, rescaled(dataset, stored), path, among=~padded))
+
+
+def _grey_values(dataset: Dataset, values: np.ndarray, path: Path, *, among: np.ndarray) -> Float[np.ndarray, "height width"]:
     if dataset.get("VOILUTSequence"):
         return _looked_up(dataset, values, path)
     centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
     function = str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR")
     # DICOM PS3.3 C.11.2.1: LINEAR takes off one from the width, the others take any above 0
     if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
-        return _own_window_but_padding(values, stored, dataset)
+        return own_window(values, among=among)
     return window(values, centre=centre, width=width, function=function)
 
 
@@ -167,15 +175,6 @@ def _looked_up(dataset: Dataset, values: np.ndarray, path: Path) -> Float[np.nda
         msg = f"{path}: its table of grey values (VOI LUT) cannot be read ({error}); export the film again, or drop the row"
         raise ScanError("unreadable", msg) from error
     return np.asarray(found, dtype=np.float32) / (2**depth - 1)
-
-
-def _own_window_but_padding(values: np.ndarray, stored: np.ndarray, dataset: Dataset) -> Float[np.ndarray, "height width"]:
-    """Window by the pixels that the file does not call padding, whatever is written there; padding becomes black."""
-    padded = padding(dataset, stored)
-    if padded.all():
-        return np.zeros_like(values)
-    black = 1.0 if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1" else 0.0  # which is inverted afterwards
-    return np.where(padded, black, own_window(values, among=~padded))
 
 
 def window(

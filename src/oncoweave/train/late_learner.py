@@ -56,6 +56,9 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
 
     ``fit`` gives None for inner folds that nothing can be learned in: rows left out of them have no score.
 
+    Log-risks of all inner folds have one origin, the mean over the same training rows: measured from the rows that each was
+    taught on, the differences between inner folds (hospitals) would count ``K / (K - 1)`` times.
+
     ``modality`` None is a model of several. ``learner`` names the model in the fold's memory, so that several late fusions share
     it.
     """
@@ -69,9 +72,11 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
         inner = fold.inner if modality is None else fold.inner_with(modality)
         scores = np.full(whole.fitted.predict(fold.train).shape, np.nan)
         for k in np.unique(inner[inner >= 0]).tolist():
-            left_out, part = np.flatnonzero(inner == k), fit(fold.without(inner, k))
+            part = fit(fold.without(inner, k))
             if part is not None:
-                scores[left_out] = part.fitted.predict(fold.train.take(left_out))
+                scores[inner == k] = (found := part.fitted.predict(fold.train))[inner == k]
+                if fold.train.outcome.endpoint.kind == "survival":
+                    scores[inner == k] -= np.nanmean(found[fold.train.outcome.known])
         fold.memo[key] = Trained(fitted=whole.fitted, out_of_fold=scores)
         fold.seconds[key] = perf_counter() - started
     base = fold.memo[key]

@@ -9,6 +9,7 @@ import numpy as np
 
 from oncoweave.core import shelf
 from oncoweave.core.endpoint import Target
+from oncoweave.nn.availability import present_blocks
 from oncoweave.nn.fitted import EarlyFusion, SupervisedFusion
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.fold import Fold, Preparation, Trained
@@ -83,16 +84,24 @@ def left_out_columns(
     *,
     like: EarlyFusion,
 ) -> np.ndarray:
-    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold, pointing where those of ``like`` do."""
-    parts = {}
+    """Fused columns ``[n, d]`` of each row by the fusion that left out its inner fold, directed and scaled as by ``like``."""
+    columns, whole, present = np.empty((len(inner), len(like.groups))), like.transform(blocks), present_blocks(blocks)
+    has = np.stack([present[name] for name in like.groups], axis=1)
     for k in np.unique(inner):
         rest = fuse({m: b[inner != k] for m, b in blocks.items()}, target.take(inner != k))
         assert isinstance(rest, SupervisedFusion), f"a fusion that needs the outcome, {type(rest).__module__}, has no 'like'"
-        parts[k] = rest.like(like).transform({m: b[inner == k] for m, b in blocks.items()})
-    columns = np.empty((len(inner), len(like.groups)))
-    for k, part in parts.items():
-        columns[inner == k] = part
+        columns[inner == k] = _on_the_scale_of(whole, rest.like(like).transform(blocks), has)[inner == k]
     return columns
+
+
+def _on_the_scale_of(whole: np.ndarray, part: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """Give columns ``[n, d]`` the mean and deviation that those of ``whole`` have over the rows of ``has``, ``Bool[n, d]``.
+
+    A fit of other rows has other units; a head that is fitted on columns in several of them reads none of them well.
+    """
+    centre, spread = part.mean(axis=0, where=has), part.std(axis=0, where=has)
+    scaled = (part - centre) / np.where(spread > 0, spread, 1.0) * whole.std(axis=0, where=has) + whole.mean(axis=0, where=has)
+    return np.where(has & (spread > 0), scaled, part)
 
 
 def _scattered(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:

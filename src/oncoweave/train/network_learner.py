@@ -67,8 +67,9 @@ class FittedNetwork:
     members: tuple[dict[str, np.ndarray], ...]
     """Weights of each network; predictions are averaged."""
     origins: tuple[float, ...]
-    """Of survival, the mean log-risk that each network gives the rows it was trained on, which is subtracted: Cox's loss sees no
-    constant, so networks that left out different rows would else differ by one. 0 of all other endpoints."""
+    """Of survival, the mean log-risk that each network gives all training rows, those that it left out among them, which is
+    subtracted: Cox's loss sees no constant, so networks that left out different rows would else differ by one. 0 of all other
+    endpoints."""
     objective: SupervisedObjective
     tokens: int
     """Tiles (or words) in memory at once."""
@@ -116,11 +117,10 @@ class FittedNetwork:
         outputs, _ = outputs_of(self.model(member), source, rows, tokens=self.tokens, device=torch.device("cpu"))
         return self.objective.predict(outputs) - self.origins[member]
 
-    def centred(self, data: Dataset, left_out: Sequence[np.ndarray], rows: np.ndarray) -> "FittedNetwork":
-        """Put the origin of each network's log-risks at the mean of those ``rows`` of ``data`` that it did not leave out."""
+    def centred(self, data: Dataset, rows: np.ndarray) -> "FittedNetwork":
+        """Put the origin of each network's log-risks at the mean of the same ``rows`` of ``data``."""
         reader, _ = self._reader(data)
-        taught = [np.setdiff1d(rows, held_out) for held_out in left_out]
-        return replace(self, origins=tuple(float(self._scores(reader, own, k).mean()) for k, own in enumerate(taught)))
+        return replace(self, origins=tuple(float(self._scores(reader, rows, k).mean()) for k in range(len(self.members))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,7 +187,7 @@ def fit_network(fold: Fold, modalities: Sequence[str], spec: NetworkSpec, *, wat
     ]
     fitted = network(members)
     if target.endpoint.kind == "survival":
-        fitted = fitted.centred(fold.train, left_out, rows)
+        fitted = fitted.centred(fold.train, rows)
     return Trained(fitted=fitted, out_of_fold=fitted.predict_left_out(fold.train, left_out))
 
 
