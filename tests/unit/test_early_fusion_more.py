@@ -143,3 +143,38 @@ def test_a_block_that_does_not_vary_gives_a_column_of_zeros(rng):
     blocks = {"a": np.ones((20, 3)), "b": rng.normal(size=(20, 2))}
     output = pls.fit(blocks, pls.Config(), _target("binary", rng.random(20) < 0.5)).transform(blocks)
     np.testing.assert_array_equal(output[:, 0], 0.0)
+
+
+@pytest.mark.parametrize("hospitals", [2, 3])
+def test_columns_of_left_out_hospitals_are_in_the_units_of_all(rng, hospitals):
+    """Centred and scaled on the other hospitals only, what lies between hospitals would count twice."""
+    inner = np.repeat(np.arange(hospitals), 100)
+    x = rng.normal(size=(len(inner), 4)) * 0.3
+    x[:, 0] += np.linspace(-1.5, 1.5, hospitals)[inner]
+    block = np.where(rng.random((len(inner), 1)) < 0.2, np.nan, x)
+    target = _target("regression", x[:, 0])
+
+    def fuse(some, told):
+        return pls.fit(some, pls.Config(components=1), told)
+
+    fused = fuse({"a": block, "b": x[:, 1:]}, target)
+    columns = left_out_columns(fuse, {"a": block, "b": x[:, 1:]}, target, inner, like=fused)[:, 0]
+    whole = fused.transform({"a": block, "b": x[:, 1:]})[:, 0]
+    has = ~np.isnan(block[:, 0])
+    assert (columns[~has] == 0).all()
+    assert np.polyfit(whole[has], columns[has], 1)[0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_few_common_patients_cannot_agree_more_than_many(rng):
+    """Noise that twelve patients have beside what all others share: it takes none of the leading variates."""
+    shared = rng.normal(size=(300, 3))
+    blocks = {name: shared @ rng.normal(size=(3, 30)) + 2 * rng.normal(size=(300, 30)) for name in ("a", "c")}
+    blocks["b"] = np.where(np.arange(300)[:, None] < 12, rng.normal(size=(300, 30)), np.nan)
+
+    def explained(some):
+        found = cca.fit(some, cca.Config()).transform(some)[:, : 2 * cca.Config().components]  # those of a and c
+        rest = shared - found @ np.linalg.lstsq(found, shared, rcond=None)[0]
+        return 1 - (rest**2).sum() / (shared**2).sum()
+
+    assert explained(blocks) == pytest.approx(explained({name: blocks[name] for name in ("a", "c")}), abs=0.02)
+    assert cca.fit(blocks, cca.Config(shrinkage=0.0)).agreement.max() <= 3 + 1e-9

@@ -95,6 +95,11 @@ def test_padding_does_not_set_the_window_and_is_black(tmp_path, ramp):
         pixels = read_film(write_dicom(tmp_path / "padded.dcm", padded, PixelPaddingValue=65535, **tags)).pixels
         np.testing.assert_allclose(pixels[:, 100:], plain, atol=1e-6)
         assert (pixels[:, :100] == 0).all()
+        stated = tags | {"WindowCenter": 2000, "WindowWidth": 4000}
+        windowed = read_film(write_dicom(tmp_path / "windowed.dcm", padded, PixelPaddingValue=65535, **stated)).pixels
+        whole = read_film(write_dicom(tmp_path / "whole.dcm", ramp[:, 100:], **stated)).pixels
+        np.testing.assert_allclose(windowed[:, 100:], whole, atol=1e-6)
+        assert (windowed[:, :100] == 0).all()
 
 
 def test_a_picture_stored_lying_is_turned_as_it_says(tmp_path):

@@ -16,11 +16,13 @@ from oncoweave.core.files import sha256
 from oncoweave.core.state import load_state, save_state
 from oncoweave.core.truth import PatientTruth
 from oncoweave.encoders.longnet import VARIANTS, LongNet, SlideEncoder, build
-from oncoweave.modalities import expression, slide
+from oncoweave.modalities import expression, record, slide
 from oncoweave.model import Model
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.finetune import Start, start_settings
 from oncoweave.train.fold import Fold
+from oncoweave.train.late_learner import fit_base
+from oncoweave.train.linear_learner import fit_linear
 from oncoweave.train.loop import LoopConfig
 from oncoweave.train.network_learner import NetworkOptions, NetworkSpec, count_tokens, fit_network
 from oncoweave.train.panel import network_spec
@@ -249,3 +251,25 @@ def test_a_study_takes_weights_from_beside_its_file(tmp_path):
     assert start.sha256 == sha256(start.path)
     assert (spec.options.layer_decay, spec.options.members) == (0.9, 2)
     assert (spec.loop.precision, spec.loop.max_tokens, spec.loop.epochs) == ("bf16-mixed", 500, 60)
+
+
+def test_out_of_fold_log_risks_of_hospitals_are_as_far_apart_as_those_of_the_model(rng):
+    """Each hospital is left out once; measured from the mean of the other alone, they would be twice as far apart."""
+    n, far = 300, np.repeat([-1.0, 1.0], 150)
+    x = far + rng.normal(size=n)
+    endpoint = Endpoint(name="os", kind="survival", columns=("t", "e"), time_unit="months")
+    data = Dataset(
+        patient_ids=np.array([f"P{i}" for i in range(n)], dtype=object),
+        site=np.where(far < 0, "A", "B").astype(object),
+        target=Target(endpoint=endpoint, values=np.stack([rng.exponential(np.exp(-x)), np.ones(n)], axis=1)),
+        samples={"a": tuple(record.Sample(patient_id=f"P{i}", values={"x": float(v)}) for i, v in enumerate(x))},
+        kinds={"a": "record"},
+    )
+    by_hospital = Fold(train=data, seed=0, inner_folds=2, group_by_site=True)
+    loop = LoopConfig(epochs=15, learning_rate=1e-2)
+    spec = NetworkSpec(fusion="mean", options=NetworkOptions(members=2, width=8, dropout=0.0), loop=loop)
+    linear = fit_base(by_hospital, "a", learner="linear", fit=lambda part: fit_linear(part, ["a"], fusion="concat"))
+    for trained in (linear, fit_network(by_hospital, ("a",), spec)):
+        of_fold, of_model = trained.out_of_fold[:, 0], trained.fitted.predict(data)[:, 0]
+        apart = [scores[far > 0].mean() - scores[far < 0].mean() for scores in (of_fold, of_model)]
+        assert apart[0] == pytest.approx(apart[1], rel=0.35)

@@ -385,6 +385,19 @@ def test_radiomics_needs_its_extra_and_a_mask_that_fits():
             radiomics(scan, dataclasses.replace(scan, values=np.ones_like(scan.values)))
 
 
+def test_radiomics_of_a_scan_without_a_unit_do_not_depend_on_how_it_was_stored(tmp_path, rng, monkeypatch):
+    values, mask = rng.gamma(4, 0.05, (40, 40, 40)).astype(np.float32), np.zeros((40, 40, 40), dtype=np.float32)
+    mask[10:30, 10:30, 10:30] = 1
+    handed = []
+    monkeypatch.setattr("oncoweave.scans.radiomics.radiomics", lambda scan, _: handed.append(scan.values) or ((), np.zeros(0)))
+    write_nifti(tmp_path / "mask.nii", mask, np.diag([5, 5, 5, 1.0]))
+    for scale in (1, 1000):
+        path = write_nifti(tmp_path / f"{scale}.nii", values * scale, np.diag([5, 5, 5, 1.0]))
+        assert volume.read(record(tmp_path, path.name, unit="arbitrary", mask_path="mask.nii")) is not None
+    np.testing.assert_allclose(handed[0], handed[1], rtol=1e-4, atol=1e-2)
+    assert np.quantile(handed[0], 0.99) > 500  # many bins of 25
+
+
 def test_radiomics_inside_a_mask_are_those_of_its_voxels(tmp_path, rng):
     pytest.importorskip("radiomics", reason="pyradiomics is not installed (extra radiomics)")
     values = rng.normal(-300, 200, size=(20, 16, 12)).astype(np.float32)
