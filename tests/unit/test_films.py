@@ -100,6 +100,8 @@ def test_padding_does_not_set_the_window_and_is_black(tmp_path, ramp):
         whole = read_film(write_dicom(tmp_path / "whole.dcm", ramp[:, 100:], **stated)).pixels
         np.testing.assert_allclose(windowed[:, 100:], whole, atol=1e-6)
         assert (windowed[:, :100] == 0).all()
+        nothing = read_film(write_dicom(tmp_path / "nothing.dcm", np.full_like(ramp, 65535), PixelPaddingValue=65535, **tags))
+        assert (nothing.pixels == 0).all()
 
 
 def test_a_picture_stored_lying_is_turned_as_it_says(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from oncoweave.core import shelf
-from oncoweave.nn.token_sets import LEARNED, modality_shares, token_shares
+from oncoweave.nn.attention_path import mean_of_means
+from oncoweave.nn.token_sets import LEARNED, heard
 from oncoweave.nn.tokens import Tokens
 
 SPANS = {"rna": slice(0, 3), "record": slice(3, 4), LEARNED: slice(4, 6)}
@@ -12,9 +13,8 @@ SPANS = {"rna": slice(0, 3), "record": slice(3, 4), LEARNED: slice(4, 6)}
 
 def test_shares_are_even_over_modalities_and_learned_tokens_weigh_where_there_is_none():
     keep = torch.tensor([[1, 1, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
-    assert modality_shares(keep, SPANS).tolist() == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
     expected = [[0.25, 0.25, 0, 0.5, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0.5, 0.5], [0] * 6]
-    assert token_shares(keep, SPANS).tolist() == expected
+    assert mean_of_means(heard(keep, SPANS), SPANS).tolist() == expected
 
 
 @pytest.mark.parametrize("fusion", ["mcat", "motcat", "survpath"])

@@ -170,8 +170,12 @@ def breslow_baseline(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> B
     return BaselineHazard(times=times, cumulative_hazard=hazard)
 
 
-def baselines_of_columns(time: np.ndarray, event: np.ndarray, risks: np.ndarray) -> list[BaselineHazard | None]:
-    """Breslow baselines of several models that saw different patients, a column each; None for those whose patients had no event.
+def baselines_of_columns(
+    time: np.ndarray, event: np.ndarray, risks: np.ndarray
+) -> tuple[np.ndarray, list[BaselineHazard | None]]:
+    """Means of several models' log-risks, ``[m]``, and the Breslow baselines of their distance from them.
+
+    Models may have seen different patients; the mean is 0 where they had none, and the baseline None where these had no event.
 
     A Breslow baseline stays level after its last event. Where a model's patients were followed for less time than others (a test
     that is new, a hospital that joined late) that says nothing of survival. So beyond the time that any of them was followed its
@@ -180,19 +184,21 @@ def baselines_of_columns(time: np.ndarray, event: np.ndarray, risks: np.ndarray)
     Args:
         time: ``[n]``
         event: ``[n]``
-        risks: ``[n, m]`` log-risks, the mean of each column 0; NaN where a model says nothing.
+        risks: ``[n, m]`` log-risks; NaN where a model says nothing.
 
     Raises:
         DataError: as of :func:`breslow_baseline`.
     """
     has = ~np.isnan(risks)
+    origin = np.array([risk[rows].mean() if rows.any() else 0.0 for risk, rows in zip(risks.T, has.T, strict=True)])
+    risks = risks - origin
     mean = np.where(has, risks, 0.0).sum(axis=1) / np.maximum(has.sum(axis=1), 1)
     together = breslow_baseline(time, event, mean)
     own: list[BaselineHazard | None] = []
     for risk, rows in zip(risks.T, has.T, strict=True):
         seen = event[rows].any()
         own.append(continued(breslow_baseline(time[rows], event[rows], risk[rows]), time[rows].max(), together) if seen else None)
-    return own
+    return origin, own
 
 
 def continued(baseline: BaselineHazard, last: float, other: BaselineHazard) -> BaselineHazard:

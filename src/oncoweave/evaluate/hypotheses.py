@@ -148,10 +148,9 @@ def _of_survival(scores: np.ndarray, target: Target) -> Hypotheses:
         raise DataError(msg)
     horizon = float(np.median(time[event]))
     log_hazard = _log_hazard(breslow_baseline(time, event, np.zeros(len(time))), horizon)
-    risks = scores[known, :, 0]
-    origin = np.array([column[~np.isnan(column)].mean() if (~np.isnan(column)).any() else 0.0 for column in risks.T])
+    origin, baselines = baselines_of_columns(time, event, scores[known, :, 0])
     unit = np.full(scores.shape[1], log_hazard)
-    for m, own in enumerate(baselines_of_columns(time, event, risks - origin)):
+    for m, own in enumerate(baselines):
         if own is not None and own.times[0] <= horizon:
             unit[m] = _log_hazard(own, horizon)
     rate = -np.expm1(-np.exp(log_hazard))

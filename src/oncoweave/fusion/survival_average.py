@@ -88,8 +88,7 @@ def fit(scores: np.ndarray, target: Target, config: Config) -> Fitted:
         msg = f"wanted at least one event among {len(time)} patients with a known outcome, got none"
         raise DataError(msg)
     marginal = breslow_baseline(time, event, np.zeros(len(time)))
-    risks = np.where(present, scores[:, :, 0], np.nan)[known]
-    origin = np.array([column[~np.isnan(column)].mean() if (~np.isnan(column)).any() else 0.0 for column in risks.T])
+    origin, baselines = baselines_of_columns(time, event, np.where(present, scores[:, :, 0], np.nan)[known])
     # a modality that was seen with no event tells no hazard of its own
-    baselines = tuple(own or marginal for own in baselines_of_columns(time, event, risks - origin))
-    return Fitted(origin=origin, baselines=baselines, marginal=marginal, of=config.of)
+    own = tuple(baseline or marginal for baseline in baselines)
+    return Fitted(origin=origin, baselines=own, marginal=marginal, of=config.of)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.core.settings import ranged
-from oncoweave.nn.attention_path import AttentionPath, Part
+from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means
 from oncoweave.nn.few_many import FewManyBlock
-from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs, token_shares
+from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, heard, pairs
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
@@ -65,7 +65,7 @@ class PathwayTransformer(nn.Module):
         roles = self.roles(self.projections(tokens))
         values = self._run(roles, len(self.blocks))
         pooled = [
-            (token_shares(role.keep, role.spans).to(x.dtype).unsqueeze(1) @ norm(x)).squeeze(1)
+            (_shares(role).to(x.dtype).unsqueeze(1) @ norm(x)).squeeze(1)
             for norm, x, role in zip(self.norms, values, roles, strict=False)
             if x is not None and role is not None
         ]
@@ -100,10 +100,10 @@ class PathwayTransformer(nn.Module):
         spans = {name: span for name, span in asking.spans.items() if name != LEARNED}
         if asked is not None:
             spans |= {name: slice(s.start + count, s.stop + count) for name, s in asked.spans.items()}
-        readout = token_shares(asking.keep, asking.spans)
+        readout = _shares(asking)
         if asked is not None:
             half = torch.where(asked.keep.any(dim=1, keepdim=True), 0.5, 1.0)
-            readout = torch.cat([readout * half, token_shares(asked.keep, asked.spans) / 2], dim=1)
+            readout = torch.cat([readout * half, _shares(asked) / 2], dim=1)
         return AttentionPath(spans=spans, steps=tuple(steps), readout=readout)
 
     def _run(self, roles: tuple[Joined, Joined | None], depth: int) -> tuple[Tensor, Tensor | None]:
@@ -114,6 +114,11 @@ class PathwayTransformer(nn.Module):
         for block in self.blocks[:depth]:
             few, many = block(few, many, keep_few=asking.keep, keep_many=keep_many)
         return few, many
+
+
+def _shares(role: Joined) -> Float[Tensor, "batch token"]:
+    """Say what each token weighs in the vector of its role: modalities alike, however many tokens each has."""
+    return mean_of_means(heard(role.keep, role.spans), role.spans)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:

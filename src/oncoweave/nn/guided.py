@@ -12,8 +12,8 @@ from oncoweave.core.ranges import Count, Rate, refuse_uneven
 from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, Step
 from oncoweave.nn.blocks import TransformerBlock
-from oncoweave.nn.pooling import GatedAttentionPool
-from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, modality_shares, pairs
+from oncoweave.nn.pooling import GatedAttentionPool, masked_mean
+from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, heard, pairs
 from oncoweave.nn.tokens import Tokens
 
 
@@ -32,9 +32,9 @@ class SetTransformer(nn.Module):
         """Pool to one vector a patient; values under ``keep`` False must be finite."""
         for block in self.blocks:
             x = block(x, keep=keep)
-        x, shares = self.norm(x), modality_shares(keep, spans).to(x.dtype)
-        pooled = [self.pool(x[:, span], keep[:, span]) for span in spans.values()]
-        return (shares.unsqueeze(2) * torch.stack(pooled, dim=1)).sum(dim=1)
+        x, keep = self.norm(x), heard(keep, spans)
+        pooled = torch.stack([self.pool(x[:, span], keep[:, span]) for span in spans.values()], dim=1)
+        return masked_mean(pooled, _any_in(keep, spans))
 
     def maps(
         self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]
@@ -44,9 +44,9 @@ class SetTransformer(nn.Module):
         for block in cast("list[TransformerBlock]", list(self.blocks)):
             maps.append(block.weights(x, keep=keep).mean(dim=1) * keep.unsqueeze(2))
             x = block(x, keep=keep)
-        x, shares = self.norm(x), modality_shares(keep, spans)
+        x, keep = self.norm(x), heard(keep, spans)
         weights = [self.pool.weights(x[:, span], keep[:, span]).mean(dim=1) for span in spans.values()]
-        return maps, torch.cat([w * shares[:, k : k + 1] for k, w in enumerate(weights)], dim=1)
+        return maps, torch.cat(weights, dim=1) / _any_in(keep, spans).sum(dim=1, keepdim=True).clamp(min=1)
 
 
 @ranged
@@ -156,6 +156,10 @@ def _joint(first: Sequence[Tensor], second: Sequence[Tensor], rows: Sequence[Int
         tuple(Part(queries=own, keys=own, weights=weights) for own, weights in zip(rows, both, strict=True))
         for both in zip(first, second, strict=True)
     )
+
+
+def _any_in(keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]) -> Bool[Tensor, "batch span"]:
+    return torch.stack([keep[:, span].any(dim=1) for span in spans.values()], dim=1)
 
 
 def _set_transformer(config: GuidedConfig) -> SetTransformer:

@@ -40,23 +40,13 @@ def pairs(
     return {f"{a}->{b}": maps[:, :, rows, columns] for a, rows in queries.items() for b, columns in keys.items()}
 
 
-def modality_shares(keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]) -> Float[Tensor, "batch span"]:
-    """Say what each span weighs in a patient's vector: his modalities alike, however many tokens they have.
-
-    Pooled over all tokens, a modality of one token (a record, an embedding) would hardly be heard beside fifty gene sets. Learned
-    tokens weigh where no modality does. Shares sum to one, or to zero where nothing is kept.
-    """
-    has = torch.stack([keep[:, span].any(dim=1) for span in spans.values()], dim=1)
-    known = has & torch.tensor([name != LEARNED for name in spans], device=keep.device)
-    counted = torch.where(known.any(dim=1, keepdim=True), known, has).float()
-    return counted / counted.sum(dim=1, keepdim=True).clamp(min=1.0)
-
-
-def token_shares(keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]) -> Float[Tensor, "batch token"]:
-    """Say what each token weighs where a modality's vector is the mean of its kept tokens; see :func:`modality_shares`."""
-    shares = modality_shares(keep, spans)
-    parts = [keep[:, span] / keep[:, span].sum(dim=1, keepdim=True).clamp(min=1) for span in spans.values()]
-    return torch.cat([part * shares[:, k : k + 1] for k, part in enumerate(parts)], dim=1)
+def heard(keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]) -> Bool[Tensor, "batch token"]:
+    """Tokens that a patient's vector is pooled from: his modalities', and learned ones where there is none of these."""
+    if LEARNED not in spans:
+        return keep
+    learned = torch.zeros_like(keep)
+    learned[:, spans[LEARNED]] = True
+    return keep & ~(learned & (keep & ~learned).any(dim=1, keepdim=True))
 
 
 def refuse_unknown(bags: frozenset[str], dims: Mapping[str, int]) -> None:

@@ -147,9 +147,9 @@ def _refuse_slices(dataset: Dataset, path: Path) -> None:
 def _windowed(dataset: Dataset, stored: np.ndarray, path: Path) -> Float[np.ndarray, "height width"]:
     """Window as the file states, or by the pixels that are no padding, which becomes black whatever is written there."""
     padded = padding(dataset, stored)
-    if padded.all():
-        return np.zeros(stored.shape)
     black = 1.0 if dataset.get("PhotometricInterpretation", "") == "MONOCHROME1" else 0.0  # which is inverted afterwards
+    if padded.all():
+        return np.full(stored.shape, black)
     return np.where(padded, black, _grey_values(dataset, rescaled(dataset, stored), path, among=~padded))
 
 
@@ -171,6 +171,7 @@ def _looked_up(dataset: Dataset, values: np.ndarray, path: Path) -> Float[np.nda
     try:
         depth = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         found = apply_voi(np.rint(values).astype(np.int32), dataset)
+    # all that pydicom raises of a table that is empty, cut, lacks an element, or has a depth that it has no code for
     except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError, struct.error) as error:
         msg = f"{path}: its table of grey values (VOI LUT) cannot be read ({error}); export the film again, or drop the row"
         raise ScanError("unreadable", msg) from error

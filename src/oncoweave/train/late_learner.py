@@ -74,9 +74,10 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
         for k in np.unique(inner[inner >= 0]).tolist():
             part = fit(fold.without(inner, k))
             if part is not None:
-                scores[inner == k] = (found := part.fitted.predict(fold.train))[inner == k]
+                found = part.fitted.predict(fold.train)
                 if fold.train.outcome.endpoint.kind == "survival":
-                    scores[inner == k] -= np.nanmean(found[fold.train.outcome.known])
+                    found -= np.nanmean(found[fold.train.outcome.known])
+                scores[inner == k] = found[inner == k]
         fold.memo[key] = Trained(fitted=whole.fitted, out_of_fold=scores)
         fold.seconds[key] = perf_counter() - started
     base = fold.memo[key]
