@@ -4,17 +4,25 @@ import pytest
 import torch
 
 from oncoweave.core import shelf
-from oncoweave.nn.attention_path import mean_of_means
-from oncoweave.nn.token_sets import LEARNED, heard
 from oncoweave.nn.tokens import Tokens
 
-SPANS = {"rna": slice(0, 3), "record": slice(3, 4), LEARNED: slice(4, 6)}
 
+@pytest.mark.parametrize("fusion", ["mcat", "motcat", "survpath"])
+def test_modalities_and_learned_tokens_weigh_alike_however_many_tokens_each_has(fusion):
+    module = shelf.load("fusion", fusion)
+    network = module.build(module.Config(), dims={"slide": 8, "rna": 8, "record": 8}, dim_out=1, bags=frozenset({"slide"})).eval()
 
-def test_shares_are_even_over_modalities_and_learned_tokens_weigh_where_there_is_none():
-    keep = torch.tensor([[1, 1, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
-    expected = [[0.25, 0.25, 0, 0.5, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0.5, 0.5], [0] * 6]
-    assert mean_of_means(heard(keep, SPANS), SPANS).tolist() == expected
+    def tokens(keep):
+        keep = torch.tensor(keep).bool()
+        return Tokens(values=torch.randn(*keep.shape, 8), keep=keep)
+
+    rna = tokens([[1, 1, 0], [0, 0, 0], [0, 0, 0]])
+    slide = tokens([[0, 0], [0, 0], [1, 1]])  # is read by the other half of the vector
+    path = network.attention_path({"slide": slide, "rna": rna, "record": tokens([[1], [1], [0]])})
+    shares = torch.stack([path.readout[:, path.spans[name]].sum(dim=1) for name in ("rna", "record")], dim=1)
+    learned = path.readout[:, 4:8].sum(dim=1)  # after three of rna and one of record
+    torch.testing.assert_close(shares, torch.tensor([[1 / 3, 1 / 3], [0.0, 0.5], [0.0, 0.0]]))
+    torch.testing.assert_close(learned, torch.tensor([1 / 3, 0.5, 0.5]))
 
 
 @pytest.mark.parametrize("fusion", ["mcat", "motcat", "survpath"])

@@ -17,7 +17,7 @@ from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means
 from oncoweave.nn.few_many import FewManyBlock
-from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, heard, pairs
+from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs
 from oncoweave.nn.tokens import Tokens
 
 STAGE = "intermediate"
@@ -117,8 +117,8 @@ class PathwayTransformer(nn.Module):
 
 
 def _shares(role: Joined) -> Float[Tensor, "batch token"]:
-    """Say what each token weighs in the vector of its role: modalities alike, however many tokens each has."""
-    return mean_of_means(heard(role.keep, role.spans), role.spans)
+    """Say what each token weighs in the vector of its role: modalities and the learned tokens alike, however many each has."""
+    return mean_of_means(role.keep, role.spans)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:

@@ -13,7 +13,7 @@ from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, Step
 from oncoweave.nn.blocks import TransformerBlock
 from oncoweave.nn.pooling import GatedAttentionPool, masked_mean
-from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, heard, pairs
+from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs
 from oncoweave.nn.tokens import Tokens
 
 
@@ -32,7 +32,7 @@ class SetTransformer(nn.Module):
         """Pool to one vector a patient; values under ``keep`` False must be finite."""
         for block in self.blocks:
             x = block(x, keep=keep)
-        x, keep = self.norm(x), heard(keep, spans)
+        x = self.norm(x)
         pooled = torch.stack([self.pool(x[:, span], keep[:, span]) for span in spans.values()], dim=1)
         return masked_mean(pooled, _any_in(keep, spans))
 
@@ -44,7 +44,7 @@ class SetTransformer(nn.Module):
         for block in cast("list[TransformerBlock]", list(self.blocks)):
             maps.append(block.weights(x, keep=keep).mean(dim=1) * keep.unsqueeze(2))
             x = block(x, keep=keep)
-        x, keep = self.norm(x), heard(keep, spans)
+        x = self.norm(x)
         weights = [self.pool.weights(x[:, span], keep[:, span]).mean(dim=1) for span in spans.values()]
         return maps, torch.cat(weights, dim=1) / _any_in(keep, spans).sum(dim=1, keepdim=True).clamp(min=1)
 

@@ -40,15 +40,6 @@ def pairs(
     return {f"{a}->{b}": maps[:, :, rows, columns] for a, rows in queries.items() for b, columns in keys.items()}
 
 
-def heard(keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]) -> Bool[Tensor, "batch token"]:
-    """Tokens that a patient's vector is pooled from: his modalities', and learned ones where there is none of these."""
-    if LEARNED not in spans:
-        return keep
-    learned = torch.zeros_like(keep)
-    learned[:, spans[LEARNED]] = True
-    return keep & ~(learned & (keep & ~learned).any(dim=1, keepdim=True))
-
-
 def refuse_unknown(bags: frozenset[str], dims: Mapping[str, int]) -> None:
     """Refuse bags that are no modality of the model.
 

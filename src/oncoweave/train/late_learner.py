@@ -74,15 +74,20 @@ def fit_base(fold: Fold, modality: str | None, *, learner: str, fit: Callable[[F
         for k in np.unique(inner[inner >= 0]).tolist():
             part = fit(fold.without(inner, k))
             if part is not None:
-                found = part.fitted.predict(fold.train)
-                if fold.train.outcome.endpoint.kind == "survival":
-                    found -= np.nanmean(found[fold.train.outcome.known])
-                scores[inner == k] = found[inner == k]
+                scores[inner == k] = _at_one_origin(part.fitted, fold.train, inner == k)
         fold.memo[key] = Trained(fitted=whole.fitted, out_of_fold=scores)
         fold.seconds[key] = perf_counter() - started
     base = fold.memo[key]
     assert isinstance(base, Trained), f"the fold's memory holds a {type(base).__name__} under {key}"
     return base
+
+
+def _at_one_origin(fitted: Fitted, train: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Predict some training rows (``Bool[n]``); log-risks, which have no level of their own, against the mean of all."""
+    if train.outcome.endpoint.kind != "survival":
+        return fitted.predict(train.take(rows))
+    found = fitted.predict(train)
+    return found[rows] - np.nanmean(found[train.outcome.known])
 
 
 def fit_late(
