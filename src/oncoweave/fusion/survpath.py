@@ -1,9 +1,9 @@
 """Pathway and tile tokens in one attention without its tile-tile block (SurvPath, Jaume et al. 2024, eq. 3 to 5).
 
 Tokens of modalities that are no bags (pathways) attend to everything, tiles and words to those only; the block that is left out
-is never formed, so that cost is linear in the tiles. Tokens of either role are averaged, and the averages concatenated; several
-modalities in one role count alike, however many tokens each has. Departs from the paper: blocks are residual and pre-norm, and a
-few learned tokens stand beside the pathways, so that a slide is read of a patient who has nothing else.
+is never formed, so that cost is linear in the tiles. Tokens of either role are averaged, and the averages concatenated. Departs
+from the paper: blocks are residual and pre-norm, and a few learned tokens stand beside the pathways, so that a slide is read of a
+patient who has nothing else. Tokens weigh alike, whose they are: a modality of one token is one voice in fifty beside fifty genes.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,6 +17,7 @@ from oncoweave.core.ranges import Count, Positive, Rate, refuse_uneven
 from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, mean_of_means
 from oncoweave.nn.few_many import FewManyBlock
+from oncoweave.nn.pooling import masked_mean
 from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs
 from oncoweave.nn.tokens import Tokens
 
@@ -65,7 +66,7 @@ class PathwayTransformer(nn.Module):
         roles = self.roles(self.projections(tokens))
         values = self._run(roles, len(self.blocks))
         pooled = [
-            (_shares(role).to(x.dtype).unsqueeze(1) @ norm(x)).squeeze(1)
+            masked_mean(norm(x), role.keep)
             for norm, x, role in zip(self.norms, values, roles, strict=False)
             if x is not None and role is not None
         ]
@@ -84,7 +85,7 @@ class PathwayTransformer(nn.Module):
         return pairs(out, asking.spans, asking.spans | after) | pairs(back, asked.spans, asking.spans)
 
     def attention_path(self, tokens: Mapping[str, Tokens]) -> AttentionPath:
-        """Return all attention; the vectors of either role, which are concatenated, count as one half each."""
+        """Return all attention; the means of either role, which are concatenated, count as one half of the vector each."""
         asking, asked = self.roles(self.projections(tokens))
         many, keep_many = (None, None) if asked is None else (asked.values, asked.keep)
         few, count, device, steps = asking.values, asking.keep.shape[1], asking.keep.device, []
@@ -100,11 +101,8 @@ class PathwayTransformer(nn.Module):
         spans = {name: span for name, span in asking.spans.items() if name != LEARNED}
         if asked is not None:
             spans |= {name: slice(s.start + count, s.stop + count) for name, s in asked.spans.items()}
-        readout = _shares(asking)
-        if asked is not None:
-            half = torch.where(asked.keep.any(dim=1, keepdim=True), 0.5, 1.0)
-            readout = torch.cat([readout * half, _shares(asked) / 2], dim=1)
-        return AttentionPath(spans=spans, steps=tuple(steps), readout=readout)
+        roles = {"few": slice(0, count), "many": slice(count, keep.shape[1])}
+        return AttentionPath(spans=spans, steps=tuple(steps), readout=mean_of_means(keep, roles))
 
     def _run(self, roles: tuple[Joined, Joined | None], depth: int) -> tuple[Tensor, Tensor | None]:
         asking, asked = roles
@@ -114,11 +112,6 @@ class PathwayTransformer(nn.Module):
         for block in self.blocks[:depth]:
             few, many = block(few, many, keep_few=asking.keep, keep_many=keep_many)
         return few, many
-
-
-def _shares(role: Joined) -> Float[Tensor, "batch token"]:
-    """Say what each token weighs in the vector of its role: modalities and the learned tokens alike, however many each has."""
-    return mean_of_means(role.keep, role.spans)
 
 
 def build(config: Config, *, dims: dict[str, int], dim_out: int, bags: frozenset[str]) -> nn.Module:

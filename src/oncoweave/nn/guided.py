@@ -12,13 +12,13 @@ from oncoweave.core.ranges import Count, Rate, refuse_uneven
 from oncoweave.core.settings import ranged
 from oncoweave.nn.attention_path import AttentionPath, Part, Step
 from oncoweave.nn.blocks import TransformerBlock
-from oncoweave.nn.pooling import GatedAttentionPool, masked_mean
+from oncoweave.nn.pooling import GatedAttentionPool
 from oncoweave.nn.token_sets import LEARNED, Joined, Roles, TokenProjections, pairs
 from oncoweave.nn.tokens import Tokens
 
 
 class SetTransformer(nn.Module):
-    """Transformer blocks over a set, then gated attention pooling of each modality, and their mean; an empty set gives zeros."""
+    """Transformer blocks over a set, then gated attention pooling; an empty set gives zeros."""
 
     def __init__(self, width: int, *, depth: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -26,27 +26,21 @@ class SetTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.pool = GatedAttentionPool(width, hidden=width, dropout=dropout)
 
-    def forward(
-        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]
-    ) -> Float[Tensor, "batch dim"]:
+    def forward(self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"]) -> Float[Tensor, "batch dim"]:
         """Pool to one vector a patient; values under ``keep`` False must be finite."""
         for block in self.blocks:
             x = block(x, keep=keep)
-        x = self.norm(x)
-        pooled = torch.stack([self.pool(x[:, span], keep[:, span]) for span in spans.values()], dim=1)
-        return masked_mean(pooled, _any_in(keep, spans))
+        return self.pool(self.norm(x), keep)
 
     def maps(
-        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]
+        self, x: Float[Tensor, "batch token dim"], keep: Bool[Tensor, "batch token"]
     ) -> tuple[list[Float[Tensor, "batch token token"]], Float[Tensor, "batch token"]]:
         """Return each block's attention, averaged over heads and zero to and from what is not kept, and the pooling's weights."""
         maps = []
         for block in cast("list[TransformerBlock]", list(self.blocks)):
             maps.append(block.weights(x, keep=keep).mean(dim=1) * keep.unsqueeze(2))
             x = block(x, keep=keep)
-        x = self.norm(x)
-        weights = [self.pool.weights(x[:, span], keep[:, span]).mean(dim=1) for span in spans.values()]
-        return maps, torch.cat(weights, dim=1) / _any_in(keep, spans).sum(dim=1, keepdim=True).clamp(min=1)
+        return maps, self.pool.weights(self.norm(x), keep).mean(dim=1)
 
 
 @ranged
@@ -84,8 +78,7 @@ class Reader(nn.Module, ABC):
 class GuidedFusion(nn.Module):
     """Each token that asks reads one token from the bags; both sets go through set transformers, and are concatenated.
 
-    A bag's tokens never attend to each other, so cost is linear in their number. Several modalities that ask count alike, however
-    many tokens each has.
+    A bag's tokens never attend to each other, so cost is linear in their number.
     """
 
     def __init__(
@@ -102,10 +95,10 @@ class GuidedFusion(nn.Module):
     def forward(self, tokens: Mapping[str, Tokens]) -> Float[Tensor, "batch dim"]:
         """Fuse; raises ValueError for a patient without any modality and for other names or widths than built for."""
         asking, asked = self.roles(self.projections(tokens))
-        pooled = [self.asking(asking.values, asking.keep, asking.spans)]
+        pooled = [self.asking(asking.values, asking.keep)]
         if asked is not None and self.reader is not None and self.read is not None:
             keep = asking.keep & asked.keep.any(dim=1, keepdim=True)
-            pooled.append(self.read(self.reader(asking, asked), keep, asking.spans))
+            pooled.append(self.read(self.reader(asking, asked), keep))
         return self.out(torch.cat(pooled, dim=1))
 
     def attention(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
@@ -124,7 +117,7 @@ class GuidedFusion(nn.Module):
         count, device = asking.keep.shape[1], asking.keep.device
         spans = {name: span for name, span in asking.spans.items() if name != LEARNED}
         rows = torch.arange(count, device=device)
-        maps, pooled = self.asking.maps(asking.values, asking.keep, asking.spans)
+        maps, pooled = self.asking.maps(asking.values, asking.keep)
         if asked is None or self.reader is None or self.read is None:
             steps = tuple((Part(queries=rows, keys=rows, weights=weights),) for weights in maps)
             return AttentionPath(spans=spans, steps=steps, readout=pooled)
@@ -133,7 +126,7 @@ class GuidedFusion(nn.Module):
         found = self.reader.weights(asking, asked).mean(dim=1) * asking.keep.unsqueeze(2)
         bag = torch.arange(2 * count, 2 * count + asked.keep.shape[1], device=device)
         reading = (Part(queries=rows + count, keys=bag, weights=found, carried=0.0),)
-        maps_read, pooled_read = self.read.maps(self.reader(asking, asked), asking.keep & has, asking.spans)
+        maps_read, pooled_read = self.read.maps(self.reader(asking, asked), asking.keep & has)
         halves = [pooled * torch.where(has, 0.5, 1.0), pooled_read / 2, torch.zeros_like(asked.keep, dtype=pooled.dtype)]
         return AttentionPath(
             spans=spans,
@@ -156,10 +149,6 @@ def _joint(first: Sequence[Tensor], second: Sequence[Tensor], rows: Sequence[Int
         tuple(Part(queries=own, keys=own, weights=weights) for own, weights in zip(rows, both, strict=True))
         for both in zip(first, second, strict=True)
     )
-
-
-def _any_in(keep: Bool[Tensor, "batch token"], spans: Mapping[str, slice]) -> Bool[Tensor, "batch span"]:
-    return torch.stack([keep[:, span].any(dim=1) for span in spans.values()], dim=1)
 
 
 def _set_transformer(config: GuidedConfig) -> SetTransformer:
