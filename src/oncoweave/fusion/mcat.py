@@ -5,7 +5,7 @@ softmax(Q K' / sqrt(d)) V, with one head. The queries and what they read then go
 pooling each, and are concatenated. Departs from the paper in that a few learned queries read beside the genes, so that
 a slide is read of a patient who has nothing else, and the slide's half is zero for one who has none; unless told, gene tokens are
 the hallmarks, each table's its own, where the paper has six families of genes with all their measurements. Pooling goes over the
-tokens of all that ask, whose they are: one token beside fifty starts as one voice in fifty. Without a bag there is nothing to
+tokens of all that ask: a modality of one token has little say beside fifty genes at the start. Without a bag there is nothing to
 read: a set transformer, the same as that of MOTCat.
 """
 

@@ -3,7 +3,7 @@
 Tokens of modalities that are no bags (pathways) attend to everything, tiles and words to those only; the block that is left out
 is never formed, so that cost is linear in the tiles. Tokens of either role are averaged, and the averages concatenated. Departs
 from the paper: blocks are residual and pre-norm, and a few learned tokens stand beside the pathways, so that a slide is read of a
-patient who has nothing else. Tokens weigh alike, whose they are: a modality of one token is one voice in fifty beside fifty genes.
+patient who has nothing else. All tokens of a role weigh alike: a modality of one token has little say beside fifty genes.
 """
 
 from collections.abc import Collection, Mapping
