@@ -168,6 +168,7 @@ def test_another_cohort_has_not_been_seen_and_an_older_explanation_is_replaced(r
     few = opened.take(opened.patient_ids[:6])
     renamed = {p: f"NEW-{i}" for i, p in enumerate(few.patient_ids)}
     tables = {name: t.assign(patient_id=t["patient_id"].map(renamed)) for name, t in few.tables.items() if name != "film"}
+    tables = {name: t[t["patient_id"] != "NEW-5"].reset_index(drop=True) for name, t in tables.items()}
     new = dataclasses.replace(
         few, patients=few.patients.rename(index=renamed), tables=tables,
         modalities={name: few.modalities[name] for name in tables}, root=None,
@@ -175,8 +176,10 @@ def test_another_cohort_has_not_been_seen_and_an_older_explanation_is_replaced(r
     write_cohort(new, tmp_path / "new")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "explain.html").write_text("older")
-    done = explain_run(Asked(run=run, model="mdt", cohort=tmp_path / "new"), tmp_path / "out", progress=silent)
-    assert done.patients == done.sampled == 6
+    asked = Asked(run=run, model="mdt", cohort=tmp_path / "new", patients=("NEW-0", "NEW-5"))
+    done = explain_run(asked, tmp_path / "out", progress=silent)
+    assert done.patients == done.sampled == 5
+    assert (done.folders, done.without) == (2, 1)
     assert any("modality 'film' is not in the cohort" in w for w in done.warnings)
     page = done.page.read_text(encoding="utf-8")
     assert "has seen none of these patients before" in page

@@ -63,7 +63,11 @@ def test_a_modality_that_a_fold_cannot_teach_is_absent_there_for_everybody_and_s
     assert set(alone["patient_id"]) == set(second)  # those of the first hospital are tested where two of one class train
     untaught = rows[(rows["site"] == SITES[0]) & ~rows["model"].str.contains("[", regex=False)]
     assert not untaught["pattern"].str.contains("report").any()
-    assert first[0] not in set(untaught.loc[untaught["model"] != "site_only", "patient_id"])
+    assert first[0] not in set(rows.loc[rows["model"] != "site_only", "patient_id"])
+    measured = pd.read_parquet(run / "metrics.parquet").query("metric == 'auroc'").set_index("model")["n"]
+    of_main = measured[measured.index.str.startswith("stacking")]
+    assert len(of_main) > 1  # a subset of its modalities is compared on the patients of the whole
+    assert of_main.nunique() == 1
     said = next(w for w in read_json(run / "manifest.json")["warnings"] if "'report'" in w)
     assert "absent for everybody in 1 of 3 folds" in said
     assert "(the 2 training patients who have it hardly differ in outcome: 1)" in said
@@ -97,6 +101,8 @@ def test_reports_of_one_hospital_leave_their_model_without_a_patient_and_everyth
     assert "only_report" not in set(rows["model"])
     assert {"stacking", "only_record", "only_variants", "site_only"} <= set(rows["model"])
     assert rows.groupby("model")["fold"].nunique().eq(3).all()
+    (said,) = (w for w in read_json(run / "manifest.json")["warnings"] if "is not measured" in w)
+    assert said.startswith("No tested patient is predicted by 'only_report': ")
     with pytest.raises(DataError, match="the reference 'report' would predict nobody: whoever has 'report' is tested in folds"):
         run_study(study(folder, endpoint="overall_survival", models=MODELS[:1], reference="report"), tmp_path / "no_reference")
     assert not (tmp_path / "no_reference" / "claim.json").exists()

@@ -19,7 +19,7 @@ class Config:
     """How many patients stand in."""
 
     neighbours: Count = 10
-    """Training patients whose mean fills a block in."""
+    """Training patients whose mean fills a block in; all who have it where they are fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

@@ -10,6 +10,7 @@ import pandas as pd
 from oncoweave.core.errors import DataError
 from oncoweave.train.dataset import Dataset
 from oncoweave.train.learnable import enough
+from oncoweave.train.panel import ALONE
 from oncoweave.train.scarcity import fold_of, training_rows
 from oncoweave.train.study import Study
 
@@ -51,7 +52,7 @@ def absences(study: Study, data: Dataset, splits: pd.DataFrame) -> list[str]:
     main = next(m for m in study.models or () if m.name == study.main)
     _refuse_silent(f"the main model {study.main!r}", main.modalities or (), folds, data)
     _refuse_silent(f"the reference {study.reference!r}", (str(study.reference),), folds, data)
-    return [said for m in data.modalities if (said := _said(m, folds, data))]
+    return [said for m in data.modalities if (said := _said(m, folds, data))] + _unmeasured(study, folds, data)
 
 
 def _fold(study: Study, data: Dataset, rows: np.ndarray, tested: np.ndarray, where: tuple[int, int]) -> _Fold:
@@ -68,15 +69,31 @@ def _fold(study: Study, data: Dataset, rows: np.ndarray, tested: np.ndarray, whe
 
 def _refuse_silent(who: str, modalities: Collection[str], folds: list[_Fold], data: Dataset) -> None:
     """Refuse a model that everything is measured by where it would predict no tested patient."""
-    for fold in folds:
-        learned = [m in modalities and m not in fold.absent for m in data.modalities]
-        if data.availability[fold.tested][:, learned].any():
-            return
+    if _predicts(modalities, folds, data):
+        return
     msg = (
         f"{who} would predict nobody: whoever has {' or '.join(repr(m) for m in modalities)} is tested in folds whose training"
         " patients cannot teach it; name another, or split otherwise (protocol: group_by_site, folds)"
     )
     raise DataError(msg)
+
+
+def _predicts(modalities: Collection[str], folds: list[_Fold], data: Dataset) -> bool:
+    """Whether anybody is tested who has one of the modalities where it can be learned."""
+    learned = [[m in modalities and m not in fold.absent for m in data.modalities] for fold in folds]
+    return any(data.availability[fold.tested][:, here].any() for fold, here in zip(folds, learned, strict=True))
+
+
+def _unmeasured(study: Study, folds: list[_Fold], data: Dataset) -> list[str]:
+    """Name the models that are stored without a figure."""
+    read = {ALONE + m: (m,) for m in data.modalities} | {m.name: m.modalities or () for m in study.models or ()}
+    silent = [name for name, modalities in read.items() if not _predicts(modalities, folds, data)]
+    if not silent:
+        return []
+    return [
+        f"No tested patient is predicted by {', '.join(map(repr, silent))}: whoever has what is read there is tested in folds"
+        " whose training patients cannot teach it. No table has a figure of it, and what is stored by that name is not measured."
+    ]
 
 
 def _said(modality: str, folds: list[_Fold], data: Dataset) -> str:

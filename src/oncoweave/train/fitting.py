@@ -202,12 +202,13 @@ def _fit_fold(worker: _Worker, task: OuterFold, tell: _Tell) -> None:
     scratch = given.checkpoints / f"repeat{repeat}_fold{fold}"
     train = training_fold(given.study, given.data, np.sort(rows[~is_test]), repeat, fold, scratch)
     test = given.data.take(rows[is_test]).without([m for m in given.data.modalities if train.absent(m)])
+    known_to_main = np.asarray(test.only(_main(worker).modalities).availability.any(axis=1))
     parts, costs = [], []
     for model in worker.planned:
         train.reused, started = 0.0, perf_counter()
         locked = _lock(model, train, given.study)
         if locked is not None:
-            predicted = locked.frame(test, everyone=model.role == "ablation")
+            predicted = locked.frame(test, averaged=known_to_main if model.role == "ablation" else None)
             seconds = perf_counter() - started + train.reused
             parts.append(predicted.assign(repeat=repeat, fold=fold))
             costs.append((model.name, repeat, fold, seconds, count_parameters(locked.fitted)))
@@ -218,6 +219,11 @@ def _fit_fold(worker: _Worker, task: OuterFold, tell: _Tell) -> None:
         tell((given.scores(repeat, fold),))
     tell((write_table(given.part(repeat, fold), pd.concat(parts, ignore_index=True)),))
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _main(worker: _Worker) -> Planned:
+    """Give the main model, on whose patients its ablations are compared with it."""
+    return next(m for m in worker.planned if m.name == worker.given.study.main)
 
 
 def _fit_everyone(worker: _Worker, task: Everyone, tell: _Tell) -> None:

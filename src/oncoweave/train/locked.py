@@ -45,15 +45,17 @@ class LockedModel:
     certainty: Certainty = field(default_factory=Certainty)
     """Cut-offs, prediction sets and flags; models that were locked before there were any have none."""
 
-    def frame(self, data: Dataset, *, everyone: bool = False) -> pd.DataFrame:
+    def frame(self, data: Dataset, *, averaged: np.ndarray | None = None) -> pd.DataFrame:
         """Predict, one row a patient who has at least one of the modalities; the outcome beside it where it is known.
 
-        With ``everyone``, patients who have none are given the mean score of the training patients.
+        Of those who have none, the ``averaged`` (``Bool[n]``) are given the mean score of the training patients.
         """
         output = self.fitted.predict(data)
-        if everyone:
-            output = np.where(np.isnan(output).any(axis=1, keepdims=True), self.average, output)
-        rows = np.flatnonzero(~np.isnan(output).any(axis=1))
+        unknown = np.isnan(output).any(axis=1)
+        if averaged is not None:
+            output = np.where((unknown & averaged)[:, None], self.average, output)
+            unknown &= ~averaged
+        rows = np.flatnonzero(~unknown)
         kept, output = data.take(rows), output[rows]
         frame = pd.DataFrame({"patient_id": kept.patient_ids, "site": kept.site, "model": self.name, "pattern": kept.patterns})
         truth = {} if kept.target is None else self._truth(kept.target.values)

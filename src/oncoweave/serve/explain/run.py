@@ -55,6 +55,8 @@ class Explained:
     sampled: int
     folders: int
     """Of named patients."""
+    without: int
+    """Those of them who have none of the network's modalities."""
     warnings: tuple[str, ...]
     """What the patients' tables lack or hold that the training patients' did not; of a cohort that was named."""
 
@@ -115,6 +117,7 @@ def explain_run(asked: Asked, out: Path, *, progress: Progress) -> Explained:
         patients=found.patients,
         sampled=found.sampled,
         folders=len(asked.patients),
+        without=int((~data.availability[named].any(axis=1)).sum()),
         warnings=warnings if asked.cohort else (),
     )
 

@@ -36,7 +36,7 @@ def audit_refits(run: Audited) -> Audit:
     for model in _refitted(run):
         locked = lock(model, train, run.study)
         if locked is not None:
-            again = locked.frame(data.take(tested), everyone=model.role == "ablation")
+            again = locked.frame(data.take(tested))
             moved[model.name] = _moved(run, again, model.name, repeat, run.data.patient_ids[kept])
     shutil.rmtree(run.scratch, ignore_errors=True)
     worst = max(moved, key=lambda m: moved[m])
