@@ -71,9 +71,12 @@ def page(cases: list[tuple[str, str, str]]) -> str:
             cells = [cell(found.get((operator, promise), [])) for operator in operators]
             lines.append(f"| {promise} | {' | '.join(cells)} |")
         lines.append("")
-    lines += ["## Planted copies of published faults", ""]
-    lines += [f"- {name.removeprefix('test_').replace('_', ' ')}: {result}" for name, result in sorted(peers)]
-    return "\n".join(lines) + "\n"
+    whole = [(n, result) for module, n, result in cases if not module.endswith("peers_bugs") and parse(n)[0] not in stage_of]
+    for title, told in (("The shelf as a whole", whole), ("Planted copies of published faults", peers)):
+        lines += [f"## {title}", ""]
+        lines += [f"- {name.removeprefix('test_').replace('_', ' ')}: {result}" for name, result in sorted(told)]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def parse(name: str) -> tuple[str, str]:
