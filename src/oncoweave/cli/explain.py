@@ -41,5 +41,5 @@ def explain(
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
     typer.echo(f"{explained.patients} patients followed, tokens deleted in {explained.sampled}; page: {explained.page}")
     if explained.folders:
-        lacking = f" ({explained.without} have none of the network's modalities)" if explained.without else ""
+        lacking = f" (none of the network's modalities in {explained.without} of them)" if explained.without else ""
         typer.echo(f"{explained.folders} patients in folders of their own, which hold their records: {out / 'patients'}{lacking}")
